@@ -1,0 +1,48 @@
+"""cian: images and tags in, masks and a segmentation model out.
+
+Names are imported when first used, so that `import cian` is instant.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from cian._version import __version__
+
+if TYPE_CHECKING:
+    from cian import crf, losses, metrics
+    from cian.affinity import CrossImageAffinity, cross_image_affinity
+    from cian.config import Config, load_config
+    from cian.errors import CianError
+    from cian.inference import Prediction, Segmenter, load
+    from cian.network import CIAN
+    from cian.pipeline import run
+
+_HOME = {
+    "CIAN": "cian.network",
+    "CianError": "cian.errors",
+    "Config": "cian.config",
+    "CrossImageAffinity": "cian.affinity",
+    "Prediction": "cian.inference",
+    "Segmenter": "cian.inference",
+    "cross_image_affinity": "cian.affinity",
+    "load": "cian.inference",
+    "load_config": "cian.config",
+    "run": "cian.pipeline",
+}
+_MODULES = ("crf", "losses", "metrics")
+
+__all__ = ["__version__", *_HOME, *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"cian.{name}")
+    raise AttributeError(f"module 'cian' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,276 @@
+"""The one configuration tree. Unknown keys are errors; every run writes its resolved tree to `config.yaml`.
+
+This module imports no torch, so that `--help` is instant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+
+from cian.errors import CianError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Scales = Annotated[tuple[Positive, ...], Field(min_length=1)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class DataConfig(Section):
+    """Images, tags, and (for scoring only) masks."""
+
+    images: Path | None = Field(None, description="folder of images, searched recursively")
+    tags: Path | None = Field(
+        None, description="CSV or JSON file of tags; without it, each sub-folder of `images` is a class"
+    )
+    masks: Path | None = Field(None, description="folder of indexed PNG masks ID.png; only ever used to score")
+    classes: Path | None = Field(
+        None, description="file with one class name a line, in order of the class ids in the masks (background first)"
+    )
+    splits: dict[str, Path] = Field(
+        default_factory=dict,
+        description="list files by split name, e.g. {train: train.txt, val: val.txt}; one image a line",
+    )
+    split_column: str | None = Field(None, description="column of the CSV that holds the split's name")
+    val_fraction: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="fraction of the images to hold out as split `val`, drawn with `seed`"
+    )
+    separator: str = Field(";", min_length=1, description="separates tags within one cell of the CSV")
+    untagged: Literal["error", "negative"] = Field(
+        "error", description="an image with an empty tag: an error, or a picture that shows none of the classes"
+    )
+    min_images: PositiveInt = Field(2, description="fewest training images of a class")
+
+
+class BackboneConfig(Section):
+    """The feature extractor: any timm model."""
+
+    name: str = Field("tf_efficientnet_lite0", description="name of a timm model")
+    output_stride: PositiveInt = Field(16, description="image pixels per feature cell (a ViT's is its patch size)")
+    weights: str = Field(
+        "imagenet",
+        description="'imagenet' (lite0-2: from an installed package; others: timm downloads), 'random', or a safetensors file",
+    )
+    frozen_stages: Annotated[int, Field(ge=0)] = Field(0, description="number of first stages that are not trained")
+
+
+class OptimizerConfig(Section):
+    name: Literal["adamw", "sgd"] = Field("adamw", description="AdamW, or SGD with momentum 0.9 as in the paper")
+    lr: Positive = Field(1e-4, description="learning rate of the backbone")
+    new_lr_factor: Positive = Field(10.0, description="learning rate of new layers / that of the backbone")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(5e-4, description="weight decay")
+    poly_power: Annotated[float, Field(ge=0)] = Field(0.9, description="lr x (1 - progress) ^ power; 0 = constant")
+    poly_per_epoch: bool = Field(False, description="step the schedule once an epoch, as in the paper")
+    clip_norm: Annotated[float, Field(ge=0)] = Field(0.0, description="clip the gradient's norm; 0 = never")
+
+
+class AugmentConfig(Section):
+    crop: PositiveInt = Field(257, description="side of the square crop, in pixels")
+    scales: Scales = Field((0.5, 0.75, 1.0, 1.25, 1.5), description="resize factors, one drawn per image")
+    mirror: bool = Field(True, description="mirror half of the images")
+    jitter: Fraction = Field(0.0, description="strength of random brightness, contrast and saturation")
+
+
+class ClassifyConfig(Section):
+    """The multi-label classifier whose class activation maps become seeds."""
+
+    epochs: PositiveInt = Field(5, description="epochs")
+    batch_size: PositiveInt = Field(16, description="images per step and process")
+    optimizer: OptimizerConfig = OptimizerConfig(name="sgd", lr=0.01)
+    augment: AugmentConfig = AugmentConfig(scales=(0.75, 1.0, 1.25, 1.5))
+
+
+class SeedConfig(Section):
+    """Sparse labels from class activation maps, without ground truth."""
+
+    scales: Scales = Field((1.0, 1.5), description="image scales of the class activation maps, averaged")
+    mirror: bool = Field(True, description="average with the mirrored image")
+    foreground: Fraction = Field(0.35, description="a cell is a class where its CAM is over this share of its maximum")
+    background: str = Field(
+        "cam", description="'cam', a folder of saliency maps ID.png (8 bit grey), or a saliency network FILE.onnx"
+    )
+    background_below: Fraction = Field(0.1, description="background where every CAM ('cam') is below this share")
+    saliency_below: Fraction = Field(0.06, description="background where the saliency map is below this")
+    margin: Fraction = Field(0.1, description="ignore where the two best classes are closer than this")
+
+
+class AffinityConfig(Section):
+    """The paper's module (section 2 of its method)."""
+
+    mode: Literal["none", "self", "cross"] = Field("cross", description="no module, self branch only, or self and cross")
+    hidden: PositiveInt | None = Field(None, description="channels of query, key and value; default: half the features'")
+    similarity: Literal["dot", "cosine"] = Field("dot", description="dot product without 1/sqrt(d), or cosine")
+    merge: Literal["max", "mean"] = Field("max", description="how messages of several references are merged")
+    include_self: bool = Field(True, description="merge the image's own message into the cross branch")
+    pool: bool = Field(True, description="3x3 stride 2 max-pooling of keys and values")
+
+
+class TrainConfig(Section):
+    """Training of the segmentation network on groups of images that share a tag."""
+
+    epochs: PositiveInt = Field(8, description="epochs")
+    batch_size: PositiveInt = Field(16, description="images per step and process; a multiple of group_size")
+    group_size: PositiveInt = Field(2, description="images per group; all share at least one tag")
+    completion: bool = Field(True, description="train on the completion target of the cross branch too")
+    tag_filter: bool = Field(True, description="completion targets hold only classes among the image's tags (ours)")
+    head_dilation: PositiveInt | None = Field(None, description="dilation of the head; default: 96 px / output stride")
+    optimizer: OptimizerConfig = OptimizerConfig()
+    augment: AugmentConfig = AugmentConfig()
+
+    @model_validator(mode="after")
+    def _whole_groups(self) -> TrainConfig:
+        if self.batch_size % self.group_size:
+            raise ValueError(f"batch_size {self.batch_size} is not a multiple of group_size {self.group_size}")
+        return self
+
+
+class CrfConfig(Section):
+    """Dense CRF (Krähenbühl & Koltun 2011)."""
+
+    iterations: Annotated[int, Field(ge=0)] = Field(5, description="mean-field iterations; 0 = no CRF")
+    gaussian: tuple[Positive, Positive] = Field((3, 3), description="smoothness kernel: sigma in px, weight")
+    bilateral: tuple[Positive, Positive, Positive] = Field(
+        (80, 13, 10), description="appearance kernel: sigma in px, sigma in RGB levels, weight"
+    )
+
+
+class PredictConfig(Section):
+    """Prediction of one image alone."""
+
+    scales: Scales = Field((0.75, 1.0, 1.25), description="image scales; their maximum is averaged in as one more")
+    mirror: bool = Field(True, description="average with the mirrored image")
+    crf: CrfConfig = CrfConfig()
+    splits: tuple[str, ...] | None = Field(
+        None, description="splits to predict; default: all but train, or train if there is no other"
+    )
+
+
+class RelabelConfig(Section):
+    """Dense masks of the training images, from the first network."""
+
+    crf_iterations: Annotated[int, Field(ge=0)] = Field(10, description="mean-field iterations; 0 = no CRF")
+    tag_filter: bool = Field(True, description="only classes among the image's tags (ours)")
+
+
+class RetrainConfig(Section):
+    """Training again, on the relabelled masks, from the first network's weights."""
+
+    enabled: bool = Field(True, description="relabel and retrain")
+    epochs: PositiveInt | None = Field(None, description="epochs; default: as in train")
+
+
+class RuntimeConfig(Section):
+    """Where and how it runs; nothing here changes what is computed, up to rounding."""
+
+    device: str = Field("auto", description="'auto', 'cpu' or 'cuda'")
+    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="mixed precision of training")
+    accumulate: PositiveInt = Field(1, description="steps of gradient accumulation")
+    workers: Annotated[int, Field(ge=0)] | None = Field(None, description="loading processes; default: by the cores")
+    checkpoint_seconds: Positive = Field(60.0, description="most seconds of training that a kill can cost")
+
+
+class Config(Section):
+    """Everything that a run depends on."""
+
+    seed: int = Field(0, ge=0, description="seeds every random choice")
+    compare: bool = Field(False, description="also train the same network without affinity, to see what it gains")
+    data: DataConfig = DataConfig()
+    backbone: BackboneConfig = BackboneConfig()
+    classify: ClassifyConfig = ClassifyConfig()
+    seeds: SeedConfig = SeedConfig()
+    affinity: AffinityConfig = AffinityConfig()
+    train: TrainConfig = TrainConfig()
+    relabel: RelabelConfig = RelabelConfig()
+    retrain: RetrainConfig = RetrainConfig()
+    predict: PredictConfig = PredictConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
+
+
+def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
+    """Defaults, then a YAML file, then dotted overrides (`{"train.epochs": 4}`; later wins).
+
+    Raises:
+        CianError: the file cannot be read, a key is unknown, or a value is out of range; all of them at once.
+    """
+    tree: dict[str, Any] = {}
+    source = "settings"
+    if file is not None:
+        source = str(file)
+        try:
+            tree = yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}
+        except OSError as error:
+            raise CianError(f"{file}: {error.strerror}. Give a readable YAML file to --config.") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise CianError(f"{file}: not a YAML file ({' '.join(str(error).split())}). Correct it.") from None
+        if not isinstance(tree, dict):
+            raise CianError(f"{file}: holds {type(tree).__name__}, not settings. Write `key: value` lines.")
+        tree.pop("versions", None)  # written into every run's config.yaml, which can be given again
+    for key, value in (overrides or {}).items():
+        node = tree
+        *parents, leaf = key.split(".")
+        for parent in parents:
+            node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                raise CianError(f"setting {key}: {parent} is a value, not a section. `cian run --help` lists all.")
+        node[leaf] = value
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        known = dict(settings())
+        lines = []
+        for item in error.errors():
+            key = ".".join(str(part) for part in item["loc"])
+            if item["type"] == "extra_forbidden":
+                lines.append(f"{source}: {key}: unknown setting.{_nearest(key, known)}")
+            else:
+                where = f"{key} = {item['input']!r}: " if key else ""
+                lines.append(f"{source}: {where}{item['msg'].removeprefix('Value error, ')}.")
+        raise CianError("\n".join(lines) + "\n`cian run --help` lists every setting.") from None
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """`train.epochs=4` → ("train.epochs", 4); the value is YAML.
+
+    Raises:
+        CianError: there is no `=`, or the value is not YAML.
+    """
+    key, sign, value = text.partition("=")
+    if not sign or not key.strip():
+        raise CianError(f"--set {text}: not of the form key=value, e.g. --set train.epochs=4.")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise CianError(f"--set {text}: the value is not YAML. Quote it: --set '{key}=\"…\"'.") from None
+
+
+def settings(section: type[Section] = Config, prefix: str = "") -> Iterator[tuple[str, tuple[Any, str]]]:
+    """Every setting: (dotted key, (default, description)). `--help` and the documentation are made from it."""
+    for name, field in section.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        if isinstance(default, Section):
+            for key, (value, text) in settings(type(default), f"{prefix}{name}."):
+                leaf = default
+                for part in key.removeprefix(f"{prefix}{name}.").split("."):
+                    leaf = getattr(leaf, part)
+                yield key, (leaf, text)
+        else:
+            yield prefix + name, (default, field.description or "")
+
+
+def dump_config(config: Config) -> dict[str, Any]:
+    """The tree as plain YAML types."""
+    return config.model_dump(mode="json")
+
+
+def _nearest(key: str, known: Mapping[str, Any]) -> str:
+    import difflib
+
+    match = difflib.get_close_matches(key, known, n=1)
+    return f" Did you mean {match[0]}?" if match else ""
