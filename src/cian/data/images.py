@@ -1,0 +1,184 @@
+"""Reads images of any common format into one form: (H, W, 3) uint8 RGB, upright."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from cian.errors import CianError, Problem
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".ppm", ".pgm"})
+MAX_PIXELS = 500_000_000
+
+# Pillow's own limit (179 Mpx) refuses large photographs and maps; ours is checked before any pixel is decoded.
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = frozenset({5, 6, 7, 8})
+_WITH_ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
+
+
+class FileError(CianError):
+    """One file or folder that cannot be used; `problem` names it, what is wrong, and the cure."""
+
+    def __init__(self, problem: Problem | str):  # a str when unpickled in another process
+        super().__init__(str(problem))
+        self.problem = problem if isinstance(problem, Problem) else Problem("", problem, "")
+
+
+def file_error(file: Path | str, value: str, cure: str) -> FileError:
+    """The error "file: value. cure"."""
+    return FileError(Problem(str(file), value, cure))
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Reads the first frame of an image, turned upright by its EXIF orientation.
+
+    Transparent images are composited on white. 16 bit grey is scaled by its range, 0 … 65535; 32 bit integers and
+    floats, which have no natural range, by their minimum and maximum.
+
+    Returns:
+        (H, W, 3) uint8 RGB, writable.
+
+    Raises:
+        CianError: there is no such file, it is not an image, it is truncated, or it has over `MAX_PIXELS` pixels.
+    """
+    with open_image(path) as image:
+        orientation = _orientation(image)  # before decoding: some decoders drop it
+        pixels = _rgb(image)  # (H, W, 3)
+        if orientation in _UPRIGHT:
+            pixels = np.array(Image.fromarray(pixels).transpose(_UPRIGHT[orientation]))
+        return pixels
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(height, width) of the image as `read_image` returns it, without decoding its pixels.
+
+    Raises:
+        CianError: as `read_image`, but a file that is truncated after its header passes.
+    """
+    with open_image(path) as image:
+        width, height = image.size
+        return (width, height) if _orientation(image) in _SIDEWAYS else (height, width)
+
+
+def find_images(folder: Path) -> list[Path]:
+    """All images in a folder and its sub-folders, sorted; hidden files and folders are ignored.
+
+    Raises:
+        CianError: the folder, or one in it, does not exist or cannot be read.
+    """
+    return find_files(folder, IMAGE_SUFFIXES)
+
+
+def find_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """As `find_images`, for lower-case suffixes with their dot; upper-case file names match too.
+
+    Links to folders are followed, each folder being visited once.
+    """
+    found: list[str] = []
+    visited: set[tuple[int, int]] = set()
+    pending = [str(folder)]
+    while pending:
+        current = pending.pop()
+        try:
+            status = Path(current).stat()
+            if (status.st_dev, status.st_ino) in visited:
+                continue
+            visited.add((status.st_dev, status.st_ino))
+            with os.scandir(current) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_dir():
+                        pending.append(entry.path)
+                    elif os.path.splitext(entry.name)[1].lower() in suffixes:  # noqa: PTH122 (ten times faster)
+                        found.append(entry.path)
+        except (OSError, ValueError) as error:
+            raise file_error(current, f"cannot be listed ({reason(error)})", "Give a readable folder") from None
+    return [Path(name) for name in sorted(found)]
+
+
+@contextmanager
+def open_image(path: Path, formats: list[str] | None = None) -> Iterator[Image.Image]:
+    """Opens an image with Pillow; whatever goes wrong within the block becomes an error that names the file."""
+    try:
+        with Image.open(path, formats=formats) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise Image.DecompressionBombError
+            yield image
+    except CianError:
+        raise
+    except Image.DecompressionBombError:
+        raise file_error(path, f"over {MAX_PIXELS // 10**6} megapixels", "Cut it into tiles or reduce it") from None
+    except UnidentifiedImageError:
+        kind = " or ".join(formats) if formats else "JPEG, PNG, TIFF, BMP, WebP, GIF or PPM"
+        raise file_error(path, f"not an image that can be read ({kind})", "Replace or remove it") from None
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise file_error(path, f"cannot be opened ({reason(error)})", "Give a readable image file") from None
+    except MemoryError:
+        raise file_error(path, "does not fit into memory", "Reduce it, or use a machine with more memory") from None
+    except Exception as error:  # noqa: BLE001 (at a broken file Pillow's decoders raise anything)
+        raise file_error(path, f"damaged ({reason(error)})", "Replace it by an intact copy, or remove it") from None
+
+
+def reason(error: Exception) -> str:
+    """What went wrong, in a few words and on one line."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(text.split())
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 … 8, from what stands before the pixels; 1 where it is absent or broken."""
+    if image.format == "TIFF":  # Pillow turns TIFF images itself
+        return 1
+    try:
+        # Not `image.getexif()`: PNG's decodes all pixels, to look behind them.
+        return int(Image.Image.getexif(image).get(_ORIENTATION_TAG, 1))
+    except Exception:  # noqa: BLE001 (broken EXIF must not cost an intact image)
+        return 1
+
+
+def _rgb(image: Image.Image) -> np.ndarray:
+    """(H, W, 3) uint8 of an image of any mode, not yet upright."""
+    image.load()
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        grey = _grey_8bit(image)  # (H, W)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if image.mode in _WITH_ALPHA or "transparency" in image.info:
+        if image.mode == "La":
+            image = image.convert("LA")
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return np.array(image.convert("RGB"))
+
+
+def _grey_8bit(image: Image.Image) -> np.ndarray:
+    """(H, W) uint8 of a grey image of more than 8 bits."""
+    values = np.array(image)
+    # Before version 11 Pillow gave 16 bit PNG the mode of 32 bit integers; 16 bit PGM it still does.
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        levels = (np.arange(65536) / 257).round().astype(np.uint8)
+        return levels[values]
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    if low == high:
+        return np.zeros(values.shape, np.uint8)
+    scaled = (values.astype(np.float64) - low) * (255 / (high - low))
+    return np.nan_to_num(scaled, nan=0, posinf=255, neginf=0).round().astype(np.uint8)

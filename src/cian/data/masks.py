@@ -1,0 +1,133 @@
+"""Masks as indexed PNG files with the PASCAL VOC palette: the value of a pixel is its class id, 255 is ignore."""
+
+from __future__ import annotations
+
+import functools
+import uuid
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from cian.data.images import file_error, open_image, reason
+from cian.data.table import IGNORE
+
+_CURE = "Save it as an indexed or an 8 bit grey PNG whose values are class ids"
+_GREY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow spreads grey of 2 and 4 bits over 0 … 255; class ids are not spread
+
+
+@functools.cache
+def palette() -> np.ndarray:
+    """(256, 3) uint8: the colours of PASCAL VOC. Bit b of a class id's octal digits is bit 7 - b of its R, G, B."""
+    colours = np.zeros((256, 3), np.uint8)
+    ids = np.arange(256)
+    for bit in range(8):
+        for channel in range(3):
+            colours[:, channel] |= (((ids >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
+    colours.flags.writeable = False  # one array is shared by all callers
+    return colours
+
+
+def write_mask(path: Path, mask: np.ndarray) -> None:
+    """Writes a (H, W) uint8 mask as indexed PNG: under another name first, so that `path` is never half a file.
+
+    Raises:
+        CianError: the file cannot be written.
+        ValueError: the mask is not (H, W) uint8.
+    """
+    if mask.ndim != 2 or mask.dtype != np.uint8 or mask.size == 0:
+        raise ValueError(f"a mask is (H, W) uint8, not {mask.shape} {mask.dtype}")
+    path = Path(path)
+    image = Image.fromarray(np.ascontiguousarray(mask)).convert("L")
+    image.putpalette(palette().tobytes())
+    partial = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            image.save(partial, format="PNG")
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise file_error(path, f"cannot be written ({reason(error)})", "Free space or choose another folder") from None
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """Reads a mask: class ids from indexed or grey PNG as they are, from RGB PNG by the colours of PASCAL VOC.
+
+    Returns:
+        (H, W) uint8, writable.
+
+    Raises:
+        CianError: the file is missing, damaged or no PNG, or it holds values over 255 or colours that are not VOC's.
+    """
+    with open_image(path, formats=["PNG"]) as image:
+        step = _GREY_STEPS.get(_raw_mode(image), 1)
+        if image.mode in ("1", "L", "P"):
+            return np.array(image).astype(np.uint8) // step
+        if image.mode == "I" or image.mode.startswith("I;16"):
+            return _narrow(np.array(image), path)
+        if image.mode in ("LA", "RGB", "RGBA"):
+            return _from_colours(np.array(image.convert("RGBA")), path)
+        raise file_error(path, f"a mask of mode {image.mode}", _CURE)
+
+
+def overlay(image: np.ndarray, mask: np.ndarray, alpha: float = 0.5) -> np.ndarray:
+    """Tints each class of the image in its colour, with a solid contour; background and ignore (255) stay as they are.
+
+    Shape:
+        image: (H, W, 3) uint8; mask: (H, W) uint8; result: (H, W, 3) uint8.
+
+    Raises:
+        ValueError: the mask is not of the image's size.
+    """
+    if image.shape != (*mask.shape, 3):
+        raise ValueError(f"the mask is {mask.shape}, but the image {image.shape}")
+    result = image.copy()
+    shown = (mask != 0) & (mask != IGNORE)  # (H, W)
+    colours = palette()[mask[shown]]  # (n, 3)
+    strength = np.where(_contours(mask)[shown], 1.0, alpha).astype(np.float32)[:, None]  # (n, 1)
+    result[shown] = (image[shown] * (1 - strength) + colours * strength).round().astype(np.uint8)
+    return result
+
+
+def _contours(mask: np.ndarray) -> np.ndarray:
+    """(H, W) bool: the pixels of which a 4-neighbour has another value."""
+    edge = np.zeros(mask.shape, bool)
+    across = mask[:, 1:] != mask[:, :-1]
+    down = mask[1:] != mask[:-1]
+    edge[:, 1:] |= across
+    edge[:, :-1] |= across
+    edge[1:] |= down
+    edge[:-1] |= down
+    return edge
+
+
+def _raw_mode(image: Image.Image) -> str:
+    """How the pixels are packed in the file, e.g. "L;4"; must be asked before they are decoded."""
+    tiles = getattr(image, "tile", None)
+    return str(tiles[0][3]) if tiles else ""
+
+
+def _narrow(values: np.ndarray, path: Path) -> np.ndarray:
+    """(H, W) class ids of 16 bits -> uint8."""
+    if values.max() > IGNORE:
+        raise file_error(path, f"holds the value {values.max()}, over {IGNORE}", _CURE)
+    return values.astype(np.uint8)
+
+
+def _from_colours(pixels: np.ndarray, path: Path) -> np.ndarray:
+    """(H, W, 4) uint8 RGBA -> (H, W) uint8 class ids."""
+    if pixels[..., 3].min() < 255:
+        raise file_error(path, "a mask with transparency", _CURE)
+    weights = np.array([1 << 16, 1 << 8, 1])
+    known = palette() @ weights  # (256,)
+    codes = pixels[..., :3] @ weights  # (H, W)
+    order = np.argsort(known)
+    ids = order[np.searchsorted(known[order], codes).clip(max=255)]
+    wrong = np.argwhere(known[ids] != codes)
+    if len(wrong):
+        y, x = wrong[0]
+        colour = tuple(int(value) for value in pixels[y, x, :3])
+        raise file_error(path, f"colour {colour} at x={x}, y={y} is none of PASCAL VOC's", _CURE)
+    return ids.astype(np.uint8)
