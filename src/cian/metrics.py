@@ -1,0 +1,102 @@
+"""mIoU as the PASCAL VOC protocol has it: one confusion matrix over the whole data set, 255 ignored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+IGNORE = 255
+
+
+class Confusion:
+    """Counts of (truth, prediction) pixel pairs.
+
+    Args:
+        num_classes: K, with background.
+
+    Attributes:
+        counts: (K, K + 1) int64; row = truth, column = prediction, the last column counts pixels that the prediction
+            leaves open (255): they are missed by their true class and taken from no other.
+    """
+
+    def __init__(self, num_classes: int):
+        self.num_classes = num_classes
+        self.counts = np.zeros((num_classes, num_classes + 1), np.int64)
+
+    def add(self, prediction: np.ndarray, truth: np.ndarray) -> None:
+        """Adds one image; pixels whose truth is 255 are left out.
+
+        Shape:
+            prediction, truth: (H, W) uint8 class ids, 255 = open / ignored.
+
+        Raises:
+            ValueError: the sizes differ, or an id is neither a class nor 255.
+        """
+        if prediction.shape != truth.shape:
+            raise ValueError(f"prediction {prediction.shape} and truth {truth.shape} differ in size")
+        for name, ids in (("prediction", prediction), ("truth", truth)):
+            wrong = np.unique(ids[(ids >= self.num_classes) & (ids != IGNORE)])
+            if len(wrong):
+                raise ValueError(f"{name} holds class id {wrong[0]}, but there are {self.num_classes} classes")
+        valid = truth != IGNORE
+        columns = np.minimum(prediction[valid].astype(np.int64), self.num_classes)
+        flat = truth[valid].astype(np.int64) * (self.num_classes + 1) + columns
+        self.counts += np.bincount(flat, minlength=self.counts.size).reshape(self.counts.shape)
+
+    def scores(self) -> Scores:
+        """See `Scores`."""
+        hits = np.diagonal(self.counts).astype(np.float64)
+        truth, predicted = self.counts.sum(1), self.counts[:, :-1].sum(0)
+        union = truth + predicted - hits
+        total = truth.sum()
+
+        def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+            return np.divide(part, whole, out=np.full(len(hits), np.nan), where=whole > 0)
+
+        iou = ratio(hits, union)
+        return Scores(
+            miou=float(np.nanmean(iou)) * 100 if (union > 0).any() else float("nan"),
+            iou=iou * 100,
+            precision=ratio(hits, predicted) * 100,
+            recall=ratio(hits, truth) * 100,
+            accuracy=float(hits.sum() / total) * 100 if total else float("nan"),
+            coverage=float(self.counts[:, :-1].sum() / total) * 100 if total else float("nan"),
+        )
+
+
+@dataclass(frozen=True)
+class Scores:
+    """All in per cent.
+
+    Attributes:
+        miou: mean IoU over the classes that occur in truth or prediction.
+        iou, precision, recall: (K,), NaN where undefined.
+        accuracy: share of pixels that are right.
+        coverage: share of pixels that the prediction labels at all (100 for dense masks).
+    """
+
+    miou: float
+    iou: np.ndarray
+    precision: np.ndarray
+    recall: np.ndarray
+    accuracy: float
+    coverage: float
+
+    def as_dict(self, class_names: tuple[str, ...]) -> dict:
+        """Plain numbers, rounded to two decimals, None where undefined."""
+
+        def plain(value: float) -> float | None:
+            return None if np.isnan(value) else round(float(value), 2)
+
+        def by_class(values: np.ndarray) -> dict[str, float | None]:
+            return {name: plain(value) for name, value in zip(class_names, values, strict=True)}
+
+        return {
+            "miou": plain(self.miou),
+            "accuracy": plain(self.accuracy),
+            "coverage": plain(self.coverage),
+            "iou": by_class(self.iou),
+            "precision": by_class(self.precision),
+            "recall": by_class(self.recall),
+        }

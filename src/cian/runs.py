@@ -1,0 +1,222 @@
+"""The run directory: the names of its artefacts, atomic writes, and the record of what ran.
+
+Every artefact is written under a temporary name and renamed, so that a file that exists is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cian.data.table import Table
+from cian.errors import CianError
+
+TEMPORARY = ".cian-tmp-"
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path`; it is renamed to `path` if the block succeeds and removed if it does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=TEMPORARY, suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())  # a rename must not overtake the data when the machine loses power
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """
+    Raises:
+        CianError: the file is not there or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CianError(f"{path}: no such file. Is this a run directory of a finished stage?") from None
+    except (OSError, ValueError) as error:
+        raise CianError(f"{path}: cannot be read ({error}). Remove it and run the same command again.") from None
+
+
+@dataclass
+class Record:
+    """What a stage was made with, and whether it is complete."""
+
+    inputs: dict[str, Any]
+    done: bool = False
+    seconds: float = 0.0
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+class Run:
+    """A run directory.
+
+    Args:
+        path: made if it does not exist.
+
+    Raises:
+        CianError: `path` is a file, or a folder that holds something else.
+    """
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        if self.path.exists() and not self.path.is_dir():
+            raise CianError(f"{self.path}: is a file. Give a folder to --out.")
+        if self.path.is_dir() and any(self.path.iterdir()) and not self.stages_file.exists():
+            raise CianError(f"{self.path}: holds files, but is no run of cian. Give an empty or a new folder to --out.")
+        self._lock: Any = None
+
+    # Names of the artefacts.
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def stages_file(self) -> Path:
+        return self.path / "stages.json"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / "metrics.json"
+
+    @property
+    def report_file(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model"
+
+    def folder(self, name: str) -> Path:
+        """`seeds`, `relabel`, `predictions`, `train`, …"""
+        return self.path / name
+
+    def mask(self, folder: str, image_id: str) -> Path:
+        """FOLDER/ID.png"""
+        return self.path / folder / f"{image_id}.png"
+
+    # Start, and the record of what ran.
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the run for this process; the lock goes with the process, however it ends.
+
+        Raises:
+            CianError: another process works on this run, or the folder cannot be written.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        if not self.stages_file.exists():
+            write_json(self.stages_file, {})
+        with (self.path / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise CianError(
+                    f"{self.path}: another process works on this run. Wait for it, or give another --out."
+                ) from None
+            yield
+
+    def records(self) -> dict[str, Record]:
+        if not self.stages_file.exists():
+            return {}
+        return {name: Record(**record) for name, record in read_json(self.stages_file).items()}
+
+    def record(self, name: str, record: Record | None) -> None:
+        """Writes (None: removes) what is known of a stage."""
+        records = self.records()
+        records.pop(name, None)
+        if record is not None:
+            records[name] = record
+        write_json(self.stages_file, {key: value.__dict__ for key, value in records.items()})
+
+    def clear(self, names: tuple[str, ...]) -> None:
+        """Removes artefacts, files and folders."""
+        for name in names:
+            path = self.path / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+    def write_config(self, tree: dict[str, Any], versions: dict[str, str]) -> None:
+        write_text(
+            self.config_file,
+            yaml.safe_dump({**tree, "versions": versions}, sort_keys=False, allow_unicode=True),
+        )
+
+    def write_table(self, table: Table) -> None:
+        """data.csv: id, image, tags, split, mask."""
+        with atomic(self.path / "data.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["id", "image", "tags", "split", "mask"])
+            for i, image_id in enumerate(table.ids):
+                names = ";".join(table.class_names[tag] for tag in table.tags(i))
+                writer.writerow([image_id, table.images[i], names, table.splits[i], table.masks[i] or ""])
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Removes what a killed process left half-written."""
+    for path in folder.rglob(f"{TEMPORARY}*"):
+        path.unlink(missing_ok=True)
+
+
+def digest(value: Any) -> str:
+    """A short fingerprint of plain data."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def table_digest(table: Table) -> str:
+    """Changes when an image, its tags or its split do (files by size and time of change); masks do not count."""
+    hashed = hashlib.sha256("\0".join(table.classes).encode())
+    for i, image_id in enumerate(table.ids):
+        status = table.images[i].stat()
+        row = (image_id, table.splits[i], table.tags(i).tolist(), status.st_size, status.st_mtime_ns)
+        hashed.update(repr(row).encode())
+    return hashed.hexdigest()[:16]
+
+
+class Stopwatch:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self.start = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return round(time.monotonic() - self.start, 2)

@@ -1,0 +1,89 @@
+"""Saliency maps as evidence of background: from a folder, or from a network in an ONNX file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from cian.errors import CianError
+
+_MEAN, _STD = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)
+
+
+class SaliencyFolder:
+    """Maps ID.png (8 bit grey, 255 = salient) in a folder."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def __call__(self, image_id: str, image: np.ndarray) -> np.ndarray:
+        """(H, W) float32 in [0, 1].
+
+        Raises:
+            CianError: the map is missing or unreadable.
+        """
+        path = self.folder / f"{image_id}.png"
+        try:
+            with Image.open(path) as file:
+                saliency = file.convert("L").resize(image.shape[1::-1], Image.Resampling.BILINEAR)
+        except FileNotFoundError:
+            raise CianError(f"{path}: no saliency map. Make one for each image, or use seeds.background=cam.") from None
+        except OSError as error:
+            raise CianError(f"{path}: cannot be read ({error}). Make this saliency map again.") from None
+        return np.asarray(saliency, np.float32) / 255
+
+
+class SaliencyNetwork:
+    """A salient object detector in an ONNX file, such as U²-Net (Qin et al. 2020, arXiv 2005.09007).
+
+    Its input is (1, 3, S, S), RGB divided by the image's maximum and normalised with ImageNet's mean and deviation; its
+    first output is (1, 1, S, S). Maps are min-max normalised.
+
+    Raises:
+        CianError: onnxruntime is not installed, or the file is no such network.
+    """
+
+    def __init__(self, path: Path):
+        try:
+            import onnxruntime
+        except ImportError:
+            raise CianError(f"{path}: needs onnxruntime. Run `pip install onnxruntime`.") from None
+        onnxruntime.set_default_logger_severity(3)
+        try:
+            self.session = onnxruntime.InferenceSession(str(path), providers=onnxruntime.get_available_providers())
+        except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions have no public base class
+            raise CianError(f"{path}: is no ONNX network ({' '.join(str(error).split())[:200]}).") from None
+        self.input = self.session.get_inputs()[0]
+        shape = self.input.shape
+        if len(shape) != 4 or shape[1] != 3:
+            raise CianError(f"{path}: its input has shape {shape}; a saliency network takes (1, 3, S, S).")
+        self.size = shape[2] if isinstance(shape[2], int) else 320
+
+    def __call__(self, image_id: str, image: np.ndarray) -> np.ndarray:
+        """(H, W) float32 in [0, 1]."""
+        small = Image.fromarray(image).resize((self.size, self.size), Image.Resampling.BILINEAR)
+        pixels = np.asarray(small, np.float32)
+        pixels = (pixels / max(float(pixels.max()), 1.0) - _MEAN) / _STD
+        output = self.session.run(None, {self.input.name: pixels.transpose(2, 0, 1)[None]})[0]
+        saliency = np.asarray(output, np.float32).reshape(output.shape[-2:])
+        low, high = float(saliency.min()), float(saliency.max())
+        saliency = (saliency - low) / max(high - low, 1e-6)
+        return np.asarray(Image.fromarray(saliency).resize(image.shape[1::-1], Image.Resampling.BILINEAR))
+
+
+def saliency_source(setting: str) -> SaliencyFolder | SaliencyNetwork | None:
+    """What `seeds.background` names: None for "cam", else a folder or an ONNX file.
+
+    Raises:
+        CianError: it is none of these.
+    """
+    if setting == "cam":
+        return None
+    path = Path(setting)
+    if path.is_dir():
+        return SaliencyFolder(path)
+    if path.suffix == ".onnx" and path.is_file():
+        return SaliencyNetwork(path)
+    raise CianError(f"seeds.background = {setting}: no such folder or .onnx file. Use cam, a folder of maps, or FILE.onnx.")
