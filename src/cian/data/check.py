@@ -1,0 +1,195 @@
+"""`cian check`: opens every file of a data set, so that no run stops hours later at a broken one; and its summary."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rich.table
+from rich.console import Group, RenderableType
+from rich.text import Text
+from scipy.sparse import csr_matrix
+
+from cian.config import DataConfig
+from cian.data.images import FileError, image_size, read_image
+from cian.data.masks import read_mask
+from cian.data.readers import ProblemList, read_dataset
+from cian.data.table import IGNORE, Table
+from cian.errors import Problem
+
+MIN_SIDE = 16
+LARGE = 100_000_000  # pixels
+_BATCH = 256  # images whose results are waited for together; bounds the queue
+_MATRIX_CLASSES = 20
+_PAIRS = 20
+
+Size = tuple[int, int]
+
+
+def check_dataset(
+    config: DataConfig, seed: int, *, decode: bool = True, progress: Callable[[int, int], None] | None = None
+) -> tuple[Table | None, list[Problem]]:
+    """`read_dataset`, and every image and mask of its table opened.
+
+    Args:
+        decode: decode all pixels and look at the class ids in the masks; False: look at the headers only.
+        progress: called with (images done, images in all) after each image.
+
+    Returns:
+        As `read_dataset`.
+    """
+    problems = ProblemList()
+    table, found = read_dataset(config, seed)
+    for problem in found:
+        problems.append(problem)
+    if table is None:
+        return None, problems.all()
+    check = partial(_check_row, table, decode)
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # Pillow's decoders release the interpreter lock
+        for start in range(0, len(table), _BATCH):
+            rows = range(start, min(start + _BATCH, len(table)))
+            for row, result in zip(rows, pool.map(check, rows), strict=True):
+                for problem in result:
+                    problems.append(problem)
+                if progress is not None:
+                    progress(row + 1, len(table))
+    return table, problems.all()
+
+
+def _check_row(table: Table, decode: bool, row: int) -> list[Problem]:
+    problems: list[Problem] = []
+    mask = table.masks[row]
+    size = _check_image(table.images[row], decode, problems)
+    if mask is not None:
+        _check_mask(mask, size, table.num_classes, decode, problems)
+    return problems
+
+
+def _check_image(path: Path, decode: bool, problems: list[Problem]) -> Size | None:
+    """(height, width), or None if the image cannot be read."""
+    try:
+        height, width = read_image(path).shape[:2] if decode else image_size(path)
+    except FileError as error:
+        problems.append(error.problem)
+        return None
+    value = f"{width} x {height} pixels"
+    if min(height, width) < MIN_SIDE:
+        problems.append(Problem(str(path), value, f"Give images of at least {MIN_SIDE} x {MIN_SIDE} pixels"))
+    elif height * width > LARGE:
+        cure = f"Over {LARGE // 10**6} megapixels: cut it into tiles if memory runs out"
+        problems.append(Problem(str(path), value, cure, fatal=False))
+    return height, width
+
+
+def _check_mask(path: Path, image: Size | None, num_classes: int, decode: bool, problems: list[Problem]) -> None:
+    try:
+        if decode:
+            mask = read_mask(path)
+            size: Size = mask.shape
+            _check_ids(path, mask, num_classes, problems)
+        else:
+            size = image_size(path)
+    except FileError as error:
+        problems.append(error.problem)
+        return
+    if image is not None and not fits(size, image):
+        value = f"the mask has {size[1]} x {size[0]} pixels, its image {image[1]} x {image[0]}"
+        cure = "Give a mask of the image's size, or a larger one of the same proportions"
+        if size == image[::-1]:
+            cure += " (the image is turned by its EXIF orientation: turn the mask too)"
+        problems.append(Problem(str(path), value, cure))
+
+
+def _check_ids(path: Path, mask: np.ndarray, num_classes: int, problems: list[Problem]) -> None:
+    ids = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
+    unknown = [str(i) for i in ids if num_classes <= i != IGNORE]
+    if unknown:
+        shown = ", ".join(unknown[:5]) + ", …" * (len(unknown) > 5)
+        value = f"holds the values {shown}, but class ids are 0 to {num_classes - 1}, and {IGNORE} is ignore"
+        problems.append(Problem(str(path), value, "Correct the mask, or give all classes in data.classes"))
+
+
+def fits(mask: Size, image: Size) -> bool:
+    """Whether a mask can score its image: the same (height, width), or that of a larger original of the image.
+
+    An image reduced from the mask's size has its proportions up to the rounding of one side to whole pixels.
+    """
+    (mask_height, mask_width), (height, width) = mask, image
+    if mask_height < height or mask_width < width:
+        return False
+    off_height = abs(mask_height * width / mask_width - height)
+    off_width = abs(mask_width * height / mask_height - width)
+    return min(off_height, off_width) <= 1
+
+
+def summary_data(table: Table) -> dict[str, Any]:
+    """Counts of a table, as plain Python values.
+
+    Returns:
+        `classes`: names without background; by split `images`, `untagged` and `masks`: numbers of images, and
+        `counts`: images of each class; `co_occurrence`: C lists of C numbers of images that show both classes (on the
+        diagonal those that show the class), over all splits.
+    """
+    codes = {name: code for code, name in enumerate(table.split_names)}
+    split = np.fromiter((codes[name] for name in table.splits), np.int64, len(table))  # (N,)
+    masked = np.fromiter((mask is not None for mask in table.masks), bool, len(table))  # (N,)
+    num_tags, num_splits = len(table.classes), len(codes)
+    tags = table.tag_ids.astype(np.int64) - 1  # (T,)
+    split_of_tag = np.repeat(split, np.diff(table.tag_offsets))  # (T,)
+    counts = np.bincount(split_of_tag * num_tags + tags, minlength=num_splits * num_tags)
+    hot = csr_matrix((np.ones(len(tags), np.int64), tags, table.tag_offsets), (len(table), num_tags))
+
+    def by_split(rows: np.ndarray) -> dict[str, int]:
+        return dict(zip(codes, np.bincount(rows, minlength=num_splits).tolist(), strict=True))
+
+    return {
+        "classes": list(table.classes),
+        "images": by_split(split),
+        "untagged": by_split(split[~table.tagged]),
+        "masks": by_split(split[masked]),
+        "counts": dict(zip(codes, counts.reshape(num_splits, num_tags).tolist(), strict=True)),
+        "co_occurrence": (hot.T @ hot).toarray().tolist(),
+    }
+
+
+def summary(table: Table) -> RenderableType:
+    """Images per class and split, and which classes occur together, for the terminal."""
+    data = summary_data(table)
+    counts = rich.table.Table(title="Images per class", title_justify="left")
+    counts.add_column("id", justify="right")
+    counts.add_column("class")
+    for split in data["images"]:
+        counts.add_column(Text(split), justify="right")
+    for i, name in enumerate(data["classes"]):
+        counts.add_row(str(i + 1), Text(name), *(str(row[i]) for row in data["counts"].values()))
+    counts.add_section()
+    for title in ("images", "untagged", "masks"):
+        counts.add_row("", title, *map(str, data[title].values()))
+    return Group(counts, _co_occurrence(data))
+
+
+def _co_occurrence(data: dict[str, Any]) -> rich.table.Table:
+    """A matrix, or if that would be too wide the most frequent pairs."""
+    names, matrix = data["classes"], np.array(data["co_occurrence"])
+    if len(names) <= _MATRIX_CLASSES:
+        title = "Images that show both classes, by id"  # names would not fit beside twenty columns
+        grid = rich.table.Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+        for header in ("id", *range(1, len(names) + 1)):
+            grid.add_column(str(header), justify="right", no_wrap=True)
+        for i, row in enumerate(matrix, start=1):
+            grid.add_row(str(i), *("·" if count == 0 else str(count) for count in row))
+        return grid
+    pairs = rich.table.Table(title=f"The {_PAIRS} most frequent pairs of classes", title_justify="left")
+    pairs.add_column("pair")
+    pairs.add_column("images", justify="right")
+    first, second = np.triu_indices(len(names), k=1)
+    together = matrix[first, second]
+    for i in np.argsort(-together, kind="stable")[:_PAIRS]:
+        if together[i]:
+            pairs.add_row(Text(f"{names[first[i]]} + {names[second[i]]}"), str(together[i]))
+    return pairs
