@@ -1,0 +1,244 @@
+"""Images of every format and mode become upright (H, W, 3) uint8 RGB; broken files name themselves and a cure."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cian.data import images
+from cian.data.images import IMAGE_SUFFIXES, FileError, find_images, image_size, read_image
+from cian.errors import CianError
+
+COLOUR = (200, 100, 50)
+CORNERS = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[0, 0, 0], [255, 255, 255], [9, 9, 9]]], np.uint8)
+
+
+def save(path: Path, mode: str = "RGB", colour: object = COLOUR, size: tuple[int, int] = (30, 20), **options) -> Path:
+    Image.new(mode, size, colour).save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
+def test_every_format(tmp_path: Path, suffix: str) -> None:
+    grey = suffix == ".pgm"
+    path = save(tmp_path / f"a{suffix}", "L" if grey else "RGB", 77 if grey else COLOUR)
+    pixels = read_image(path)
+    assert pixels.shape == (20, 30, 3)
+    assert pixels.dtype == np.uint8
+    assert pixels.flags.writeable
+    assert np.abs(pixels.astype(int) - (77 if grey else COLOUR)).max() <= 8
+    assert image_size(path) == (20, 30)
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "suffix", "expected"),
+    [
+        ("1", 1, "png", (255, 255, 255)),
+        ("L", 77, "png", (77, 77, 77)),
+        ("LA", (77, 255), "png", (77, 77, 77)),
+        ("LA", (77, 0), "png", (255, 255, 255)),
+        ("RGBA", (*COLOUR, 255), "png", COLOUR),
+        ("RGBA", (*COLOUR, 0), "webp", (255, 255, 255)),
+        ("RGBA", (0, 0, 0, 51), "png", (204, 204, 204)),
+        ("RGBA", (*COLOUR, 0), "tif", (255, 255, 255)),
+        ("CMYK", (0, 255, 255, 0), "jpg", (255, 0, 0)),
+        ("CMYK", (0, 255, 255, 0), "tif", (255, 0, 0)),
+        ("I;16", 65535, "png", (255, 255, 255)),
+        ("I;16", 128 * 257, "tif", (128, 128, 128)),
+        ("I;16B", 257, "tif", (1, 1, 1)),
+        ("I", 7, "tif", (0, 0, 0)),
+        ("F", 7.5, "tif", (0, 0, 0)),
+    ],
+)
+def test_every_mode(tmp_path: Path, mode: str, colour: object, suffix: str, expected: tuple[int, int, int]) -> None:
+    pixels = read_image(save(tmp_path / f"a.{suffix}", mode, colour))
+    assert pixels.shape == (20, 30, 3)
+    assert np.abs(pixels.astype(int) - expected).max() <= 3
+
+
+def test_palette(tmp_path: Path) -> None:
+    image = Image.new("P", (30, 20), 1)
+    image.putpalette([0, 0, 0, *COLOUR])
+    image.save(tmp_path / "a.png")
+    image.save(tmp_path / "b.png", transparency=1)
+    assert (read_image(tmp_path / "a.png") == COLOUR).all()
+    assert (read_image(tmp_path / "b.png") == 255).all()
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_unbounded_grey_is_scaled_by_its_extremes(tmp_path: Path, dtype: type) -> None:
+    values = np.array([[-1000, 0], [1000, 3000]], dtype)
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    assert read_image(tmp_path / "a.tif")[..., 0].tolist() == [[0, 64], [128, 255]]
+
+
+def test_floats_that_are_not_finite(tmp_path: Path) -> None:
+    values = np.array([[np.nan, np.inf], [0, 10], [-np.inf, 5]], np.float32)
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    assert read_image(tmp_path / "a.tif")[..., 1].tolist() == [[0, 255], [0, 255], [0, 128]]
+
+
+def test_16_bit_pgm(tmp_path: Path) -> None:
+    path = tmp_path / "a.pgm"
+    path.write_bytes(b"P5 2 1 65535\n" + bytes([0, 0, 255, 255]))
+    assert read_image(path)[0, :, 0].tolist() == [0, 255]
+
+
+def test_first_frame_of_an_animation(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (20, 20), colour) for colour in (COLOUR, (0, 0, 0))]
+    for suffix in ("gif", "webp", "png", "tif"):
+        path = tmp_path / f"a.{suffix}"
+        frames[0].save(path, save_all=True, append_images=frames[1:])
+        assert np.abs(read_image(path).astype(int) - COLOUR).max() <= 8
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation(tmp_path: Path, suffix: str, orientation: int) -> None:
+    stored = CORNERS.repeat(16, axis=0).repeat(16, axis=1)  # (32, 48, 3)
+    turned = {
+        1: stored,
+        2: stored[:, ::-1],
+        3: stored[::-1, ::-1],
+        4: stored[::-1],
+        5: stored.swapaxes(0, 1),
+        6: np.rot90(stored, -1),
+        7: np.rot90(stored, 2).swapaxes(0, 1),
+        8: np.rot90(stored),
+    }
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(stored).save(path, exif=exif, quality=100, lossless=True)
+    pixels, expected = read_image(path), turned[orientation]
+    assert pixels.shape == expected.shape
+    assert np.abs(pixels[8::16, 8::16].astype(int) - expected[8::16, 8::16]).max() <= 8
+    assert image_size(path) == expected.shape[:2]
+
+
+def test_broken_exif_does_not_cost_the_image(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.jpg", exif=b"Exif\0\0garbage that is no TIFF header")
+    assert read_image(path).shape == (20, 30, 3)
+    assert image_size(path) == (20, 30)
+
+
+def test_size_needs_no_pixels(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", size=(300, 200))
+    path.write_bytes(path.read_bytes()[:60])
+    assert image_size(path) == (200, 300)
+
+
+def _broken(folder: Path) -> dict[str, Path]:
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    files = {"missing": folder / "none.jpg", "folder": folder / "dir.jpg"}
+    files["folder"].mkdir()
+    for suffix in ("jpg", "png", "webp", "tif", "gif", "bmp", "ppm"):
+        path = files[f"truncated {suffix}"] = folder / f"truncated.{suffix}"
+        Image.fromarray(noise).save(path)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    for name, content in {
+        "empty": b"",
+        "text": b"<html>404</html>",
+        "start": b"\x89PNG\r\n\x1a\n",
+        "bm": b"BM",
+    }.items():
+        files[name] = folder / f"{name}.png"
+        files[name].write_bytes(content)
+    return files
+
+
+def test_broken_files_name_themselves_and_a_cure(tmp_path: Path) -> None:
+    for kind, path in _broken(tmp_path).items():
+        with pytest.raises(CianError) as caught:
+            read_image(path)
+        message = str(caught.value)
+        assert message.startswith(f"{path}: "), kind
+        assert "\n" not in message
+        assert any(word in message for word in ("Replace", "Give", "Reduce")), message
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_damaged_bytes_never_raise_anything_else(tmp_path: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    suffix = ["jpg", "png", "gif", "tif", "webp", "bmp"][seed % 6]
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(rng.integers(0, 255, (40, 40, 3), np.uint8)).save(path)
+    content = bytearray(path.read_bytes())
+    for position in rng.integers(0, len(content), 20):
+        content[position] = rng.integers(0, 256)
+    path.write_bytes(content)
+    for read in (read_image, image_size):
+        try:
+            read(path)
+        except CianError as error:
+            assert str(error).startswith(f"{path}: ")
+
+
+def test_large_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert images.MAX_PIXELS == Image.MAX_IMAGE_PIXELS == 500_000_000
+    path = tmp_path / "a.png"
+    Image.new("1", (20_000, 10_000)).save(path)  # Pillow by itself would refuse 200 Mpx
+    assert image_size(path) == (10_000, 20_000)
+    monkeypatch.setattr(images, "MAX_PIXELS", 100_000_000)
+    with pytest.raises(CianError, match=r"a\.png: over 100 megapixels\. Cut"):
+        read_image(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000_000)  # Pillow's own check is the second line of defence
+    with pytest.raises(CianError, match=r"a\.png: over 100 megapixels"):
+        image_size(path)
+
+
+def test_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(image: Image.Image) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(images, "_rgb", fail)
+    with pytest.raises(CianError, match="does not fit into memory"):
+        read_image(save(tmp_path / "a.png"))
+
+
+def test_errors_survive_another_process(tmp_path: Path) -> None:
+    with pytest.raises(FileError) as caught:
+        read_image(tmp_path / "none.jpg")
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert str(copy) == str(caught.value)
+    assert copy.problem == caught.value.problem
+
+
+def test_find_images(tmp_path: Path) -> None:
+    for name in [
+        "b.JPG",
+        "a/c.png",
+        "a/d/e.Jpeg",
+        "z.webp",
+        ".hidden.jpg",
+        ".cache/x.jpg",
+        "notes.txt",
+        "jpg",
+        "é.tif",
+    ]:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (tmp_path / "folder.jpg").mkdir()
+    found = [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)]
+    assert found == ["a/c.png", "a/d/e.Jpeg", "b.JPG", "z.webp", "é.tif"]
+
+
+def test_find_images_follows_links_once(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real/a.jpg").touch()
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root/link").symlink_to(tmp_path / "real")
+    (tmp_path / "real/back").symlink_to(tmp_path / "root")
+    assert find_images(tmp_path / "root") == [tmp_path / "root/link/a.jpg"]
+
+
+def test_find_images_in_what_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for name in ("none", "file", "nul\0l"):
+        with pytest.raises(CianError, match=r"cannot be listed.*Give a readable folder"):
+            find_images(tmp_path / name)

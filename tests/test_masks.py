@@ -1,0 +1,162 @@
+"""Masks keep their class ids through files of every kind, and are drawn over images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cian.data.masks import overlay, palette, read_mask, write_mask
+from cian.errors import CianError
+
+ALL_IDS = np.arange(256, dtype=np.uint8).reshape(8, 32)
+
+
+def test_palette_is_pascal_vocs() -> None:
+    known = {0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 15: (192, 128, 128), 20: (0, 64, 128), 255: (224, 224, 192)}
+    assert palette().shape == (256, 3)
+    assert palette().dtype == np.uint8
+    assert {i: tuple(palette()[i].tolist()) for i in known} == known
+    assert len(np.unique(palette(), axis=0)) == 256
+
+
+def test_write_and_read(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "a.png"
+    write_mask(path, ALL_IDS)
+    mask = read_mask(path)
+    assert mask.dtype == np.uint8
+    assert mask.flags.writeable
+    assert (mask == ALL_IDS).all()
+    with Image.open(path) as image:
+        assert image.mode == "P"
+        assert image.getpalette() == palette().ravel().tolist()
+    assert list(path.parent.iterdir()) == [path]
+    write_mask(path, ALL_IDS[::-1, ::2])  # overwrites; any memory layout
+    assert (read_mask(path) == ALL_IDS[::-1, ::2]).all()
+
+
+def test_a_failed_write_leaves_the_old_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.png"
+    write_mask(path, ALL_IDS)
+
+    def fail(self: Image.Image, file: Path, format: str) -> None:
+        Path(file).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", fail)
+    with pytest.raises(CianError, match=r"a\.png: cannot be written \(No space left on device\)\. Free space"):
+        write_mask(path, ALL_IDS * 0)
+    monkeypatch.undo()
+    assert (read_mask(path) == ALL_IDS).all()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_write_where_a_file_is_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CianError, match="cannot be written"):
+        write_mask(tmp_path / "file" / "a.png", ALL_IDS)
+
+
+@pytest.mark.parametrize("mask", [ALL_IDS.astype(np.int64), ALL_IDS[None], ALL_IDS[:0]])
+def test_write_only_masks(tmp_path: Path, mask: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"a mask is \(H, W\) uint8"):
+        write_mask(tmp_path / "a.png", mask)
+
+
+@pytest.mark.parametrize("kind", ["grey", "16 bit", "rgb", "rgba", "other palette"])
+def test_read_every_kind(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.png"
+    opaque = np.full((8, 32, 1), 255, np.uint8)
+    image = {
+        "grey": Image.fromarray(ALL_IDS),
+        "16 bit": Image.fromarray(ALL_IDS.astype(np.uint16)),
+        "rgb": Image.fromarray(palette()[ALL_IDS]),
+        "rgba": Image.fromarray(np.concatenate([palette()[ALL_IDS], opaque], axis=2)),
+        "other palette": Image.fromarray(ALL_IDS),
+    }[kind]
+    if kind == "other palette":
+        image.putpalette(palette()[::-1].tobytes())
+    image.save(path)
+    assert (read_mask(path) == ALL_IDS).all()
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+@pytest.mark.parametrize("mode", ["L", "P"])
+def test_fewer_bits(tmp_path: Path, bits: int, mode: str) -> None:
+    ids = np.arange(2**bits, dtype=np.uint8)[None].repeat(3, axis=0)
+    image = Image.fromarray(ids)
+    if mode == "P":
+        image.putpalette(palette().tobytes())
+        image.save(tmp_path / "a.png", bits=bits)
+    else:
+        _save_grey(tmp_path / "a.png", ids, bits)
+    assert (read_mask(tmp_path / "a.png") == ids).all()
+
+
+def _save_grey(path: Path, ids: np.ndarray, bits: int) -> None:
+    """Pillow writes no grey PNG of 2 or 4 bits."""
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    height, width = ids.shape
+    digits = np.unpackbits(ids[..., None], axis=2)[..., -bits:].reshape(height, -1)
+    lines = b"".join(b"\0" + np.packbits(line).tobytes() for line in digits)
+    header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
+    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (Image.fromarray(np.full((4, 4), 300, np.uint16)), "holds the value 300, over 255. Save it as"),
+        (Image.new("RGB", (4, 4), (1, 2, 3)), r"colour \(1, 2, 3\) at x=0, y=0 is none of PASCAL VOC's. Save it as"),
+        (Image.new("RGB", (4, 4), "white"), r"colour \(255, 255, 255\)"),
+        (Image.new("RGBA", (4, 4), (128, 0, 0, 7)), "a mask with transparency. Save it as"),
+    ],
+)
+def test_what_is_no_mask(tmp_path: Path, image: Image.Image, message: str) -> None:
+    image.save(tmp_path / "a.png")
+    with pytest.raises(CianError, match=r"a\.png: " + message):
+        read_mask(tmp_path / "a.png")
+
+
+def test_unreadable_masks(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    with pytest.raises(CianError, match=r"a\.png: cannot be opened \(No such file"):
+        read_mask(path)
+    Image.new("L", (4, 4)).save(path, format="JPEG")
+    with pytest.raises(CianError, match=r"a\.png: not an image that can be read \(PNG\)"):
+        read_mask(path)
+    write_mask(path, np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8))
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(CianError, match=r"a\.png: damaged"):
+        read_mask(path)
+
+
+def test_overlay() -> None:
+    image = np.full((7, 9, 3), 100, np.uint8)
+    mask = np.zeros((7, 9), np.uint8)
+    mask[1:6, 1:6] = 1
+    mask[:, 8] = 255
+    shown = overlay(image, mask, alpha=0.25)
+    assert shown.shape == image.shape
+    assert shown.dtype == np.uint8
+    assert (image == 100).all()
+    assert (shown[mask == 0] == 100).all()
+    assert (shown[mask == 255] == 100).all()
+    assert (shown[2:5, 2:5] == [107, 75, 75]).all()  # 0.75 * 100 + 0.25 * (128, 0, 0)
+    assert (shown[1, 1:6] == [128, 0, 0]).all()  # the contour
+    assert (shown[1:6, 5] == [128, 0, 0]).all()
+
+
+def test_overlay_of_nothing() -> None:
+    image = np.random.default_rng(0).integers(0, 255, (5, 1, 3), np.uint8)
+    assert (overlay(image, np.zeros((5, 1), np.uint8)) == image).all()
+    with pytest.raises(ValueError, match=r"the mask is \(5, 2\), but the image \(5, 1, 3\)"):
+        overlay(image, np.zeros((5, 2), np.uint8))
