@@ -95,6 +95,7 @@ def only(problems: list[Problem], is_fatal: bool = True) -> str:
         PETS_CSV.replace(".jpg,", ".jpg , "),
         PETS_CSV.removeprefix("image,tags\n"),
         "\n\n" + PETS_CSV.replace("\n", "\n\n"),
+        ";;\n" + PETS_CSV.replace(",", ";"),
         'IMAGE,"Labels"\n"a.jpg","dog"\n"b.jpg","cat"\n"c.jpg","dog;cat"\n"d.jpg","; cat;;dog;cat "\n',
         "tags;when;filename\ndog;1;a.jpg\ncat;2;b.jpg\n'dog';3;c.jpg\ncat;4;d.jpg\n".replace(
             "'dog'", '"dog;cat"'
@@ -311,6 +312,8 @@ def test_a_file_name_that_is_no_text(tmp_path: Path) -> None:
     [
         ("", "tags.csv: is empty. Start it with the line `image,tags`"),
         (" \n\n", "tags.csv: is empty"),
+        (",,,\n;;;", "tags.csv: its first line ';;;' has one column only"),
+        (",,,\n\t\t", "tags.csv: is empty"),
         ("image,tags\n", "tags.csv: holds no rows. Start it"),
         ("image\na.jpg\n", "tags.csv: its first line 'image' has one column only. Start"),
         ("a.jpg dog\n", "has one column only"),
@@ -318,6 +321,7 @@ def test_a_file_name_that_is_no_text(tmp_path: Path) -> None:
         (b"\x89PNG\r\n\x1a\n\0\0\0", "is not a text file"),
         (b"\xff\xfea", "is not a text file"),
         ("image,tags\na.jpg,dog,cat\n", "line 2: has 3 cells, but the first line 2. Separate tags by ';'"),
+        ("x" * 200_000, "tags.csv, line 1: is not CSV (field larger"),
         ("image,cat,dog\na.jpg,1\n", "line 2: has 2 cells, but the first line 3"),
         ("image,cat,dog\na.jpg,1,maybe\n", "line 2: column 'dog' holds 'maybe', neither 0 nor 1. Write 0 or 1"),
         ("image,cat,cat\na.jpg,1,1\n", "column 'cat' occurs twice. Remove"),
@@ -392,7 +396,7 @@ def test_missing_files_are_all_named(tmp_path: Path) -> None:
         "tags.csv: cannot be read",
         "classes.txt: ",
         "train.txt: ",
-        "Is a directory",
+        "is not a file. Give",
     ):
         assert name in text
 
@@ -462,12 +466,15 @@ def test_tags_outside_the_classes(tmp_path: Path) -> None:
     )
     text = "\n".join(fatal(problems))
     assert f"tags.csv, line 6: tag 'cta' is not in {classes} (did you mean 'cat'?). Correct the tag, or add" in text
-    table, problems = read(tmp_path, PETS_CSV + "e,DOG\nf,yak\n", "a b c d e f", classes=classes)
+    table, problems = read(tmp_path, PETS_CSV + "e,DOG\nf,yak\nf,Background\n", "a b c d e f", classes=classes)
     text = "\n".join(fatal(problems))
     assert "(did you mean 'dog'?)" in text
     assert f"line 7: tag 'yak' is not in {classes}. Correct" in text
+    assert "line 8: 'f' had other tags before ('yak', now 'Background')" in text
     assert table is not None
     assert table.classes == ("dog", "cat")
+    _, problems = read(tmp_path, PETS_CSV + "e,Background\n", "a b c d e", classes=classes)
+    assert "line 6: the name 'Background' is reserved for class id 0" in only(problems)
 
 
 # ---------------------------------------------------------------------------------------------------------- splits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,7 +43,17 @@ class FileError(CianError):
 
 def file_error(file: Path | str, value: str, cure: str) -> FileError:
     """The error "file: value. cure"."""
-    return FileError(Problem(str(file), value, cure))
+    return FileError(Problem(printable(str(file)), printable(value), cure))
+
+
+def printable(text: str) -> str:
+    """Text that any terminal can show on one line; what it cannot is written as an escape."""
+    return text if text.isprintable() else "".join(c if shows(c) else repr(c)[1:-1] for c in text)
+
+
+def shows(character: str) -> bool:
+    """Whether a character is neither a control character, nor a line break, nor half of one."""
+    return unicodedata.category(character) not in ("Cc", "Cs", "Zl", "Zp")
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -100,17 +111,26 @@ def find_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
             if (status.st_dev, status.st_ino) in visited:
                 continue
             visited.add((status.st_dev, status.st_ino))
-            with os.scandir(current) as entries:
-                for entry in entries:
-                    if entry.name.startswith("."):
-                        continue
-                    if entry.is_dir():
-                        pending.append(entry.path)
-                    elif os.path.splitext(entry.name)[1].lower() in suffixes:  # noqa: PTH122 (ten times faster)
-                        found.append(entry.path)
+            folders, files = _list(current, suffixes)
+            found += files
+            pending += sorted(folders, reverse=True)  # in order, so that it is always the same link that is followed
         except (OSError, ValueError) as error:
             raise file_error(current, f"cannot be listed ({reason(error)})", "Give a readable folder") from None
     return [Path(name) for name in sorted(found)]
+
+
+def _list(folder: str, suffixes: Collection[str]) -> tuple[list[str], list[str]]:
+    """(folders, files with one of the suffixes) right in a folder."""
+    folders, files = [], []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                folders.append(entry.path)
+            elif os.path.splitext(entry.name)[1].lower() in suffixes and entry.is_file():  # noqa: PTH122 (10 x faster)
+                files.append(entry.path)
+    return folders, files
 
 
 @contextmanager

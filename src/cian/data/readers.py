@@ -24,7 +24,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cian.config import DataConfig
-from cian.data.images import IMAGE_SUFFIXES, FileError, file_error, find_files, find_images, reason
+from cian.data.images import (
+    IMAGE_SUFFIXES,
+    FileError,
+    file_error,
+    find_files,
+    find_images,
+    printable,
+    reason,
+    shows,
+)
 from cian.data.table import BACKGROUND, MAX_CLASSES, TRAIN, Table
 from cian.errors import DataError, Problem
 
@@ -261,12 +270,14 @@ def _classes(
 ) -> list[str]:
     """Class names in the order of their ids; empty if there are none or too many."""
     used = dict.fromkeys(name for row in tags for name in row or ())
+    sound = [name for name in used if _check_name(name, source.where(name), problems)]
     if given is None:
-        classes = sorted(name for name in used if _check_name(name, source.where(name), problems))
+        classes = sorted(sound)
         _warn_of_lookalikes(classes, config.separator, source, problems)
     else:
         classes = given
-        unknown = [name for name in used if name not in set(given)]
+        known = set(given)
+        unknown = [name for name in sound if name not in known]
         for number, name in enumerate(unknown):
             value = f"tag {show(name)} is not in {config.classes}"
             if number < 100:  # each suggestion compares the tag with all classes
@@ -440,23 +451,14 @@ def clean(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
-def printable(text: str) -> str:
-    """Text that any terminal can show on one line."""
-    return text if text.isprintable() else "".join(c if _shows(c) else repr(c)[1:-1] for c in text)
-
-
 def show(text: str, most: int = 80) -> str:
     """Quoted for a message, and cut if long."""
     return f"'{printable(text if len(text) <= most else text[: most - 1] + '…')}'"
 
 
-def _shows(character: str) -> bool:
-    return unicodedata.category(character) not in ("Cc", "Cs", "Zl", "Zp")
-
-
 def _writable(name: str) -> bool:
     """Neither control characters nor what cannot be encoded."""
-    return name.isprintable() or all(map(_shows, name))
+    return name.isprintable() or all(map(shows, name))
 
 
 def _reserved(name: str) -> bool:
@@ -503,6 +505,8 @@ def text_encoding(path: Path) -> str:
         CianError: the file cannot be read, or it is not text.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise file_error(path, "is not a file", "Give a text file")
         with path.open("rb") as file:
             wide = file.read(2) in (b"\xff\xfe", b"\xfe\xff")
         for encoding in ("utf-16",) if wide else ("utf-8-sig", "cp1252"):
@@ -510,7 +514,7 @@ def text_encoding(path: Path) -> str:
                 return encoding
     except (OSError, ValueError) as error:
         raise file_error(path, f"cannot be read ({reason(error)})", "Give a readable text file") from None
-    raise file_error(path, "is not a text file", "Save it as text in UTF-8")
+    raise file_error(path, "is not a text file", "Save it as text in UTF-8 (from a spreadsheet: as CSV)")
 
 
 def _decodes(path: Path, encoding: str) -> bool:
@@ -664,8 +668,8 @@ def _open_csv(path: Path, config: DataConfig, images: _Index, problems: ProblemL
     if encoding == "cp1252":
         problems.add(path, "is not UTF-8, read as Windows-1252", "Save it as UTF-8 if names look wrong", fatal=False)
     with path.open(encoding=encoding, newline="") as file:
-        first = next((line for line in file if line.strip()), "")
-        delimiter = _delimiter(first)
+        first = next((line for line in file if line.strip('\t,;" \r\n')), "")
+        delimiter = _delimiter(path, first)
         file.seek(0)
         head = [cells for _, cells in islice(_cells(path, csv.reader(file, delimiter=delimiter)), _PEEK)]
     layout = _layout(path, head, config, images)
@@ -673,9 +677,12 @@ def _open_csv(path: Path, config: DataConfig, images: _Index, problems: ProblemL
     return _Source(path, rows, layout.merge)
 
 
-def _delimiter(line: str) -> str:
+def _delimiter(path: Path, line: str) -> str:
     """Tab, comma or semicolon: the one that cuts out a known header, else the first that occurs outside quotes."""
-    cut = {sign: next(csv.reader([line], delimiter=sign), []) for sign in "\t,;"}
+    cut = {
+        sign: [cell for _, cells in _cells(path, csv.reader([line], delimiter=sign)) for cell in cells]
+        for sign in "\t,;"
+    }
     for sign, cells in cut.items():
         if len(cells) > 1 and any(clean(cell).casefold() in IMAGE_HEADERS for cell in cells):
             return sign
