@@ -526,6 +526,12 @@ def test_no_image_left(tmp_path: Path) -> None:
     assert any("tags.csv: names no image that exists. Check" in text for text in fatal(problems))
 
 
+def test_no_tag_at_all(tmp_path: Path) -> None:
+    table, problems = read(tmp_path, "image,tags\na,\nb,\n", "a b", untagged="negative")
+    assert table is None
+    assert "tags.csv: gives no tag to any image. Tag the images" in only(problems)
+
+
 def test_split_column(tmp_path: Path) -> None:
     rows = "image,Fold,tags\na,train,dog\nb, train ,cat\nc,held out,dog\nd,held out,\n"
     table, problems = read(tmp_path, rows, split_column="fold")
@@ -581,7 +587,8 @@ def test_val_fraction_leaves_enough_for_training(tmp_path: Path) -> None:
 
 
 def test_val_fraction_of_negatives(tmp_path: Path) -> None:
-    table, _ = read(tmp_path, "image,tags\na,dog\nb,\nc,\nd,\n", val_fraction=0.99, untagged="negative")
+    table, problems = read(tmp_path, "image,tags\na,dog\nb,\nc,\nd,\n", val_fraction=0.75, untagged="negative")
+    assert not problems
     assert splits_of(table) == {"a": "train", "b": "val", "c": "val", "d": "val"}
 
 

@@ -73,7 +73,7 @@ def class_names(path: Path) -> list[str]:
         CianError: the file cannot be read, or a name is empty, doubled or reserved; all of them at once.
     """
     problems = ProblemList()
-    names: list[str] = []
+    names: dict[str, None] = {}
     lines = [clean(line) for line in read_lines(path)]
     while lines and not lines[-1]:
         lines.pop()
@@ -87,12 +87,12 @@ def class_names(path: Path) -> list[str]:
             problems.add(where, f"class {show(name)} occurs twice", "Remove one of them")
         elif not _check_name(name, where, problems):
             continue
-        names.append(name)
+        names[name] = None
     if not names:
         problems.add(path, "holds no class name", "Write one class name a line")
     if problems.all():
         raise DataError(problems.all())
-    return names
+    return list(names)
 
 
 class ProblemList:
@@ -175,10 +175,11 @@ def _read(config: DataConfig, seed: int, problems: ProblemList) -> Table | None:
     kept = [i for i, split in enumerate(rows.splits) if split is not None]
     tags = [rows.tags[i] for i in kept]
     splits = [rows.splits[i] or "" for i in kept]
+    if not kept:
+        problems.add(source.path, "names no image that exists", "Check data.images, data.tags and data.splits")
+        return None
     classes = _classes(config, source, given, tags, problems)
-    if not classes or not kept:
-        if not kept:
-            problems.add(source.path, "names no image that exists", "Check data.images, data.tags and data.splits")
+    if not classes:
         return None
     numbers = {name: i for i, name in enumerate(classes, start=1)}
     numbered = [None if row is None else [numbers[name] for name in row if name in numbers] for row in tags]
@@ -283,6 +284,8 @@ def _classes(
             if number < 100:  # each suggestion compares the tag with all classes
                 value += _suggestion(name, given)
             problems.add(source.where(name), value, "Correct the tag, or add it to the classes")
+    if not used:
+        problems.add(source.path, "gives no tag to any image", "Tag the images: cian learns from tags")
     if len(classes) > MAX_CLASSES:
         problems.add(
             config.classes or source.path,
@@ -336,19 +339,16 @@ def _draw_val(
     drawn = 0
     for i in np.random.default_rng(seed).permutation(len(splits)).tolist():
         if drawn == wanted:
-            return
+            break
         row = tags[i] or []
         if all(left[tag] > config.min_images for tag in row) and drawn < len(splits) - 1:
             for tag in row:
                 left[tag] -= 1
             splits[i] = VAL
             drawn += 1
-    problems.add(
-        "settings",
-        f"data.val_fraction={config.val_fraction} asks for {wanted} images, {drawn} could be held out",
-        "Add images of the rare classes, or lower data.val_fraction",
-        fatal=False,
-    )
+    if drawn < wanted:
+        value = f"data.val_fraction={config.val_fraction} asks for {wanted} images, {drawn} could be held out"
+        problems.add("settings", value, "Add images of the rare classes, or lower data.val_fraction", fatal=False)
 
 
 # ------------------------------------------------------------------------------------------------ names and files
