@@ -1,0 +1,128 @@
+"""Data sets to try cian on, all in one layout on disk.
+
+images/NAME.jpg     pictures
+masks/NAME.png      indexed masks; only ever used to score
+tags.csv            image,tags,split
+classes.txt         one name a line in order of the class ids, background first
+dataset.json        what it was made from; written last, so a folder that has it is complete
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from cian.config import DataConfig
+from cian.errors import CianError
+
+_MARKER = "dataset.json"
+_LAYOUT = {"images", "masks", "tags.csv", "classes.txt", _MARKER}
+_JPEG_QUALITY = 92
+
+
+class Record(NamedTuple):
+    """One picture of a data set.
+
+    Attributes:
+        name: file name without suffix.
+        image: (H, W, 3) uint8, or the path of a JPEG file to copy.
+        mask: (H, W) uint8 class ids, 255 = ignore.
+        tags: names of the classes in the picture.
+        split: name of its split.
+    """
+
+    name: str
+    image: np.ndarray | Path
+    mask: np.ndarray
+    tags: Sequence[str]
+    split: str
+
+
+def data_config(folder: Path) -> DataConfig:
+    """The `data` section of the configuration for a folder in this layout."""
+    folder = Path(folder)
+    return DataConfig(
+        images=folder / "images",
+        tags=folder / "tags.csv",
+        masks=folder / "masks",
+        classes=folder / "classes.txt",
+        split_column="split",
+    )
+
+
+def is_complete(folder: Path, parameters: Mapping[str, Any]) -> bool:
+    """Whether `folder` holds all files of the data set made from `parameters`."""
+    try:
+        marker = json.loads((folder / _MARKER).read_text(encoding="utf-8"))
+        counts = {len(list((folder / name).iterdir())) for name in ("images", "masks")}
+    except (OSError, ValueError):
+        return False
+    return (
+        isinstance(marker, dict)
+        and marker.get("parameters") == dict(parameters)
+        and counts == {marker.get("images")}
+        and all((folder / name).is_file() for name in ("tags.csv", "classes.txt"))
+    )
+
+
+def write_data_set(
+    folder: Path, parameters: Mapping[str, Any], classes: Sequence[str], records: Iterable[Record]
+) -> None:
+    """Writes a data set into `folder`, all of it or nothing.
+
+    An incomplete or different data set in this layout is replaced. `parameters`, plain JSON values, are what
+    `is_complete` compares.
+
+    Raises:
+        CianError: `folder` cannot be written, or holds files of another kind.
+    """
+    folder = folder.absolute()
+    try:
+        strangers = sorted({path.name for path in folder.iterdir()} - _LAYOUT) if folder.exists() else []
+    except NotADirectoryError:
+        raise CianError(f"{folder}: is a file. Give a new or empty folder for the data set.") from None
+    if strangers:
+        raise CianError(f"{folder}: holds other files ({strangers[0]}). Give a new or empty folder for the data set.")
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        _write(partial, parameters, classes, records)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.replace(folder)
+    except OSError as error:
+        raise CianError(
+            f"{folder}: cannot be written ({error.strerror}). Give a folder with space to write."
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write(partial: Path, parameters: Mapping[str, Any], classes: Sequence[str], records: Iterable[Record]) -> None:
+    from cian.data.masks import write_mask
+
+    for name in ("images", "masks"):
+        (partial / name).mkdir(parents=True)
+    count = 0
+    with (partial / "tags.csv").open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(("image", "tags", "split"))
+        for record in records:
+            image = f"{record.name}.jpg"
+            if isinstance(record.image, Path):
+                shutil.copyfile(record.image, partial / "images" / image)
+            else:
+                Image.fromarray(record.image).save(partial / "images" / image, quality=_JPEG_QUALITY)
+            write_mask(partial / "masks" / f"{record.name}.png", record.mask)
+            table.writerow((image, ";".join(record.tags), record.split))
+            count += 1
+    (partial / "classes.txt").write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
+    marker = {"parameters": dict(parameters), "images": count}
+    (partial / _MARKER).write_text(json.dumps(marker, indent=1) + "\n", encoding="utf-8")
