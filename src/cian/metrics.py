@@ -55,8 +55,10 @@ class Confusion:
             return np.divide(part, whole, out=np.full(len(hits), np.nan), where=whole > 0)
 
         iou = ratio(hits, union)
+        labelled = ratio(hits, union - self.counts[:, -1])
         return Scores(
             miou=float(np.nanmean(iou)) * 100 if (union > 0).any() else float("nan"),
+            miou_labelled=float(np.nanmean(labelled)) * 100 if not np.isnan(labelled).all() else float("nan"),
             iou=iou * 100,
             precision=ratio(hits, predicted) * 100,
             recall=ratio(hits, truth) * 100,
@@ -70,13 +72,15 @@ class Scores:
     """All in per cent.
 
     Attributes:
-        miou: mean IoU over the classes that occur in truth or prediction.
+        miou: mean IoU over the classes that occur in truth or prediction; open pixels are misses.
+        miou_labelled: the same over the labelled pixels alone; equal to `miou` for dense masks.
         iou, precision, recall: (K,), NaN where undefined.
         accuracy: share of pixels that are right.
         coverage: share of pixels that the prediction labels at all (100 for dense masks).
     """
 
     miou: float
+    miou_labelled: float
     iou: np.ndarray
     precision: np.ndarray
     recall: np.ndarray
@@ -94,6 +98,7 @@ class Scores:
 
         return {
             "miou": plain(self.miou),
+            "miou_labelled": plain(self.miou_labelled),
             "accuracy": plain(self.accuracy),
             "coverage": plain(self.coverage),
             "iou": by_class(self.iou),

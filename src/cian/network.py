@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cian.affinity import CrossImageAffinity
@@ -88,30 +86,3 @@ def build_network(config: Config, num_classes: int, *, weights: str | None = Non
             settings.pool,
         )
     return CIAN(backbone, num_classes, affinity, config.train.head_dilation)
-
-
-def grid_size(height: int, width: int, backbone: Backbone) -> tuple[int, int]:
-    """The smallest image size from (height, width) up that fits the backbone's grid without a remainder."""
-    stride = backbone.stride
-    if backbone.grid == "corner":  # stride·n + 1
-        return -(-(height - 1) // stride) * stride + 1, -(-(width - 1) // stride) * stride + 1
-    return -(-height // stride) * stride, -(-width // stride) * stride
-
-
-def upsample(logits: Tensor, size: tuple[int, int], backbone: Backbone) -> Tensor:
-    """Bilinear logits at every pixel of an image whose size fits the grid (see `grid_size`).
-
-    Shape:
-        logits: (N, K, h, w); returns (N, K, *size).
-    """
-    return F.interpolate(logits, size, mode="bilinear", align_corners=backbone.grid == "corner")
-
-
-def cells(labels: Tensor, backbone: Backbone) -> Tensor:
-    """Labels at the feature cells: the label of the pixel that each cell looks at (nearest; ids are never blended).
-
-    Shape:
-        labels: (N, H, W) of a size that fits the grid; returns (N, h, w).
-    """
-    start = 0 if backbone.grid == "corner" else backbone.stride // 2
-    return labels[..., start :: backbone.stride, start :: backbone.stride]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 console = Console(stderr=True, highlight=False)
-Item = TypeVar("Item")
 
 LINE_SECONDS = 20.0
 WINDOW = 0.7  # weight of the past in the smoothed speed
@@ -80,12 +79,24 @@ class Ticker:
             console.print(f"{self.label}: {self.done}/{self.total} · {line}")
 
 
-def track(items: Iterable[Item], label: str, total: int, done: int = 0, units: Callable[[Item], int] | None = None) -> Iterator[Item]:
-    """Yields `items` and shows progress; each counts one unit, or `units(item)`."""
-    with Ticker(label, total, done) as ticker:
-        for item in items:
-            yield item
-            ticker.advance(units(item) if units else 1)
+@contextmanager
+def ticking(label: str, unit: str = "images") -> Iterator[Callable[[int, int], None]]:
+    """Progress as a callback (done, total), for work that counts itself."""
+    tickers: list[Ticker] = []
+
+    def advance(done: int, total: int) -> None:
+        if not tickers:
+            tickers.append(Ticker(label, total, unit=unit).__enter__())
+        tickers[0].advance(done - tickers[0].done)
+
+    try:
+        yield advance
+    except BaseException as error:
+        for ticker in tickers:
+            ticker.__exit__(type(error))
+        raise
+    for ticker in tickers:
+        ticker.__exit__(None)
 
 
 def duration(seconds: float) -> str:

@@ -38,9 +38,7 @@ def augment(
     height, width = (max(1, round(side * scale)) for side in image.shape[1:])
     mirror = bool(settings.mirror and rng.random() < 0.5)
     # Where the crop is larger than the image it is placed at random as well: offsets may be negative.
-    top, left = (
-        int(rng.integers(min(0, side - crop), max(0, side - crop) + 1)) for side in (height, width)
-    )
+    top, left = (int(rng.integers(min(0, side - crop), max(0, side - crop) + 1)) for side in (height, width))
     image = F.resize(image, [height, width], antialias=True)
     image = _crop(image, top, left, crop, fill)
     if labels is not None:

@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cian.backbones import Backbone
-from cian.inference import as_input, scaled
-from cian.network import upsample
+from cian.grid import as_input, scaled, upsample
 
 
 class Classifier(nn.Module):

@@ -86,4 +86,6 @@ def saliency_source(setting: str) -> SaliencyFolder | SaliencyNetwork | None:
         return SaliencyFolder(path)
     if path.suffix == ".onnx" and path.is_file():
         return SaliencyNetwork(path)
-    raise CianError(f"seeds.background = {setting}: no such folder or .onnx file. Use cam, a folder of maps, or FILE.onnx.")
+    raise CianError(
+        f"seeds.background = {setting}: no such folder or .onnx file. Use cam, a folder of maps, or FILE.onnx."
+    )

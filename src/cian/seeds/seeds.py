@@ -8,7 +8,9 @@ from cian.config import SeedConfig
 from cian.data.table import IGNORE
 
 
-def seed_map(cams: np.ndarray, tags: np.ndarray, settings: SeedConfig, saliency: np.ndarray | None = None) -> np.ndarray:
+def seed_map(
+    cams: np.ndarray, tags: np.ndarray, settings: SeedConfig, saliency: np.ndarray | None = None
+) -> np.ndarray:
     """One image's seeds, without ground truth.
 
     Foreground is where a class's CAM is over `foreground` and leads the next class by `margin`. Background is where every

@@ -1,0 +1,289 @@
+"""The command line: parses, calls, prints. Exit code 0, 1 (failed, with one message on stderr) or 2 (wrong usage)."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table as RichTable
+from typer.core import TyperCommand
+
+from cian._version import __version__
+from cian.config import Config, load_config, parse_assignment, settings
+from cian.errors import CianError, DataError, Interrupted
+
+
+class _WithSettings(TyperCommand):
+    """A command whose --help ends in all settings."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        super().format_help(ctx, formatter)
+        table = RichTable(title="Settings, for --set KEY=VALUE or a --config file", title_justify="left", box=None)
+        for heading in ("setting", "default", "meaning"):
+            table.add_column(heading, overflow="fold")
+        for key, (default, text) in settings():
+            shown = "" if default is None else list(default) if isinstance(default, tuple) else default
+            table.add_row(key, str(shown), text)
+        Console().print(table)
+
+
+app = typer.Typer(
+    name="cian",
+    help="Images and tags in, masks and a segmentation model out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Images = Annotated[Path | None, typer.Option("--images", help="Folder of images, searched recursively.")]
+Tags = Annotated[
+    Path | None,
+    typer.Option("--tags", help="CSV or JSON of tags. Without it, each sub-folder of --images is a class."),
+]
+Masks = Annotated[Path | None, typer.Option("--masks", help="Folder of true masks ID.png; only ever used to score.")]
+Classes = Annotated[Path | None, typer.Option("--classes", help="Class names, one a line, in order of the mask ids.")]
+Splits = Annotated[
+    list[str] | None, typer.Option("--split", metavar="NAME=FILE", help="List file of a split; train is trained on.")
+]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of settings.")]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="One setting, e.g. train.epochs=4; repeatable."),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Do everything anew.")]
+OutFolder = Annotated[Path, typer.Option("--out", help="The run directory; an interrupted run goes on.")]
+
+
+def _config(
+    images: Path | None,
+    tags: Path | None,
+    masks: Path | None,
+    classes: Path | None,
+    splits: list[str] | None,
+    config: Path | None,
+    assignments: list[str] | None,
+    run_config: Path | None = None,
+) -> Config:
+    """The settings of a command: a file (--config; without --images, the run's own), then options."""
+    overrides: dict[str, Any] = dict(parse_assignment(text) for text in assignments or ())
+    for key, value in (("images", images), ("tags", tags), ("masks", masks), ("classes", classes)):
+        if value is not None:
+            overrides[f"data.{key}"] = str(value)
+    for text in splits or ():
+        name, sign, file = text.partition("=")
+        if not sign:
+            raise CianError(f"--split {text}: not of the form NAME=FILE, e.g. --split train=train.txt.")
+        overrides[f"data.splits.{name}"] = file
+    if config is None and run_config is not None and run_config.is_file() and "data.images" not in overrides:
+        config = run_config
+    return load_config(config, overrides)
+
+
+def _pipeline(until: str, out: Path, overwrite: bool, **options: Any) -> None:
+    from cian.pipeline import run_config
+    from cian.runs import Run
+
+    target = Run(out)
+    run_config(_config(**options, run_config=target.config_file), target, until, overwrite)
+    if until == "report":
+        print(target.report_file)
+
+
+@app.command(cls=_WithSettings)
+def run(
+    out: OutFolder,
+    images: Images = None,
+    tags: Tags = None,
+    masks: Masks = None,
+    classes: Classes = None,
+    split: Splits = None,
+    config: ConfigFile = None,
+    set_: Assignments = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """The main job: images and tags in, masks, a model and a report out."""
+    _pipeline(
+        "report", out, overwrite, images=images, tags=tags, masks=masks, classes=classes, splits=split, config=config,
+        assignments=set_,
+    )  # fmt: skip
+
+
+def _stage_command(name: str, text: str) -> None:
+    def command(
+        out: OutFolder,
+        images: Images = None,
+        tags: Tags = None,
+        masks: Masks = None,
+        classes: Classes = None,
+        split: Splits = None,
+        config: ConfigFile = None,
+        set_: Assignments = None,
+        overwrite: Overwrite = False,
+    ) -> None:
+        _pipeline(
+            name, out, overwrite, images=images, tags=tags, masks=masks, classes=classes, splits=split, config=config,
+            assignments=set_,
+        )  # fmt: skip
+
+    command.__doc__ = f"{text} Runs what comes before it, if that is not done yet."
+    app.command(name, cls=_WithSettings)(command)
+
+
+_stage_command("classify", "Up to the classifier whose activation maps become seeds.")
+_stage_command("seed", "Up to the seed maps (seeds/ID.png).")
+_stage_command("train", "Up to the segmentation network trained on the seeds.")
+_stage_command("relabel", "Up to the dense masks of the training images (relabel/ID.png).")
+_stage_command("retrain", "Up to the network trained again on the relabelled masks.")
+_stage_command("export", "Up to the model that you ship (model/).")
+_stage_command("report", "Everything up to the report (report.html).")
+
+
+@app.command()
+def check(
+    images: Images = None,
+    tags: Tags = None,
+    masks: Masks = None,
+    classes: Classes = None,
+    split: Splits = None,
+    config: ConfigFile = None,
+    set_: Assignments = None,
+) -> None:
+    """Reads all images, tags and masks and reports every problem at once, with its cure."""
+    from cian.data.check import check_dataset, summary
+    from cian.progress import ticking
+
+    settings = _config(images, tags, masks, classes, split, config, set_)
+    if settings.data.images is None:
+        raise CianError("No images. Give --images DIR (and --tags FILE, unless each sub-folder is a class).")
+    with ticking("checking", "files") as progress:
+        table, problems = check_dataset(settings.data, settings.seed, progress=progress)
+    console = Console()
+    if table is not None:
+        console.print(summary(table))
+    for problem in problems:
+        if not problem.fatal:
+            console.print(f"note: {problem}", style="yellow", highlight=False, markup=False)
+    fatal = [problem for problem in problems if problem.fatal]
+    if fatal:
+        raise DataError(fatal, shown=len(fatal))
+    console.print("No problems: `cian run` with the same options starts the work.", style="green")
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Option("--model", help="runs/NAME/model, a run, or a hub id owner/name.")],
+    images: Annotated[Path, typer.Option("--images", help="An image, or a folder of images.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the masks.")],
+    tags: Annotated[
+        Path | None, typer.Option("--tags", help="CSV or JSON of tags: then only these classes may appear.")
+    ] = None,
+    overlays: Annotated[bool, typer.Option("--overlays", help="Also write OUT/overlays/ID.jpg, to look at.")] = False,
+    set_: Assignments = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Masks for new images from a trained model; images that have one already are skipped."""
+    from cian.stages.predict import predict_folder
+
+    predict_folder(model, images, out, tags, overlays, _assignments(set_), overwrite)
+
+
+@app.command()
+def evaluate(
+    predictions: Annotated[Path, typer.Option("--predictions", help="Folder of predicted indexed PNGs.")],
+    masks: Annotated[Path, typer.Option("--masks", help="Folder of true indexed PNGs; 255 is ignored.")],
+    classes: Annotated[Path, typer.Option("--classes", help="Class names, one a line, background first.")],
+    list_: Annotated[Path | None, typer.Option("--list", help="Ids to score, one a line; default: all masks.")] = None,
+    json_: Annotated[Path | None, typer.Option("--json", help="Also write the scores to this file.")] = None,
+) -> None:
+    """mIoU, per-class IoU and pixel accuracy of any folder of indexed PNGs, ours or another tool's."""
+    from cian.runs import write_json
+    from cian.stages.evaluate import evaluate_folders
+
+    result = evaluate_folders(predictions, masks, classes, list_)
+    if json_ is not None:
+        write_json(json_, result)
+    table = RichTable(box=None)
+    for heading in ("class", "IoU %", "precision %", "recall %"):
+        table.add_column(heading, justify="left" if heading == "class" else "right")
+    for name, value in result["iou"].items():
+        row = (value, result["precision"][name], result["recall"][name])
+        table.add_row(name, *("–" if cell is None else f"{cell:.2f}" for cell in row))
+    Console().print(table)
+    accuracy, miou = ("–" if result[key] is None else f"{result[key]:.2f}" for key in ("accuracy", "miou"))
+    print(f"images {result['images']}\npixel accuracy {accuracy}\nmIoU {miou}")
+
+
+@app.command()
+def demo(
+    out: OutFolder = Path("runs/demo"),
+    data: Annotated[
+        str, typer.Option("--data", help="animals (made here), or pets (Oxford-IIIT Pet, downloaded).")
+    ] = "animals",
+    set_: Assignments = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Learns to segment from tags alone, on embedded data, within minutes; ends in a report to look at."""
+    from cian.demo import run_demo
+
+    print(run_demo(out, data, _assignments(set_), overwrite).report_file)
+
+
+def _assignments(texts: list[str] | None) -> dict[str, Any]:
+    return dict(parse_assignment(text) for text in texts or ())
+
+
+def _version(show: bool) -> None:
+    if show:
+        print(f"cian {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+_CURES: Mapping[int, str] = {
+    errno.ENOSPC: "the disk is full. Free some space; the same command goes on from here",
+    errno.EDQUOT: "your quota is used up. Free some space; the same command goes on from here",
+    errno.EROFS: "the file system is read-only. Give another --out",
+    errno.EACCES: "permission denied. Give a place that you may read and write",
+    errno.EPERM: "not permitted. Give a place that you may read and write",
+    errno.EMFILE: "too many open files. Raise `ulimit -n`, or set runtime.workers=0",
+    errno.ENAMETOOLONG: "the name is too long. Give a shorter one",
+}
+
+
+def main() -> None:
+    """Entry point: user errors become one message on stderr and exit code 1."""
+    try:
+        app()
+    except Interrupted as stop:
+        _fail(str(stop))
+    except CianError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        _fail("Stopped. What was done is kept; the same command goes on from here.")
+    except OSError as error:
+        if error.errno not in _CURES:
+            raise
+        _fail(f"{error.filename or 'output'}: {_CURES[error.errno]}.")
+
+
+def _fail(message: str) -> None:
+    print(f"cian: {message}", file=sys.stderr)
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""The same function, faster: frozen batch norms folded into their convolutions, and dilated depthwise convolutions on
+CPUs as undilated ones.
+
+A frozen batch norm is a scale and a shift per channel. Multiplied into the convolution's weights it costs nothing,
+where a pass over the activations, and another for the gradient, would be bound by memory. The modules and the names of
+their parameters stay; gradients reach the convolution's own weights.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from timm.layers.padding import pad_same
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def fold_frozen_norms(model: nn.Module, example: Tensor) -> int:
+    """Folds each frozen batch norm of `model` into the convolution before it.
+
+    Pairs are found by running `example` once; if the outputs were to change, nothing is folded.
+
+    Args:
+        model: in evaluation mode; its batch norms must stay frozen from now on.
+        example: an input, (N, 3, H, W).
+
+    Returns:
+        The number of norms folded.
+    """
+    makers: dict[int, tuple[nn.Conv2d, Tensor]] = {}
+    pairs: list[tuple[nn.Conv2d, _BatchNorm]] = []
+
+    def made(conv: nn.Module, _: tuple, output: Tensor) -> None:
+        makers[id(output)] = conv, output  # type: ignore[assignment]  # kept alive, or its id is given away again
+
+    def used(norm: nn.Module, inputs: tuple) -> None:
+        if id(inputs[0]) in makers:
+            pairs.append((makers.pop(id(inputs[0]))[0], norm))  # type: ignore[arg-type]
+
+    hooks = []
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            hooks.append(module.register_forward_hook(made))
+        elif isinstance(module, _BatchNorm):
+            hooks.append(module.register_forward_pre_hook(used))
+    with torch.no_grad():
+        before = model(example)
+        for hook in hooks:
+            hook.remove()
+        for conv, norm in pairs:
+            conv.forward = partial(_folded, conv, norm)  # type: ignore[method-assign]
+            norm.forward = getattr(norm, "act", nn.Identity()).forward  # type: ignore[method-assign]  # timm's activate
+        if not torch.allclose(model(example), before, rtol=1e-3, atol=1e-3 * float(before.abs().max())):
+            for module in (module for pair in pairs for module in pair):
+                del module.forward
+            return 0
+    return len(pairs)
+
+
+def _folded(conv: nn.Conv2d, norm: _BatchNorm, x: Tensor) -> Tensor:
+    """norm(conv(x)) as one convolution."""
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()  # type: ignore[operator]
+    shift = norm.bias - norm.running_mean * scale  # type: ignore[operator]
+    if conv.bias is not None:
+        shift = shift + conv.bias * scale
+    return convolve(conv, x, conv.weight * scale[:, None, None, None], shift)
+
+
+def convolve(conv: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """What `conv` does, with another weight and bias."""
+    padding = conv.padding
+    if type(conv).__name__ == "Conv2dSame":  # TensorFlow's padding, which depends on the size
+        x = pad_same(x, list(conv.kernel_size), list(conv.stride), list(conv.dilation))
+        padding = (0, 0)
+    depthwise = conv.groups == conv.in_channels and max(conv.stride) == 1 and isinstance(padding, tuple)
+    if depthwise and conv.dilation[0] == conv.dilation[1] > 1 and x.device.type == "cpu":
+        return _dilated_depthwise(x, weight, bias, padding, conv.dilation[0])
+    return F.conv2d(x, weight, bias, conv.stride, padding, conv.dilation, conv.groups)
+
+
+def _dilated_depthwise(
+    x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, ...], dilation: int
+) -> Tensor:
+    """A dilated convolution is an undilated one on each of dilation² sub-grids; CPU kernels are many times faster so."""
+    d = dilation
+    n, c, height, width = x.shape
+    kernel_h, kernel_w = weight.shape[2:]
+    out_h = height + 2 * padding[0] - d * (kernel_h - 1)
+    out_w = width + 2 * padding[1] - d * (kernel_w - 1)
+    fill_h, fill_w = -(height + 2 * padding[0]) % d, -(width + 2 * padding[1]) % d
+    x = F.pad(x, (padding[1], padding[1] + fill_w, padding[0], padding[0] + fill_h))
+    rows, cols = x.shape[2] // d, x.shape[3] // d
+    grids = x.permute(0, 2, 3, 1).reshape(n, rows, d, cols, d, c).permute(0, 2, 4, 1, 3, 5)  # (N, d, d, H/d, W/d, C)
+    grids = grids.reshape(n * d * d, rows, cols, c).permute(0, 3, 1, 2)  # (N·d², C, H/d, W/d), channels last
+    out = F.conv2d(grids, weight, bias, groups=c)
+    rows, cols = out.shape[2:]
+    out = out.permute(0, 2, 3, 1).reshape(n, d, d, rows, cols, c).permute(0, 3, 1, 4, 2, 5)
+    return out.reshape(n, rows * d, cols * d, c)[:, :out_h, :out_w].permute(0, 3, 1, 2)

@@ -1,0 +1,315 @@
+"""The order of the stages. What is done is not done again; what was interrupted goes on; a changed setting redoes just
+what depends on it."""
+
+from __future__ import annotations
+
+import importlib
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from cian.config import Config, dump_config, load_config
+from cian.data.check import check_dataset
+from cian.data.table import Table
+from cian.errors import CianError, DataError
+from cian.progress import console, duration, ticking
+from cian.runs import Record, Run, Stopwatch, digest, table_digest
+from cian.stages.context import Context
+
+LAST = "report"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """
+    Attributes:
+        name: as on the command line, where it is one.
+        module, function, arguments: what does it.
+        after: the stages whose artefacts it reads.
+        settings: dotted keys of the settings it depends on.
+        data: which images it depends on: attributes of `Context`.
+        outputs: files and folders that are its own.
+    """
+
+    name: str
+    module: str
+    after: tuple[str, ...]
+    settings: tuple[str, ...]
+    data: tuple[str, ...]
+    outputs: tuple[str, ...]
+    function: str = "run"
+    arguments: tuple[Any, ...] = ()
+
+
+_NETWORK = ("seed", "backbone", "train", "affinity", "runtime.precision", "runtime.accumulate")
+_VIEW = ("predict.scales", "predict.mirror")
+
+
+def plan(config: Config) -> list[Stage]:
+    """The stages that a configuration asks for, in order."""
+    seeded = config.train.labels == "seeds"
+    own_seeds = seeded and config.seeds.folder is None
+    retrain = config.retrain.enabled
+    final = "retrain" if retrain else "train"
+    labels = ("seed",) if seeded else ()
+    stages = []
+    if own_seeds:
+        stages.append(
+            Stage(
+                "classify",
+                "classify",
+                (),
+                ("seed", "backbone", "classify", "runtime.precision", "runtime.accumulate"),
+                ("train_table",),
+                ("classify",),
+            )
+        )
+    if seeded:
+        before = ("classify",) if own_seeds else ()
+        stages.append(Stage("seed", "seed", before, ("seeds",), ("seed_table",), ("seeds",)))
+    if config.compare:
+        settings = tuple(key for key in _NETWORK if key != "affinity")
+        stages.append(
+            Stage("baseline", "train", labels, settings, ("train_table",), ("baseline",), arguments=("baseline",))
+        )
+    stages.append(Stage("train", "train", labels, _NETWORK, ("train_table",), ("train",), arguments=("train",)))
+    if retrain:
+        kernels = ("predict.crf.gaussian", "predict.crf.bilateral")
+        stages += [
+            Stage("relabel", "relabel", ("train",), ("relabel", *_VIEW, *kernels), (), ("relabel",)),
+            Stage("retrain", "train", ("relabel",), (*_NETWORK, "retrain"), (), ("retrain",), arguments=("retrain",)),
+        ]
+    compared = tuple(name for name, wanted in (("baseline", config.compare), ("train", retrain)) if wanted)
+    stages += [
+        Stage("export", "export", (final,), ("predict",), (), ("model",)),
+        Stage("predict", "predict", (final,), ("predict",), ("predict_table",), ("predictions", "compare/without-crf")),
+    ]
+    if compared:
+        folders = ("compare/without-affinity", "compare/before-retraining")
+        stages.append(
+            Stage(
+                "compare",
+                "predict",
+                compared,
+                (*_VIEW, "predict.splits"),
+                ("predict_table", "masks"),
+                folders,
+                "run_compare",
+            )
+        )
+    scored = tuple(stage.name for stage in stages if stage.name in ("seed", "relabel", "predict", "compare"))
+    stages += [
+        Stage("evaluate", "evaluate", scored, (), ("masks",), ("metrics.json",)),
+        Stage("report", "report", ("evaluate", "export"), (), (), ("report.html",)),
+    ]
+    return stages
+
+
+def run(
+    images: str | Path | None = None,
+    tags: str | Path | None = None,
+    out: str | Path = "runs/latest",
+    *,
+    config: Config | str | Path | None = None,
+    until: str = LAST,
+    overwrite: bool = False,
+    **settings: Any,
+) -> Run:
+    """Images and tags in, masks and a model out: the whole pipeline, as the command line does it.
+
+    Args:
+        images: folder of images.
+        tags: CSV or JSON file; None = each sub-folder of `images` is a class.
+        out: the run directory; a run that was interrupted goes on.
+        config: settings to start from: a `Config`, or a YAML file. Without it and without `images`, those of the run.
+        until: the last stage to run.
+        overwrite: do everything anew.
+        settings: sections or dotted keys, e.g. `train={"epochs": 4}` or `**{"train.epochs": 4}`.
+
+    Returns:
+        The run, with the paths of its artefacts.
+
+    Raises:
+        CianError: with one message that says what is wrong and how to cure it.
+    """
+    target = Run(Path(out))
+    overrides = _flatten(settings)
+    if images is not None:
+        overrides["data.images"] = str(images)
+    if tags is not None:
+        overrides["data.tags"] = str(tags)
+    if isinstance(config, Config):
+        overrides = {**_flatten(dump_config(config)), **overrides}
+        config = None
+    if config is None and "data.images" not in overrides and target.config_file.exists():
+        config = target.config_file
+    return run_config(load_config(Path(config) if config else None, overrides), target, until, overwrite)
+
+
+def run_config(config: Config, target: Run, until: str = LAST, overwrite: bool = False) -> Run:
+    """See `run`."""
+    stages = plan(config)
+    names = [stage.name for stage in stages]
+    if until not in names:
+        raise CianError(f"stage {until}: not part of this run. With its settings it has: {', '.join(names)}.")
+    if config.data.images is None:
+        raise CianError("No images. Give --images DIR (and --tags FILE, unless each sub-folder is a class).")
+    _check_settings(config)
+    with target.locked():
+        table = check_data(config)
+        context = Context(target, config, table)
+        watch = Stopwatch()
+        if overwrite and context.accelerator.is_main_process:
+            for stage in stages:
+                target.record(stage.name, None)
+        if context.accelerator.is_main_process:
+            target.write_config(dump_config(config), versions())
+            target.write_table(table)
+        for stage in stages[: names.index(until) + 1]:
+            _run_stage(stage, context)
+        if context.accelerator.is_main_process:
+            console.print(f"done in {duration(watch.seconds)}: {target.path}")
+    return target
+
+
+def check_data(config: Config) -> Table:
+    """Reads and checks everything before any long work.
+
+    Raises:
+        DataError: something is wrong; all problems at once.
+    """
+    with ticking("checking", "files") as progress:
+        table, problems = check_dataset(config.data, config.seed, progress=progress)
+    fatal = [problem for problem in problems if problem.fatal]
+    if fatal or table is None:
+        raise DataError(fatal or problems)
+    for problem in problems:
+        console.print(f"note: {problem}", style="yellow")
+    if config.predict.splits is not None:
+        for name in config.predict.splits:
+            if name not in table.split_names:
+                raise CianError(f"predict.splits = {name}: no such split; there are {', '.join(table.split_names)}.")
+    return table
+
+
+def versions() -> dict[str, str]:
+    """Of what a result depends on."""
+    packages = ("cian", "torch", "torchvision", "timm", "accelerate", "numpy")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+def _check_settings(config: Config) -> None:
+    """What can be known to fail before the data is read.
+
+    Raises:
+        CianError: a device, a file or a backbone that is not there.
+    """
+    from cian.backbones import Backbone
+    from cian.seeds.saliency import saliency_source
+    from cian.training import make_accelerator
+
+    make_accelerator(config.runtime)
+    Backbone(config.backbone.name, config.backbone.output_stride, config.backbone.frozen_stages)
+    if config.train.labels == "seeds":
+        if config.seeds.folder is None:
+            saliency_source(config.seeds.background)
+        elif not config.seeds.folder.is_dir():
+            raise CianError(f"seeds.folder = {config.seeds.folder}: no such folder. Give a folder of seed maps ID.png.")
+
+
+def _run_stage(stage: Stage, context: Context) -> None:
+    run, accelerator = context.run, context.accelerator
+    inputs = _inputs(stage, context)
+    if accelerator.num_processes > 1:
+        accelerator.wait_for_everyone()  # everyone has read the record before the first one changes it
+    record = run.records().get(stage.name)
+    accelerator.wait_for_everyone()
+    if record is not None and record.done and record.inputs == inputs and _complete(stage, run):
+        if accelerator.is_main_process:
+            console.print(f"{stage.name}: done before", style="dim")
+        return
+    before = 0.0
+    if accelerator.is_main_process:
+        if record is None or record.inputs != inputs or record.done:
+            if record is not None and record.inputs != inputs:
+                console.print(f"{stage.name}: again, for {_changes(record.inputs, inputs)}")
+            run.clear(stage.outputs)
+            run.record(stage.name, Record(inputs))
+        else:
+            before = record.seconds
+            console.print(f"{stage.name}: goes on")
+    accelerator.wait_for_everyone()
+    watch = Stopwatch()
+    module = importlib.import_module(f"cian.stages.{stage.module}")
+    try:
+        getattr(module, stage.function)(context, *stage.arguments)
+    except BaseException:
+        if accelerator.is_main_process:
+            run.record(stage.name, Record(inputs, seconds=before + watch.seconds))
+        raise
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        run.record(stage.name, Record(inputs, True, round(before + watch.seconds, 2)))
+
+
+def _complete(stage: Stage, run: Run) -> bool:
+    return all((run.path / name).exists() for name in stage.outputs if not name.startswith("compare/"))
+
+
+def _inputs(stage: Stage, context: Context) -> dict[str, Any]:
+    """All that the stage's artefacts depend on, as plain data."""
+    values = _flatten(dump_config(context.config))
+    inputs: dict[str, Any] = {}
+    for key in stage.settings:
+        inputs |= {name: value for name, value in values.items() if name == key or name.startswith(f"{key}.")}
+    for name in stage.data:
+        inputs[name] = _masks_digest(context.table) if name == "masks" else table_digest(getattr(context, name))
+    records = context.run.records()
+    for name in stage.after:
+        inputs[f"after {name}"] = digest(records[name].inputs) if name in records else None
+    return inputs
+
+
+def _masks_digest(table: Table) -> str:
+    rows = []
+    for image_id, split, mask in zip(table.ids, table.splits, table.masks, strict=True):
+        if mask is not None:
+            status = mask.stat()
+            rows.append((image_id, split, status.st_size, status.st_mtime_ns))
+    return digest(rows)
+
+
+_WORDS = {
+    "train_table": "the training images",
+    "seed_table": "the images",
+    "predict_table": "the images",
+    "masks": "the masks",
+}
+
+
+def _changes(old: dict[str, Any], new: dict[str, Any]) -> str:
+    """What changed, in words."""
+    changed = []
+    for key in sorted({*old, *new}):
+        if old.get(key) == new.get(key):
+            continue
+        if key.startswith("after "):
+            changed.append(f"{key.removeprefix('after ')} was redone")
+        elif key in _WORDS:
+            changed.append(f"{_WORDS[key]} changed")
+        else:
+            changed.append(f"{key} {old.get(key)} → {new.get(key)}")
+    return ", ".join(changed)
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and prefix + key != "data.splits":
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

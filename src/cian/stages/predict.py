@@ -1,0 +1,85 @@
+"""Masks from the trained networks: predictions/ID.png, and for comparison compare/…/ID.png."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from cian.config import CrfConfig
+from cian.data.masks import write_mask
+from cian.data.table import TRAIN as TRAIN_SPLIT
+from cian.data.table import Table
+from cian.inference import probabilities, segment_logits
+from cian.stages.context import Context, clean_start, for_each_image
+from cian.stages.train import BASELINE, TRAIN, load_network
+
+FOLDER = "predictions"
+WITHOUT_CRF = "compare/without-crf"
+COMPARED = {BASELINE: "compare/without-affinity", TRAIN: "compare/before-retraining"}
+
+
+def run(context: Context) -> None:
+    """The final masks, with CRF and, to compare, without."""
+    predict_masks(
+        context,
+        context.predict_table,
+        context.final_network,
+        "predictions",
+        with_crf=(FOLDER, context.config.predict.crf),
+        without_crf=WITHOUT_CRF,
+    )
+
+
+def run_compare(context: Context) -> None:
+    """Masks of the other networks, without CRF, of the images that have a mask to score them on."""
+    names = [BASELINE] if context.config.compare else []
+    if context.config.retrain.enabled:
+        names.append(TRAIN)
+    for name in names:
+        predict_masks(
+            context, context.predict_table.with_masks(), name, f"predictions ({name})", without_crf=COMPARED[name]
+        )
+
+
+def predict_masks(
+    context: Context,
+    table: Table,
+    network_name: str,
+    label: str,
+    *,
+    with_crf: tuple[str, CrfConfig] | None = None,
+    without_crf: str | None = None,
+    tag_filter: bool = True,
+) -> None:
+    """Predicts all images of a table.
+
+    Args:
+        network_name: the folder of the network.
+        with_crf: folder and settings of the masks with CRF.
+        without_crf: folder of the masks without.
+        tag_filter: training images hold only classes among their tags.
+    """
+    settings = context.config.predict
+    folders = [folder for folder in (without_crf, with_crf and with_crf[0]) if folder]
+    for folder in folders:
+        clean_start(context, folder)
+    network = load_network(context, network_name)
+
+    def allowed(row: int) -> np.ndarray | None:
+        """Tags tell what a training image may hold. On other splits they are not used: those measure the model alone."""
+        return table.allowed(row) if tag_filter and table.splits[row] == TRAIN_SPLIT else None
+
+    def compute(row: int, image: np.ndarray) -> Tensor:
+        return segment_logits(network, image, settings)
+
+    def finish(row: int, image: np.ndarray, logits: Tensor) -> None:
+        if without_crf is not None:
+            mask = probabilities(logits, image, allowed(row), None).argmax(0)
+            write_mask(context.run.mask(without_crf, table.ids[row]), mask.astype(np.uint8))
+        if with_crf is not None:
+            folder, crf = with_crf
+            mask = probabilities(logits, image, allowed(row), crf).argmax(0)
+            write_mask(context.run.mask(folder, table.ids[row]), mask.astype(np.uint8))
+
+    targets = [context.run.mask(folders[-1], image_id) for image_id in table.ids]
+    for_each_image(context, table, targets, label, compute, finish)

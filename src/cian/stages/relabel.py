@@ -1,0 +1,22 @@
+"""Dense masks of the training images from the first network: relabel/ID.png."""
+
+from __future__ import annotations
+
+from cian.stages.context import Context
+from cian.stages.predict import predict_masks
+from cian.stages.train import TRAIN
+
+FOLDER = "relabel"
+
+
+def run(context: Context) -> None:
+    config = context.config
+    crf = config.predict.crf.model_copy(update={"iterations": config.relabel.crf_iterations})
+    predict_masks(
+        context,
+        context.train_table,
+        TRAIN,
+        "relabelling",
+        with_crf=(FOLDER, crf),
+        tag_filter=config.relabel.tag_filter,
+    )

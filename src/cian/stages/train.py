@@ -1,0 +1,112 @@
+"""Trains the segmentation network: on seeds (with and without affinity), and again on the relabelled masks."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import torch
+from accelerate.utils import set_seed
+from torch import nn
+
+from cian.backbones import Backbone
+from cian.config import Config, TrainConfig
+from cian.data.dataset import TrainingSet
+from cian.errors import CianError
+from cian.grid import cells, grid_size, normalise
+from cian.losses import cian_loss
+from cian.network import CIAN, build_network
+from cian.stages.classify import enough_epochs, fill_colour, make_sampler
+from cian.stages.context import Context, clean_start
+from cian.training import Batch, Losses, fit, load_weights
+
+BASELINE, TRAIN, RETRAIN = "baseline", "train", "retrain"
+LABELS = {BASELINE: "seeds", TRAIN: "seeds", RETRAIN: "relabel"}
+
+
+def run(context: Context, name: str) -> None:
+    """
+    Args:
+        name: "baseline" (the same network without affinity), "train" or "retrain"; also the folder.
+    """
+    config = network_config(context.config, name)
+    settings = config.train
+    table = context.train_table
+    folder = clean_start(context, name)
+    set_seed(config.seed)
+    network = build_network(config, table.num_classes)
+    if name == RETRAIN:
+        load_weights(network, context.run.folder(TRAIN) / "model.safetensors")
+    network = network.to(memory_format=torch.channels_last)
+    group_size = settings.group_size if config.affinity.mode == "cross" else 1
+    sampler = make_sampler(context, table, settings.batch_size, group_size)
+    epochs = (config.retrain.epochs or settings.epochs) if name == RETRAIN else settings.epochs
+    fit(
+        network,
+        partial(_loss, backbone=network.backbone, settings=settings, group_size=group_size),
+        network.parameter_groups(settings.optimizer.lr, settings.optimizer.new_lr_factor),
+        TrainingSet(
+            table,
+            fitting_crop(settings, network.backbone),
+            config.seed,
+            fill_colour(network.backbone.mean),
+            label_files(context, name),
+        ),
+        sampler,
+        folder=folder,
+        label={BASELINE: "without affinity", TRAIN: "training", RETRAIN: "retraining"}[name],
+        epochs=enough_epochs(sampler, epochs, settings.min_steps),
+        optimizer=settings.optimizer,
+        runtime=config.runtime,
+        accelerator=context.accelerator,
+    )
+
+
+def network_config(config: Config, name: str) -> Config:
+    """The settings of one of the networks: the baseline has no affinity module."""
+    if name != BASELINE:
+        return config
+    return config.model_copy(update={"affinity": config.affinity.model_copy(update={"mode": "none"})})
+
+
+def label_files(context: Context, name: str) -> list[Path]:
+    """Where the labels of each training image lie.
+
+    Raises:
+        CianError: the true masks are asked for, but an image has none.
+    """
+    table = context.train_table
+    if context.config.train.labels == "masks" and name != RETRAIN:
+        files = []
+        for i, mask in enumerate(table.masks):
+            if mask is None:
+                raise CianError(
+                    f"{table.images[i]}: has no mask, but train.labels = masks needs one. Use train.labels=seeds."
+                )
+            files.append(mask)
+        return files
+    return [context.run.mask(LABELS[name], image_id) for image_id in table.ids]
+
+
+def load_network(context: Context, name: str) -> CIAN:
+    """A trained network of this run, ready to predict."""
+    network = build_network(network_config(context.config, name), context.table.num_classes, weights="random")
+    load_weights(network, context.run.folder(name) / "model.safetensors")
+    return network.eval().to(context.accelerator.device, memory_format=torch.channels_last)
+
+
+def fitting_crop(settings: TrainConfig, backbone: Backbone):
+    """The augmentation, with the crop brought to the next size that fits the backbone's grid."""
+    side, _ = grid_size(settings.augment.crop, settings.augment.crop, backbone)
+    return settings.augment.model_copy(update={"crop": side})
+
+
+def _loss(model: nn.Module, batch: Batch, backbone: Backbone, settings: TrainConfig, group_size: int) -> Losses:
+    self_logits, cross_logits = model(normalise(batch["image"], backbone), group_size)
+    return cian_loss(
+        self_logits,
+        cross_logits,
+        cells(batch["labels"], backbone),
+        completion=settings.completion,
+        allowed=batch["tags"] if settings.tag_filter else None,
+    )
