@@ -31,8 +31,16 @@ _BLOCK = 128  # pixels updated together, so that they stay in the first-level ca
 _NEVER = np.float32(1e30)  # energy of an impossible class; finite, so that sums with it stay finite
 _NEGLIGIBLE = 1e-7  # about one rounding step of a float32 probability
 
-_jit: Callable[..., Any] = njit(nogil=True, cache=True)
-_jit_fast: Callable[..., Any] = njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+
+def _jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """`numba.njit` that keeps the compiled function on disk, where it finds a folder that it may write."""
+    try:
+        return njit(function, nogil=True, cache=True, **options)
+    except RuntimeError:  # a read-only installation without a home folder: compiled anew by each process
+        return njit(function, nogil=True, **options)
+
+
+_jit_fast = partial(_jit, fastmath=True, error_model="numpy")
 
 
 def dense_crf(
@@ -77,26 +85,30 @@ def dense_crf(
             q = np.exp(lowest - unary)
         return (q / q.sum(axis=0)).reshape(classes, height, width)
 
-    bilateral_features = np.empty((5, height, width), np.float32)
-    gaussian_features = np.empty((2, height, width), np.float32)
-    for features, sxy in ((gaussian_features, gaussian[0]), (bilateral_features, bilateral[0])):
-        features[0] = np.arange(width, dtype=np.float32) / np.float32(sxy)
-        features[1] = (np.arange(height, dtype=np.float32) / np.float32(sxy))[:, None]
-    for channel in range(3):
-        bilateral_features[2 + channel] = np.arange(256, dtype=np.float32)[image[..., channel]] / np.float32(
-            bilateral[1]
-        )
+    features = [_features(image, gaussian[0]), _features(image, *bilateral[:2])]
     threads = _threads()
     with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
 
         def run(function: Callable[..., Any], *args: Iterable[Any]) -> list[Any]:
             return list((pool.map if pool else map)(function, *args))
 
-        features = [gaussian_features.reshape(2, n), bilateral_features.reshape(5, n)]
         lattice, strength = _build(features, (gaussian[1], bilateral[2]), run)
         live = _live(unary, lowest, strength)
         probabilities = _mean_field(unary, lowest, live, lattice, iterations, run)
     return probabilities.reshape(classes, height, width)
+
+
+def _features(image: np.ndarray, sxy: float, srgb: float | None = None) -> np.ndarray:
+    """Position, and colour if `srgb` is given, in standard deviations: (2, N) or (5, N) float32."""
+    height, width, _ = image.shape
+    features = np.empty((2 if srgb is None else 5, height, width), np.float32)
+    features[0] = np.arange(width, dtype=np.float32) / np.float32(sxy)
+    features[1] = (np.arange(height, dtype=np.float32) / np.float32(sxy))[:, None]
+    if srgb is not None:
+        levels = np.arange(256, dtype=np.float32) / np.float32(srgb)
+        for channel in range(3):
+            features[2 + channel] = levels[image[..., channel]]
+    return features.reshape(len(features), height * width)
 
 
 def _check(image: np.ndarray, unary: np.ndarray, gaussian: Sequence, bilateral: Sequence, iterations: int) -> None:
@@ -117,7 +129,7 @@ def _check(image: np.ndarray, unary: np.ndarray, gaussian: Sequence, bilateral: 
     if 0 in unary.shape:
         raise ValueError(f"unary has shape {unary.shape}: at least one class and one pixel are needed")
     for name, value, meaning in (("gaussian", gaussian, "sxy, compat"), ("bilateral", bilateral, "sxy, srgb, compat")):
-        valid = len(value) == len(meaning.split(", ")) and all(math.isfinite(v) for v in value)
+        valid = np.shape(value) == (meaning.count(",") + 1,) and np.isfinite(value).all()
         if not valid or min(value[:-1]) <= 0 or value[-1] < 0:
             raise ValueError(
                 f"{name} is {value!r}: give ({meaning}), standard deviations above 0 and a weight from 0 up"
@@ -176,11 +188,10 @@ def _build(features: list[np.ndarray], compats: Sequence[float], run: Callable) 
     weights = np.empty((n, columns[-1]), np.float32)
     layouts = [_key_layout(f) for f in features]
     for f, layout, column in zip(features, layouts, columns[:-1], strict=True):
-        run(partial(_embed, f, *layout, column, keys, weights), *_bounds(0, n))
-    found = run(partial(_connect, keys, vertices), layouts, columns[:-1])
-    places, tables = zip(*found, strict=True)
-    first = np.cumsum([0] + [len(place) - 1 for place in places])
-    ranges = run(partial(_normalise, vertices, weights), columns[:-1], places, tables, first[:-1], map(float, compats))
+        run(partial(_embed, f, layout, column, keys, weights), *_bounds(0, n))
+    tables = run(partial(_number, keys, vertices), layouts, columns[:-1])
+    first = np.cumsum([0] + [table.shape[1] - 1 for table in tables])
+    ranges = run(partial(_normalise, vertices, weights), columns[:-1], tables, first[:-1], map(float, compats))
     strength = sum(compat * high / low for compat, (low, high) in zip(compats, ranges, strict=True))
 
     # A lattice with fewer axes has no neighbours along the others: blurring there leaves it as it is.
@@ -190,11 +201,18 @@ def _build(features: list[np.ndarray], compats: Sequence[float], run: Callable) 
     return _Lattice(vertices, weights, neighbours), strength
 
 
-def _key_layout(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """Scale of each feature, stride of each lattice coordinate in a vertex's 64 bit key, and the sum of the strides.
+class _Layout(NamedTuple):
+    """How points become lattice coordinates, and these become 64 bit keys: the sum of coordinate times stride.
 
-    A key is the sum of coordinate times stride, so that a step to a neighbour adds a constant.
+    A step to a neighbour then adds a constant to the key.
     """
+
+    scale: np.ndarray  # (d,) float32, of each feature
+    strides: np.ndarray  # (d + 1,) int64, of each coordinate; 0 for the last, which follows from the others
+    diagonal: int  # sum of the strides
+
+
+def _key_layout(features: np.ndarray) -> _Layout:
     d = len(features)
     j = np.arange(d)
     scale = (1 / np.sqrt((j + 1.0) * (j + 2.0)) * np.float32(math.sqrt(2 / 3) * (d + 1))).astype(np.float32)
@@ -202,20 +220,22 @@ def _key_layout(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
     span = extent[::-1].cumsum()[::-1] + np.append(0, j[1:] * extent[:-1]) + 8 * (d + 1)  # room for neighbours
     if span.max() > 2**15 or np.log2(span.astype(int) + 1).sum() > 62:
         raise ValueError(
-            "sxy or srgb is too small for an image of this size: the lattice would not fit; use larger ones"
+            f"sxy or srgb is too small: the image spans {features.max():.0f} standard deviations, and the lattice would "
+            "not fit; use larger ones"
         )
     strides = np.cumprod(np.append(1, span.astype(np.int64) + 1))
-    strides[-1] = 0  # the last coordinate follows from the others
-    return scale, strides, int(strides.sum())
+    strides[-1] = 0
+    return _Layout(scale, strides, int(strides.sum()))
 
 
 @_jit
-def _embed(features, scale, strides, diagonal, column, keys, weights, start, stop):
+def _embed(features, layout, column, keys, weights, start, stop):
     """Finds the simplex of each point: keys of its corners and barycentric coordinates.
 
     float32 in the reference implementation's order: in photos many points lie exactly between two simplices, and there
     the last bit decides which vertices exist.
     """
+    scale, strides, diagonal = layout
     d = scale.size
     size = np.float32(d + 1)
     inverse = np.float32(1) / size
@@ -277,22 +297,6 @@ def _embed(features, scale, strides, diagonal, column, keys, weights, start, sto
                 key += diagonal - (d + 1) * strides[axis[d - r]]
 
 
-def _connect(keys: np.ndarray, vertices: np.ndarray, layout: tuple, column: int) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers the vertices from 1 in the order of their keys.
-
-    Then the neighbours of consecutive vertices are consecutive, too, and blurring reads memory in order.
-
-    Returns:
-        (V + 1,) uint32, the new number of each number in `vertices`, and (d + 1, V + 1, 2) uint32, the neighbours.
-    """
-    scale, strides, diagonal = layout
-    vertex_keys = _number(keys, column, scale.size + 1, vertices)
-    order = np.argsort(vertex_keys)
-    place = np.zeros(order.size + 1, np.uint32)
-    place[order + 1] = np.arange(1, order.size + 1)
-    return place, _neighbours(vertex_keys[order], (scale.size + 1) * strides - diagonal)
-
-
 @_jit
 def _slot(key, table, bits):
     """Row of a hash table of (key, number) where `key` is, or where it belongs if the row is empty (number 0)."""
@@ -303,8 +307,13 @@ def _slot(key, table, bits):
 
 
 @_jit
-def _number(keys, column, corners, vertices):
-    """Numbers the vertices from 1 in order of appearance; returns their keys (V,)."""
+def _number(keys, vertices, layout, column):
+    """Numbers the vertices from 1 in order of appearance; returns their neighbours (d + 1, V + 1, 2).
+
+    In this order the vertices of nearby pixels are nearby in memory, which matters more to splat and slice than sorted
+    vertices would to blur.
+    """
+    corners = layout.strides.size
     bits = np.int64(15)
     table = np.zeros((1 << bits, 2), np.int64)
     count = 0
@@ -329,43 +338,33 @@ def _number(keys, column, corners, vertices):
                         slot = _slot(row[0], table, bits)
                         table[slot, 0] = row[0]
                         table[slot, 1] = row[1]
-    vertex_keys = np.empty(count, np.int64)
+
+    vertex_keys = np.empty(count + 1, np.int64)
     for row in table:
         if row[1] != 0:
-            vertex_keys[row[1] - 1] = row[0]
-    return vertex_keys
-
-
-@_jit
-def _neighbours(keys, steps):
-    """Neighbours (d + 1, V + 1, 2) of the vertices with sorted `keys`, a step up and a step down along each axis."""
-    neighbours = np.zeros((steps.size, keys.size + 1, 2), np.uint32)
-    for j in range(steps.size):
-        w = 0
-        for v in range(keys.size):
-            wanted = keys[v] + steps[j]
-            while w < keys.size and keys[w] < wanted:
-                w += 1
-            if w < keys.size and keys[w] == wanted:
-                neighbours[j, v + 1, 0] = w + 1
-                neighbours[j, w + 1, 1] = v + 1
+            vertex_keys[row[1]] = row[0]
+    neighbours = np.zeros((corners, count + 1, 2), np.uint32)
+    for j in range(corners):
+        step = corners * layout.strides[j] - layout.diagonal
+        for v in range(1, count + 1):
+            w = table[_slot(vertex_keys[v] + step, table, bits), 1]
+            if w != 0:
+                neighbours[j, v, 0] = w
+                neighbours[j, w, 1] = v
     return neighbours
 
 
 @_jit
-def _normalise(vertices, weights, column, place, neighbours, first, compat):
+def _normalise(vertices, weights, column, neighbours, first, compat):
     """Makes the rows of the kernel matrix sum to about 1, symmetrically, and multiplies it by `compat`.
 
-    Replaces the vertex numbers by their `place` and moves them up by `first`. Returns the smallest and the largest
-    factor of a pixel.
+    Moves the vertex numbers up by `first`. Returns the smallest and the largest norm of a pixel.
     """
     corners, count, _ = neighbours.shape
     values = np.zeros(count, np.float32)
     for i in range(len(vertices)):
         for c in range(column, column + corners):
-            v = place[vertices[i, c]]
-            vertices[i, c] = v
-            values[v] += weights[i, c]
+            values[vertices[i, c]] += weights[i, c]
     for j in range(corners):
         blurred = np.zeros(count, np.float32)
         for v in range(1, count):
