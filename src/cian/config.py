@@ -56,7 +56,7 @@ class BackboneConfig(Section):
     output_stride: PositiveInt = Field(16, description="image pixels per feature cell (a ViT's is its patch size)")
     weights: str = Field(
         "imagenet",
-        description="'imagenet' (lite0-2: from an installed package; others: timm downloads), 'random', or a safetensors file",
+        description="'imagenet' (Lite from a package, others by timm's download), 'random', or a safetensors file",
     )
     frozen_stages: Annotated[int, Field(ge=0)] = Field(0, description="number of first stages that are not trained")
 
@@ -269,7 +269,7 @@ def settings(section: type[Section] = Config, prefix: str = "") -> Iterator[tupl
     for name, field in section.model_fields.items():
         default = field.get_default(call_default_factory=True)
         if isinstance(default, Section):
-            for key, (value, text) in settings(type(default), f"{prefix}{name}."):
+            for key, (_, text) in settings(type(default), f"{prefix}{name}."):
                 leaf = default
                 for part in key.removeprefix(f"{prefix}{name}.").split("."):
                     leaf = getattr(leaf, part)
@@ -281,6 +281,17 @@ def settings(section: type[Section] = Config, prefix: str = "") -> Iterator[tupl
 def dump_config(config: Config) -> dict[str, Any]:
     """The tree as plain YAML types."""
     return config.model_dump(mode="json")
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A tree by dotted keys: {"train": {"epochs": 4}} → {"train.epochs": 4}."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and prefix + key != "data.splits":
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
 
 
 def _nearest(key: str, known: Mapping[str, Any]) -> str:

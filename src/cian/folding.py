@@ -61,8 +61,9 @@ def fold_frozen_norms(model: nn.Module, example: Tensor) -> int:
 
 def _folded(conv: nn.Conv2d, norm: _BatchNorm, x: Tensor) -> Tensor:
     """norm(conv(x)) as one convolution."""
-    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()  # type: ignore[operator]
-    shift = norm.bias - norm.running_mean * scale  # type: ignore[operator]
+    assert norm.running_mean is not None and norm.running_var is not None
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    shift = norm.bias - norm.running_mean * scale
     if conv.bias is not None:
         shift = shift + conv.bias * scale
     return convolve(conv, x, conv.weight * scale[:, None, None, None], shift)
@@ -74,7 +75,8 @@ def convolve(conv: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) ->
     if type(conv).__name__ == "Conv2dSame":  # TensorFlow's padding, which depends on the size
         x = pad_same(x, list(conv.kernel_size), list(conv.stride), list(conv.dilation))
         padding = (0, 0)
-    depthwise = conv.groups == conv.in_channels and max(conv.stride) == 1 and isinstance(padding, tuple)
+    assert not isinstance(padding, str)
+    depthwise = conv.groups == conv.in_channels and max(conv.stride) == 1
     if depthwise and conv.dilation[0] == conv.dilation[1] > 1 and x.device.type == "cpu":
         return _dilated_depthwise(x, weight, bias, padding, conv.dilation[0])
     return F.conv2d(x, weight, bias, conv.stride, padding, conv.dilation, conv.groups)
@@ -83,7 +85,7 @@ def convolve(conv: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) ->
 def _dilated_depthwise(
     x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, ...], dilation: int
 ) -> Tensor:
-    """A dilated convolution is an undilated one on each of dilation² sub-grids; CPU kernels are many times faster so."""
+    """A dilated convolution is an undilated one on each of dilation² sub-grids; CPU kernels are far faster that way."""
     d = dilation
     n, c, height, width = x.shape
     kernel_h, kernel_w = weight.shape[2:]

@@ -5,6 +5,8 @@ Images are resized to a size that fits the grid without a remainder, so that no 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -21,13 +23,13 @@ def grid_size(height: int, width: int, backbone: Backbone) -> tuple[int, int]:
     return -(-height // stride) * stride, -(-width // stride) * stride
 
 
-def upsample(logits: Tensor, size: tuple[int, int], backbone: Backbone) -> Tensor:
+def upsample(logits: Tensor, size: Sequence[int], backbone: Backbone) -> Tensor:
     """Bilinear logits at every pixel of an image whose size fits the grid (see `grid_size`).
 
     Shape:
         logits: (N, K, h, w); returns (N, K, *size).
     """
-    return F.interpolate(logits, size, mode="bilinear", align_corners=backbone.grid == "corner")
+    return F.interpolate(logits, tuple(size), mode="bilinear", align_corners=backbone.grid == "corner")
 
 
 def cells(labels: Tensor, backbone: Backbone) -> Tensor:
@@ -53,7 +55,7 @@ def normalise(pixels: Tensor, backbone: Backbone) -> Tensor:
 
 
 def scaled(pixels: Tensor, scale: float, backbone: Backbone) -> Tensor:
-    """Resizes to about `scale` times the size, to a size that fits the backbone's grid: no padding, whatever the size."""
+    """Resizes to about `scale` times the size, that fits the backbone's grid: no padding needed."""
     height, width = pixels.shape[2:]
     size = grid_size(max(1, round(height * scale)), max(1, round(width * scale)), backbone)
     if size == (height, width):

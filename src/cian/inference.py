@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +120,7 @@ class Segmenter:
     """
 
     def __init__(self, network: CIAN, config: Config, class_names: Sequence[str], device: str | torch.device = "cpu"):
-        self.network = network.eval().to(device, memory_format=torch.channels_last)
+        self.network = network.eval().to(device).to(memory_format=torch.channels_last)
         self.config = config
         self.class_names = tuple(class_names)
 
@@ -146,6 +147,13 @@ class Segmenter:
         result = probabilities(logits, image, allowed, settings.crf)
         return Prediction(image, result.argmax(0).astype(np.uint8), result, self.class_names)
 
+    def digest(self) -> str:
+        """A fingerprint of the weights and the classes."""
+        hashed = hashlib.sha256("\0".join(self.class_names).encode())
+        for name, value in self.network.state_dict().items():
+            hashed.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+        return hashed.hexdigest()[:16]
+
     def allowed(self, tags: Sequence[str]) -> np.ndarray:
         """(K,) bool of background and some tags.
 
@@ -163,7 +171,7 @@ class Segmenter:
         return allowed
 
 
-def load(source: str | Path, device: str = "auto") -> Segmenter:
+def load(source: str | Path, device: str | torch.device = "auto") -> Segmenter:
     """A trained model from its folder (`runs/NAME/model`, or a run) or from a Hugging Face hub id (`owner/name`).
 
     Raises:

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import importlib
 import platform
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from cian.config import Config, dump_config, load_config
+from cian.config import Config, dump_config, flatten, load_config
 from cian.data.check import check_dataset
 from cian.data.table import Table
 from cian.errors import CianError, DataError
@@ -136,13 +135,13 @@ def run(
         CianError: with one message that says what is wrong and how to cure it.
     """
     target = Run(Path(out))
-    overrides = _flatten(settings)
+    overrides = flatten(settings)
     if images is not None:
         overrides["data.images"] = str(images)
     if tags is not None:
         overrides["data.tags"] = str(tags)
     if isinstance(config, Config):
-        overrides = {**_flatten(dump_config(config)), **overrides}
+        overrides = {**flatten(dump_config(config)), **overrides}
         config = None
     if config is None and "data.images" not in overrides and target.config_file.exists():
         config = target.config_file
@@ -261,7 +260,7 @@ def _complete(stage: Stage, run: Run) -> bool:
 
 def _inputs(stage: Stage, context: Context) -> dict[str, Any]:
     """All that the stage's artefacts depend on, as plain data."""
-    values = _flatten(dump_config(context.config))
+    values = flatten(dump_config(context.config))
     inputs: dict[str, Any] = {}
     for key in stage.settings:
         inputs |= {name: value for name, value in values.items() if name == key or name.startswith(f"{key}.")}
@@ -303,13 +302,3 @@ def _changes(old: dict[str, Any], new: dict[str, Any]) -> str:
         else:
             changed.append(f"{key} {old.get(key)} → {new.get(key)}")
     return ", ".join(changed)
-
-
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and prefix + key != "data.splits":
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat

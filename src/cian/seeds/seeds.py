@@ -13,9 +13,9 @@ def seed_map(
 ) -> np.ndarray:
     """One image's seeds, without ground truth.
 
-    Foreground is where a class's CAM is over `foreground` and leads the next class by `margin`. Background is where every
-    CAM is under `background_below`, or, with a saliency map, where the map is under `saliency_below` and no CAM claims the
-    pixel. All else is 255; an image without tags is background throughout.
+    Foreground is where a class's CAM is over `foreground` and leads the next class by `margin`. Background is where
+    every CAM is under `background_below`, or, with a saliency map, where the map is under `saliency_below` and no CAM
+    claims the pixel. All else is 255; an image without tags is background throughout.
 
     Shape:
         cams: (T, H, W) float32 in [0, 1] of the tags (T,), class ids from 1; saliency: (H, W) in [0, 1] or None.

@@ -73,7 +73,7 @@ class Context:
 
 
 def for_each_image(
-    context: Context,
+    accelerator: Accelerator,
     table: Table,
     targets: Sequence[Path],
     label: str,
@@ -90,7 +90,6 @@ def for_each_image(
         compute: (row, image (H, W, 3) uint8) → result, in this thread, in order (the network).
         finish: (row, image, result) in a pool of threads (CRF, writing).
     """
-    accelerator = context.accelerator
     open_rows = [row for row in range(len(table)) if not targets[row].exists()]
     share = open_rows[accelerator.process_index :: accelerator.num_processes]
     done = len(table) - len(open_rows)

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+from PIL import Image
 from torch import Tensor
 
-from cian.config import CrfConfig
-from cian.data.masks import write_mask
+from cian.config import CrfConfig, DataConfig, dump_config, flatten, load_config
+from cian.data.images import find_images
+from cian.data.masks import overlay, write_mask
+from cian.data.readers import read_dataset
 from cian.data.table import TRAIN as TRAIN_SPLIT
 from cian.data.table import Table
-from cian.inference import probabilities, segment_logits
+from cian.errors import CianError, DataError
+from cian.inference import load, probabilities, segment_logits
+from cian.runs import atomic, digest, read_json, remove_temporaries, write_json
 from cian.stages.context import Context, clean_start, for_each_image
 from cian.stages.train import BASELINE, TRAIN, load_network
+from cian.training import make_accelerator
 
 FOLDER = "predictions"
 WITHOUT_CRF = "compare/without-crf"
@@ -66,7 +77,7 @@ def predict_masks(
     network = load_network(context, network_name)
 
     def allowed(row: int) -> np.ndarray | None:
-        """Tags tell what a training image may hold. On other splits they are not used: those measure the model alone."""
+        """Tags tell what a training image may hold; other splits measure the model alone."""
         return table.allowed(row) if tag_filter and table.splits[row] == TRAIN_SPLIT else None
 
     def compute(row: int, image: np.ndarray) -> Tensor:
@@ -82,4 +93,85 @@ def predict_masks(
             write_mask(context.run.mask(folder, table.ids[row]), mask.astype(np.uint8))
 
     targets = [context.run.mask(folders[-1], image_id) for image_id in table.ids]
-    for_each_image(context, table, targets, label, compute, finish)
+    for_each_image(context.accelerator, table, targets, label, compute, finish)
+
+
+def predict_folder(
+    model: str | Path,
+    images: Path,
+    out: Path,
+    tags: Path | None = None,
+    overlays: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> int:
+    """Masks OUT/ID.png of new images from a trained model; images that have one already are skipped.
+
+    Args:
+        model: see `cian.load`.
+        images: an image, or a folder, searched recursively.
+        tags: CSV or JSON of tags; then only these classes may appear in an image.
+        overlays: also write OUT/overlays/ID.jpg, to look at.
+        settings: dotted settings of prediction, e.g. {"predict.crf.iterations": 0, "runtime.device": "cpu"}.
+        overwrite: predict all images anew.
+
+    Returns:
+        The number of masks written.
+
+    Raises:
+        CianError: a file is missing or unreadable, a tag is no class of the model, or OUT holds masks of another model.
+    """
+    overrides = dict(settings or {})
+    runtime = load_config(None, {k: v for k, v in overrides.items() if k.startswith("runtime.")}).runtime
+    accelerator = make_accelerator(runtime)
+    segmenter = load(model, accelerator.device)
+    tree = dump_config(segmenter.config)
+    config = load_config(None, {**flatten(tree), **overrides})
+    files = [images] if images.is_file() else find_images(images)
+    if not files:
+        raise CianError(f"{images}: no images here. Give an image, or a folder of images.")
+    root = images.parent if images.is_file() else images
+    ids = [file.relative_to(root).with_suffix("").as_posix() for file in files]
+    twice = next((image_id for image_id, count in Counter(ids).items() if count > 1), None)
+    if twice is not None:
+        raise CianError(f"{root / twice}: two images of this name would share one mask. Rename one of them.")
+    known = _tags_by_id(root, tags, config.seed) if tags is not None else {}
+    allowed = {image_id: segmenter.allowed(names) for image_id, names in known.items()}
+    table = Table.build(segmenter.class_names[1:], ids, files, [None] * len(ids), ["predict"] * len(ids))
+    made_with = {"weights": segmenter.digest(), "predict": dump_config(config)["predict"], "tags": known}
+    out.mkdir(parents=True, exist_ok=True)
+    record = out / "predict.json"
+    if record.exists() and not overwrite and read_json(record).get("made_with") != digest(made_with):
+        raise CianError(
+            f"{out}: holds masks of another model, other tags or settings. Give another --out, or --overwrite."
+        )
+    write_json(record, {"made_with": digest(made_with), "classes": list(segmenter.class_names)})
+    remove_temporaries(out)
+    targets = [out / f"{image_id}.png" for image_id in ids]
+    if overwrite:
+        for target in targets:
+            target.unlink(missing_ok=True)
+
+    def compute(row: int, image: np.ndarray) -> Tensor:
+        return segment_logits(segmenter.network, image, config.predict)
+
+    def finish(row: int, image: np.ndarray, logits: Tensor) -> None:
+        chosen = allowed.get(ids[row])
+        mask = probabilities(logits, image, chosen, config.predict.crf).argmax(0).astype(np.uint8)
+        if overlays:
+            with atomic(out / "overlays" / f"{ids[row]}.jpg") as temporary:
+                Image.fromarray(overlay(image, mask)).save(temporary, quality=90)
+        write_mask(targets[row], mask)
+
+    missing = sum(not target.exists() for target in targets)
+    for_each_image(accelerator, table, targets, "predicting", compute, finish)
+    return missing
+
+
+def _tags_by_id(images: Path, tags: Path, seed: int) -> dict[str, list[str]]:
+    data = DataConfig(images=images, tags=tags, min_images=1, untagged="negative")
+    table, problems = read_dataset(data, seed)
+    fatal = [problem for problem in problems if problem.fatal]
+    if fatal or table is None:
+        raise DataError(fatal)
+    return {image_id: [table.class_names[tag] for tag in table.tags(i)] for i, image_id in enumerate(table.ids)}

@@ -39,7 +39,7 @@ def run(context: Context) -> None:
         write_mask(targets[row], seed_map(cams, table.tags(row), settings, salient))
 
     targets = [context.run.mask(FOLDER, image_id) for image_id in table.ids]
-    for_each_image(context, table, targets, "seeds", compute, finish)
+    for_each_image(context.accelerator, table, targets, "seeds", compute, finish)
 
 
 def _take_over(context: Context) -> None:

@@ -92,7 +92,7 @@ def load_network(context: Context, name: str) -> CIAN:
     """A trained network of this run, ready to predict."""
     network = build_network(network_config(context.config, name), context.table.num_classes, weights="random")
     load_weights(network, context.run.folder(name) / "model.safetensors")
-    return network.eval().to(context.accelerator.device, memory_format=torch.channels_last)
+    return network.eval().to(context.accelerator.device).to(memory_format=torch.channels_last)
 
 
 def fitting_crop(settings: TrainConfig, backbone: Backbone):
