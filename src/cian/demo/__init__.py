@@ -49,13 +49,8 @@ class Record(NamedTuple):
 def data_config(folder: Path) -> DataConfig:
     """The `data` section of the configuration for a folder in this layout."""
     folder = Path(folder)
-    return DataConfig(
-        images=folder / "images",
-        tags=folder / "tags.csv",
-        masks=folder / "masks",
-        classes=folder / "classes.txt",
-        split_column="split",
-    )
+    paths = {"images": "images", "tags": "tags.csv", "masks": "masks", "classes": "classes.txt"}
+    return DataConfig.model_validate({key: folder / name for key, name in paths.items()} | {"split_column": "split"})
 
 
 def is_complete(folder: Path, parameters: Mapping[str, Any]) -> bool:
