@@ -220,8 +220,8 @@ def _key_layout(features: np.ndarray) -> _Layout:
     span = extent[::-1].cumsum()[::-1] + np.append(0, j[1:] * extent[:-1]) + 8 * (d + 1)  # room for neighbours
     if span.max() > 2**15 or np.log2(span.astype(int) + 1).sum() > 62:
         raise ValueError(
-            f"sxy or srgb is too small: the image spans {features.max():.0f} standard deviations, and the lattice would "
-            "not fit; use larger ones"
+            f"sxy or srgb is too small: the image spans {features.max():.0f} standard deviations, and the lattice "
+            "would not fit; use larger ones"
         )
     strides = np.cumprod(np.append(1, span.astype(np.int64) + 1))
     strides[-1] = 0
