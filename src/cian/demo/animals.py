@@ -32,7 +32,8 @@ from cian.demo import Record, is_complete, write_data_set
 CLASSES = ("bear", "cow", "deer", "fox", "rabbit")  # class id = position + 1
 MIN_PIXELS = 250  # a picture shows at least this much of each kind that it is tagged with
 COVERAGE = (0.12, 0.42)  # least and most of a picture that animals cover
-_VERSION = 2  # of the drawing; a set drawn by another version is made anew
+PARALLEL_FROM = 50  # pictures; for fewer it is not worth while
+_VERSION = 3  # of the drawing; a set drawn by another version is made anew
 
 
 def generate(folder: Path, *, train: int = 200, val: int = 60, seed: int = 0) -> None:
@@ -60,7 +61,7 @@ def _records(train: int, val: int, seed: int) -> Iterator[Record]:
 def _draw_all(count: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The first `count` pictures, in order; many of them on several cores where processes start at once (Linux)."""
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
-    if cores == 1 or count < 50:
+    if cores == 1 or count < PARALLEL_FROM:
         yield from map(functools.partial(draw, seed), range(count))
         return
     ignore_interrupt = functools.partial(signal.signal, signal.SIGINT, signal.SIG_IGN)  # it is ours to handle
@@ -419,18 +420,24 @@ def _landscape(canvas: Canvas, rng: np.random.Generator, scene: Scene) -> tuple[
     # Seen from the height of an animal: rows of the ground crowd together towards the horizon.
     y, tall = canvas.y, 240
     depth = np.clip((y - horizon) / (height - horizon), 0, 1)
-    rows = np.minimum((0.999 * tall * np.sqrt(depth[:, 0])).astype(int), tall - 1)
+    position = (tall - 2) * np.sqrt(depth)
+    row, between = position[:, 0].astype(int), position % 1
+
+    def lie(field: np.ndarray) -> np.ndarray:
+        """Lays a field, (tall, W), on the ground."""
+        return field[row] + (field[row + 1] - field[row]) * between
+
     coarse = noise(rng, (tall, width), (9, 26), 3)
     fine = noise(rng, (tall, width), (2.2, 1.4 if scene.blades > 0.2 else 3.0))
-    tone = 1 + (0.09 * coarse + 0.075 * fine)[rows] * (0.35 + 0.65 * depth)
+    tone = 1 + lie(0.09 * coarse + 0.085 * fine) * (0.35 + 0.65 * depth)
     level = 1.35 - 0.6 * scene.speckles
-    specks = smoothstep(level, level + 0.15, noise(rng, (tall, width), (3.5, 5)))[rows]
+    specks = smoothstep(level, level + 0.2, lie(noise(rng, (tall, width), (3.5, 5))))
     ground = mix(mix(*scene.ground, depth) * shade, scene.speckle, 0.75 * specks) * tone
     land = horizon
     if scene.water:
         land += (height - horizon) * rng.uniform(0.14, 0.4)
         sea = land + 0.05 * (height - horizon) * noise(rng, (2, width), (2, 70), 2)[:1]
-        glint = smoothstep(0.3, 1.2, noise(rng, (tall, width), (2.5, 22), 2))[rows]
+        glint = smoothstep(0.3, 1.2, lie(noise(rng, (tall, width), (2.5, 22), 2)))
         water = mix(mix((0.30, 0.58, 0.72), (0.42, 0.72, 0.78), depth), (1, 1, 1), 0.5 * glint)
         ground *= 1 - 0.2 * np.clip(1 - (y - sea) / (0.05 * height), 0, 1)  # wet sand
         ground = mix(ground, (0.97, 0.98, 0.98), np.clip(1 - (y - sea) / 2.5, 0, 1))  # foam
