@@ -33,7 +33,7 @@ CLASSES = ("bear", "cow", "deer", "fox", "rabbit")  # class id = position + 1
 MIN_PIXELS = 250  # a picture shows at least this much of each kind that it is tagged with
 COVERAGE = (0.12, 0.42)  # least and most of a picture that animals cover
 PARALLEL_FROM = 50  # pictures; for fewer it is not worth while
-_VERSION = 3  # of the drawing; a set drawn by another version is made anew
+_VERSION = 4  # of the drawing; a set drawn by another version is made anew
 
 
 def generate(folder: Path, *, train: int = 200, val: int = 60, seed: int = 0) -> None:
@@ -844,7 +844,7 @@ def _place(rng: np.random.Generator, kind: int, x: float, y: float, scale: float
         "turn": (length / 2 - 0.16, back - 0.34),
     }[pose]
     frame = Frame(x, y, scale, rng.normal(0, 0.05), bool(rng.random() < 0.5))
-    return Placed(kind, pose, frame, length, legs, girth, (head[0] + dx, head[1] + dy), rng.uniform(0.27, 0.33))
+    return Placed(kind, pose, frame, length, legs, girth, (head[0] + dx, head[1] + dy), rng.uniform(0.24, 0.30))
 
 
 def _coat(canvas: Canvas, rng: np.random.Generator, coat: Coat, p: Placed) -> tuple[Coat, np.ndarray, np.ndarray]:
@@ -949,7 +949,7 @@ def _tail(a: Animal, f: Frame, tail: str, rear: tuple[float, float]) -> None:
 # ----------------------------------------------------------------------------------------------------------- pictures
 
 FORMATS = ((192, 256), (208, 272), (216, 288), (240, 288), (224, 256), (256, 192), (288, 216), (288, 240))
-ANIMAL_AREA = 0.95  # of an average animal, in squared units
+ANIMAL_AREA = 1.0  # of an average animal, in squared units
 
 
 def _picture(rng: np.random.Generator, kind: int) -> tuple[Canvas, set[int]]:
