@@ -284,7 +284,3 @@ def main() -> None:
 def _fail(message: str) -> None:
     print(f"cian: {message}", file=sys.stderr)
     sys.exit(1)
-
-
-if __name__ == "__main__":
-    main()

@@ -29,8 +29,12 @@ def seed_loss(logits: Tensor, seeds: Tensor) -> Tensor:
             f"grid {tuple(logits.shape[2:])} by nearest-neighbour sampling"
         )
     seeds = seeds.long()
-    total = F.cross_entropy(logits.float(), seeds, ignore_index=IGNORE, reduction="sum")
+    total = F.cross_entropy(_at_least_float32(logits), seeds, ignore_index=IGNORE, reduction="sum")
     return total / (seeds != IGNORE).sum().clamp(min=1)
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 @torch.no_grad()

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SHARED = Path(__file__).parents[2] / "shared"  # real photographs and reference numbers; absent on users' machines
+
+# A network of a few layers and two steps of training: the whole pipeline in seconds.
+TINY = {
+    "backbone.name": "test_efficientnet",
+    "backbone.weights": "random",
+    "classify.epochs": 1,
+    "classify.min_steps": 2,
+    "classify.batch_size": 4,
+    "classify.augment.crop": 49,
+    "train.epochs": 1,
+    "train.min_steps": 2,
+    "train.batch_size": 4,
+    "train.augment.crop": 49,
+    "predict.scales": [1.0],
+    "predict.crf.iterations": 1,
+    "relabel.crf_iterations": 1,
+    "runtime.workers": 0,
+    "runtime.device": "cpu",
+}
+
+
+def shared(name: str) -> Path:
+    """A file or folder of the shared data; skips the test where it is absent."""
+    path = SHARED / name
+    if not path.exists():
+        pytest.skip(f"needs {name} beside the checkout")
+    return path
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a data set of coloured blobs: DIR/images/*.png, DIR/tags.csv, and with masks=True DIR/masks, DIR/classes.txt."""
+
+    def make(count: int = 12, masks: bool = False, name: str = "data", size: tuple[int, int] = (40, 56)) -> Path:
+        folder = tmp_path / name
+        (folder / "images").mkdir(parents=True)
+        rng = np.random.default_rng(0)
+        classes = ["blue", "red"]
+        rows = ["image,tags"]
+        for i in range(count):
+            kind = i % 2
+            image = rng.integers(90, 160, (*size, 3), dtype=np.uint8)
+            truth = np.zeros(size, np.uint8)
+            y, x = rng.integers(0, size[0] - 16), rng.integers(0, size[1] - 20)
+            truth[y : y + 16, x : x + 20] = kind + 1
+            image[truth > 0] = (30, 30, 220) if kind == 0 else (220, 30, 30)
+            Image.fromarray(image).save(folder / "images" / f"{i:03d}.png")
+            rows.append(f"{i:03d}.png,{classes[kind]}")
+            if masks:
+                from cian.data.masks import write_mask
+
+                write_mask(folder / "masks" / f"{i:03d}.png", truth)
+        (folder / "tags.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+        if masks:
+            (folder / "classes.txt").write_text("background\nblue\nred\n", encoding="utf-8")
+        return folder
+
+    return make

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from cian import CianError, load_config
+from cian.config import Config, dump_config, flatten, parse_assignment, settings
+
+
+def test_overrides_win_over_the_file(tmp_path):
+    file = tmp_path / "settings.yaml"
+    file.write_text("train: {epochs: 3, batch_size: 4}\nseed: 7\n", encoding="utf-8")
+    config = load_config(file, {"train.epochs": 5})
+    assert (config.train.epochs, config.train.batch_size, config.seed) == (5, 4, 7)
+
+
+def test_dump_can_be_loaded_again(tmp_path):
+    config = load_config(None, {"train.epochs": 5, "data.splits.train": "a.txt", "predict.scales": [0.5]})
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump({**dump_config(config), "versions": {"cian": "0"}}), encoding="utf-8")
+    assert load_config(file) == config
+
+
+def test_all_mistakes_at_once_with_their_cure():
+    with pytest.raises(CianError) as error:
+        load_config(None, {"train.epohs": 5, "seed": -1, "affinity.merge": "sum"})
+    text = str(error.value)
+    assert "Did you mean train.epochs?" in text
+    assert "seed = -1" in text and "affinity.merge = 'sum'" in text
+    with pytest.raises(CianError, match="batch_size 16 is not a multiple of group_size 3"):
+        load_config(None, {"train.group_size": 3})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("[1, 2]", "key: value"), ("a: [", "not a YAML file"), (b"\xff\xfe\x00", "not a YAML file")],
+)
+def test_broken_file(tmp_path, text, message):
+    file = tmp_path / "broken.yaml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(CianError, match=message):
+        load_config(file)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(CianError, match="Give a readable YAML file"):
+        load_config(tmp_path / "none.yaml")
+
+
+def test_value_where_a_section_is():
+    with pytest.raises(CianError, match="not a section"):
+        load_config(None, {"seed": 1, "seed.x": 1})
+
+
+def test_assignments():
+    assert parse_assignment("train.epochs=4") == ("train.epochs", 4)
+    assert parse_assignment("predict.scales=[0.5, 1]") == ("predict.scales", [0.5, 1])
+    assert parse_assignment("retrain.enabled=false") == ("retrain.enabled", False)
+    for text in ("train.epochs", "=4", "a=["):
+        with pytest.raises(CianError, match="--set"):
+            parse_assignment(text)
+
+
+def test_every_setting_is_described():
+    keys = dict(settings())
+    assert set(keys) == set(flatten(dump_config(Config()))) | {"data.splits"}
+    assert all(text for _, text in keys.values())
+    assert keys["classify.optimizer.name"][0] == "sgd"  # the default of this very place, not of the class
+
+
+def test_import_and_help_need_no_torch():
+    code = "import sys, cian, cian.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

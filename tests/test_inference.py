@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from cian import CianError, Segmenter, load
+from cian.config import CrfConfig, load_config
+from cian.inference import multi_scale_logits, probabilities, segment_logits
+from cian.network import build_network
+from cian.runs import write_json
+from tests.conftest import TINY
+
+NAMES = ("background", "Katze", "犬")
+
+
+@pytest.fixture(scope="module")
+def config():
+    return load_config(None, {**TINY, "predict.scales": [0.75, 1.0], "predict.crf.iterations": 2})
+
+
+@pytest.fixture(scope="module")
+def segmenter(config):
+    torch.manual_seed(0)
+    network = build_network(config, 3)
+    torch.nn.init.normal_(network.head.weight, std=1)
+    torch.nn.init.ones_(network.affinity.norm.weight)
+    return Segmenter(network, config, NAMES)
+
+
+@pytest.fixture
+def image():
+    return np.random.default_rng(0).integers(0, 256, (41, 60, 3), dtype=np.uint8)
+
+
+def test_prediction_has_the_size_of_the_image(segmenter, image):
+    result = segmenter.predict(image)
+    assert result.mask.shape == (41, 60) and result.mask.dtype == np.uint8
+    assert result.probabilities.shape == (3, 41, 60)
+    np.testing.assert_allclose(result.probabilities.sum(0), 1, atol=1e-4)
+    assert np.array_equal(result.probabilities.argmax(0), result.mask)
+    assert result.overlay().shape == image.shape
+    assert set(result.classes) <= set(NAMES[1:])
+
+
+def test_tags_filter_what_may_appear(segmenter, image):
+    everything = segmenter.predict(image)
+    assert len(np.unique(everything.mask)) > 1
+    result = segmenter.predict(image, tags=["犬"])
+    assert set(np.unique(result.mask)) <= {0, 2}
+    assert result.probabilities[1].max() == 0
+    assert segmenter.predict(image, tags=[]).mask.max() == 0
+    with pytest.raises(CianError, match="Its classes: Katze, 犬"):
+        segmenter.predict(image, tags=["dog"])
+
+
+def test_mirrored_image_gives_the_mirrored_logits(segmenter, image):
+    settings = segmenter.config.predict
+    logits = segment_logits(segmenter.network, image, settings)
+    mirrored = segment_logits(segmenter.network, image[:, ::-1], settings)
+    torch.testing.assert_close(mirrored.flip(2), logits, rtol=1e-3, atol=1e-3 * float(logits.abs().max()))
+
+
+def test_scales_are_averaged_with_their_maximum(segmenter, image):
+    """Where all scales give the same grid, the fused map is the mean of the maps and their maximum."""
+    one = multi_scale_logits(segmenter.network, image, [1.0], False)
+    other = multi_scale_logits(segmenter.network, image, [1.01], False)
+    assert one.shape == other.shape
+    both = multi_scale_logits(segmenter.network, image, [1.0, 1.01], False)
+    torch.testing.assert_close(both, (one + other + torch.maximum(one, other)) / 3, rtol=1e-4, atol=1e-4)
+
+
+def test_probabilities_without_crf_are_the_softmax(image):
+    logits = torch.randn(3, 41, 60)
+    np.testing.assert_allclose(probabilities(logits, image, None, None), logits.softmax(0).numpy(), atol=1e-6)
+    off = CrfConfig(iterations=0)
+    np.testing.assert_allclose(probabilities(logits, image, None, off), logits.softmax(0).numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 50), (300, 7)])
+def test_any_size(segmenter, shape):
+    assert segmenter.predict(np.zeros((*shape, 3), np.uint8)).mask.shape == shape
+
+
+def test_save_and_load(tmp_path, config, segmenter, image):
+    from safetensors.torch import save_file
+
+    from cian.config import dump_config
+
+    save_file(segmenter.network.state_dict(), tmp_path / "model.safetensors")
+    write_json(
+        tmp_path / "config.json", {"format": 1, "cian": "0", "classes": list(NAMES), "config": dump_config(config)}
+    )
+    loaded = load(tmp_path)
+    assert loaded.class_names == NAMES
+    assert loaded.digest() == segmenter.digest()
+    np.testing.assert_array_equal(loaded.predict(image).mask, segmenter.predict(image).mask)
+
+
+def test_load_errors(tmp_path):
+    with pytest.raises(CianError, match="no model here"):
+        load(tmp_path / "nowhere")
+    write_json(tmp_path / "config.json", {"format": 99})
+    with pytest.raises(CianError, match="format 99"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)])
+def test_refuses_what_is_no_picture(segmenter, image):
+    with pytest.raises(CianError, match="uint8 RGB"):
+        segmenter.predict(image)

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from cian.losses import cian_loss, completion_target, seed_loss
+from tests.conftest import shared
+
+
+@pytest.fixture(scope="module")
+def reference():
+    file = np.load(shared("reference/affinity_and_losses.npz"))
+    return {name: torch.from_numpy(file[name]) for name in file}
+
+
+def test_seed_gradient_equals_the_authors(reference):
+    logits = reference["loss_logit_self"].clone().requires_grad_()
+    seed_loss(logits, reference["loss_label"]).backward()
+    torch.testing.assert_close(logits.grad, reference["loss_segment_grad"], rtol=0, atol=1e-7)
+
+
+def test_completion_gradient_equals_the_authors(reference):
+    logits = reference["loss_logit_self"].clone().requires_grad_()
+    target = completion_target(reference["loss_logit_cross"], reference["loss_label"])
+    seed_loss(logits, target).backward()
+    torch.testing.assert_close(logits.grad, reference["loss_completion_grad"], rtol=0, atol=1e-7)
+
+
+def test_hand_computed():
+    """Two labelled cells of three: softmax of (0, ln 3) is (1/4, 3/4)."""
+    logits = torch.tensor([0.0, math.log(3)]).view(1, 2, 1, 1).expand(1, 2, 1, 3)
+    seeds = torch.tensor([[[0, 1, 255]]])
+    assert seed_loss(logits, seeds).item() == pytest.approx((math.log(4) + math.log(4 / 3)) / 2)
+
+
+def test_no_valid_cell_gives_zero_loss_and_gradient():
+    logits = torch.randn(2, 3, 4, 4, requires_grad=True)
+    loss = seed_loss(logits, torch.full((2, 4, 4), 255))
+    loss.backward()
+    assert loss.item() == 0 and logits.grad.abs().sum() == 0
+
+
+def test_completion_keeps_only_seeded_classes():
+    logits = torch.zeros(2, 3, 1, 3)
+    logits[:, 0, 0, 0] = logits[:, 1, 0, 1] = logits[:, 2, 0, 2] = 5  # arg-max 0, 1, 2
+    seeds = torch.tensor([[[0, 1, 255]], [[2, 255, 255]]])
+    assert completion_target(logits, seeds).tolist() == [[[0, 1, 255]], [[255, 255, 2]]]
+
+
+def test_completion_takes_the_best_allowed_class():
+    logits = torch.tensor([1.0, 2.0, 3.0]).view(1, 3, 1, 1)
+    seeds = torch.tensor([[[1]]])
+    assert completion_target(logits, seeds).item() == 255
+    assert completion_target(logits, seeds, torch.tensor([[True, True, False]])).item() == 1
+
+
+def test_completion_has_no_gradient():
+    logits = torch.randn(1, 3, 2, 2, requires_grad=True)
+    assert not completion_target(logits, torch.zeros(1, 2, 2, dtype=torch.long)).requires_grad
+
+
+def test_total_is_the_sum_of_its_terms():
+    torch.manual_seed(0)
+    self_logits, cross_logits = torch.randn(2, 2, 3, 4, 4)
+    seeds = torch.randint(0, 3, (2, 4, 4))
+    losses = cian_loss(self_logits, cross_logits, seeds)
+    assert set(losses) == {"total", "self_seed", "cross_seed", "self_completion", "cross_completion"}
+    torch.testing.assert_close(losses["total"], sum(v for k, v in losses.items() if k != "total"))
+    target = completion_target(cross_logits, seeds)
+    torch.testing.assert_close(losses["self_completion"], seed_loss(self_logits, target))
+    torch.testing.assert_close(losses["cross_completion"], seed_loss(cross_logits, target))
+    assert set(cian_loss(self_logits, cross_logits, seeds, completion=False)) == {"total", "self_seed", "cross_seed"}
+    assert set(cian_loss(self_logits, None, seeds)) == {"total", "self_seed"}
+
+
+def test_other_size_names_the_cure():
+    with pytest.raises(ValueError, match="nearest"):
+        seed_loss(torch.randn(1, 3, 4, 4), torch.zeros(1, 8, 8, dtype=torch.long))
+
+
+def test_gradcheck():
+    logits = torch.randn(1, 3, 2, 2, dtype=torch.float64, requires_grad=True)
+    seeds = torch.tensor([[[0, 255], [2, 1]]])
+    assert torch.autograd.gradcheck(lambda x: seed_loss(x, seeds), logits)

@@ -1,0 +1,260 @@
+"""The whole pipeline on a tiny network: artefacts, resume, kill -9, determinism, changed settings."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+import cian
+from cian.data.masks import read_mask
+from tests.conftest import TINY
+
+CLI = [sys.executable, "-m", "cian"]
+
+
+def options(data: Path, out: Path, **settings) -> list[str]:
+    args = ["--images", str(data / "images"), "--tags", str(data / "tags.csv"), "--out", str(out)]
+    if (data / "masks").exists():
+        args += ["--masks", str(data / "masks"), "--classes", str(data / "classes.txt")]
+    for key, value in {**TINY, **settings}.items():
+        args += ["--set", f"{key}={json.dumps(value)}"]
+    return args
+
+
+def cli(*args: str, **kwargs) -> subprocess.CompletedProcess:
+    return subprocess.run([*CLI, *args], capture_output=True, text=True, timeout=300, **kwargs)
+
+
+def weights(run: Path, name: str = "retrain") -> dict[str, np.ndarray]:
+    return {key: value.numpy() for key, value in load_file(run / name / "model.safetensors").items()}
+
+
+def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
+    return a.keys() == b.keys() and all(np.array_equal(a[key], b[key]) for key in a)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, request) -> Path:
+    """One finished run, with masks and a held-out split; its data lies beside it."""
+    from tests.conftest import pictures
+
+    root = tmp_path_factory.mktemp("finished")
+    data = pictures.__wrapped__(root)(count=16, masks=True)
+    cian.run(
+        data / "images",
+        data / "tags.csv",
+        root / "run",
+        **TINY,
+        **{"data.masks": str(data / "masks"), "data.classes": str(data / "classes.txt")},
+        **{"data.val_fraction": 0.25, "compare": True},
+    )
+    return root / "run"
+
+
+def test_artefacts(finished):
+    for name in ("config.yaml", "data.csv", "metrics.json", "report.html", "model/config.json", "model/model.safetensors"):
+        assert (finished / name).stat().st_size > 0, name
+    for stage in ("classify", "baseline", "train", "retrain"):
+        assert (finished / stage / "model.safetensors").exists()
+        lines = [json.loads(line) for line in (finished / stage / "metrics.jsonl").read_text().splitlines()]
+        assert lines and all(np.isfinite(line["total"]) for line in lines)
+        assert list((finished / stage / "tensorboard").iterdir())
+        assert not list((finished / stage / "checkpoints").glob("*.pt"))
+    assert len(list((finished / "seeds").glob("*.png"))) == 16
+    assert len(list((finished / "relabel").glob("*.png"))) == 12
+    for folder in ("predictions", "compare/without-crf", "compare/without-affinity", "compare/before-retraining"):
+        assert len(list((finished / folder).glob("*.png"))) == 4, folder
+    assert not list(finished.rglob(".cian-tmp-*"))
+
+
+def test_masks_of_training_images_hold_only_their_tags(finished):
+    data = finished.parent / "data"
+    tags = dict(line.split(",") for line in (data / "tags.csv").read_text().splitlines()[1:])
+    for folder in ("seeds", "relabel"):
+        for file in (finished / folder).glob("*.png"):
+            allowed = {0, 255, {"blue": 1, "red": 2}[tags[f"{file.stem}.png"]]}
+            assert set(np.unique(read_mask(file))) <= allowed
+            assert read_mask(file).shape == (40, 56)
+
+
+def test_scores(finished):
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert metrics["split"] == "val" and 0 <= metrics["miou"] <= 100
+    assert set(metrics["stages"]) == {
+        "seeds", "without affinity", "CIAN", "relabelled masks", "CIAN, retrained", "final, with CRF",
+    }  # fmt: skip
+    again = cli(
+        "evaluate", "--predictions", str(finished / "predictions"), "--masks", str(finished.parent / "data/masks"),
+        "--classes", str(finished.parent / "data/classes.txt"), "--list", str(_val_list(finished)),
+    )  # fmt: skip
+    assert again.returncode == 0, again.stderr
+    assert f"mIoU {metrics['miou']:.2f}" in again.stdout
+
+
+def _val_list(run: Path) -> Path:
+    file = run.parent / "val.txt"
+    file.write_text("\n".join(path.stem for path in (run / "predictions").glob("*.png")))
+    return file
+
+
+def test_shipped_model_predicts_what_the_run_did(finished):
+    segmenter = cian.load(finished / "model")
+    assert segmenter.class_names == ("background", "blue", "red")
+    for file in (finished / "predictions").glob("*.png"):
+        mask = segmenter.predict(finished.parent / "data/images" / file.name).mask
+        assert np.array_equal(mask, read_mask(file))
+
+
+def test_predict_command(finished, tmp_path):
+    data = finished.parent / "data"
+    args = ["--model", str(finished), "--images", str(data / "images"), "--out", str(tmp_path / "masks"), "--overlays"]
+    result = cli("predict", *args, "--tags", str(data / "tags.csv"))
+    assert result.returncode == 0, result.stderr
+    assert len(list((tmp_path / "masks").glob("*.png"))) == 16
+    assert len(list((tmp_path / "masks/overlays").glob("*.jpg"))) == 16
+    other = cli("predict", *args)
+    assert other.returncode == 1 and "--overwrite" in other.stderr
+
+
+def test_finished_run_does_nothing_again(finished):
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*.safetensors")}
+    before |= {path: path.stat().st_mtime_ns for path in finished.rglob("*.png")}
+    cian.run(out=finished)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_changed_setting_redoes_what_depends_on_it(finished, capsys):
+    kept = [*finished.rglob("*.safetensors"), *(finished / "seeds").glob("*.png"), *(finished / "relabel").glob("*.png")]
+    kept = [path for path in kept if "model" not in path.parts[-2]]
+    before = {path: path.stat().st_mtime_ns for path in kept}
+    predicted = {path: path.stat().st_mtime_ns for path in (finished / "predictions").glob("*.png")}
+    cian.run(out=finished, **{"predict.crf.iterations": 2})
+    assert {path: path.stat().st_mtime_ns for path in kept} == before
+    assert all(path.stat().st_mtime_ns != time_ for path, time_ in predicted.items())
+    assert "predict.crf.iterations 1 → 2" in capsys.readouterr().err
+    cian.run(out=finished, **{"predict.crf.iterations": 1})
+
+
+def test_same_seed_same_weights_other_seed_others(pictures, tmp_path):
+    data = pictures()
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        cian.run(data / "images", data / "tags.csv", tmp_path / name, until="train", **TINY, seed=seed)
+    a, b, c = (weights(tmp_path / name, "train") for name in "abc")
+    assert same(a, b) and not same(a, c)
+
+
+def test_workers_do_not_change_the_result(pictures, tmp_path):
+    data = pictures()
+    for workers in (0, 2):
+        settings = {**TINY, "runtime.workers": workers}
+        cian.run(data / "images", data / "tags.csv", tmp_path / str(workers), until="train", **settings)
+    assert same(weights(tmp_path / "0", "train"), weights(tmp_path / "2", "train"))
+
+
+LONG = {"classify.min_steps": 24, "train.min_steps": 24, "runtime.checkpoint_seconds": 0.01}
+
+
+def test_kill_at_any_moment_then_the_same_command(pictures, tmp_path):
+    """Killed again and again until it is through: nothing done is redone, and the weights are the same, bit for bit."""
+    data = pictures()
+    whole = cli("run", *options(data, tmp_path / "whole", **LONG))
+    assert whole.returncode == 0, whole.stderr
+    rng = np.random.default_rng(0)
+    command = [*CLI, "run", *options(data, tmp_path / "killed", **LONG)]
+    kills, done = 0, {}
+    while True:
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
+        if kills < 6:
+            _wait_for_progress(process, tmp_path / "killed", rng)
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        if process.returncode == 0:
+            break
+        kills += 1
+        assert kills < 20
+        for name, time_ in done.items():
+            assert Path(name).stat().st_mtime_ns == time_, f"{name} was made again"
+        if (tmp_path / "killed").exists():
+            done = {str(p): p.stat().st_mtime_ns for p in (tmp_path / "killed").glob("*/model.safetensors")}
+    assert kills >= 3
+    for stage in ("classify", "train", "retrain"):
+        assert same(weights(tmp_path / "whole", stage), weights(tmp_path / "killed", stage)), stage
+    for file in (tmp_path / "whole" / "predictions").glob("*.png"):
+        assert np.array_equal(read_mask(file), read_mask(tmp_path / "killed" / "predictions" / file.name))
+    lines = (tmp_path / "killed/train/metrics.jsonl").read_text().splitlines()
+    steps = [json.loads(line)["step"] for line in lines]
+    assert steps == sorted(set(steps))
+
+
+def _wait_for_progress(process: subprocess.Popen, run: Path, rng: np.random.Generator) -> None:
+    """Until a file of the run changes, and then a random moment more."""
+
+    def newest() -> int:
+        return max((p.stat().st_mtime_ns for p in run.rglob("*") if p.exists()), default=0) if run.exists() else 0
+
+    try:
+        before = newest()
+        while process.poll() is None and newest() == before:
+            time.sleep(0.02)
+    except FileNotFoundError:
+        pass  # a temporary file was renamed while we looked
+    time.sleep(float(rng.uniform(0, 2)))
+
+
+def test_interrupt_writes_a_checkpoint(pictures, tmp_path):
+    data = pictures()
+    settings = {**LONG, "train.min_steps": 3000, "runtime.checkpoint_seconds": 1000}
+    process = subprocess.Popen(
+        [*CLI, "train", *options(data, tmp_path / "run", **settings)], stderr=subprocess.PIPE, text=True
+    )
+    log = tmp_path / "run" / "train" / "metrics.jsonl"
+    start = time.monotonic()
+    while not (log.exists() and log.stat().st_size) and time.monotonic() - start < 120:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, text = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "a checkpoint is written" in text and "Traceback" not in text
+    assert (tmp_path / "run/train/checkpoints/last.pt").exists()
+
+
+def test_classes_of_ones_own_from_folders(pictures, tmp_path):
+    """A folder per class, in another language, without masks."""
+    data = pictures()
+    folder = tmp_path / "кадры"
+    for i, file in enumerate(sorted((data / "images").iterdir())):
+        target = folder / ("лиса" if i % 2 else "барсук") / file.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(file.read_bytes())
+    run = cian.run(folder, out=tmp_path / "run", **TINY)
+    assert cian.load(run.model).class_names == ("background", "барсук", "лиса")
+    assert len(list((run.path / "predictions").rglob("*.png"))) == 12
+    assert json.loads(run.metrics_file.read_text())["miou"] is None
+    assert "лиса" in run.report_file.read_text(encoding="utf-8")
+
+
+def test_true_masks_give_the_upper_bound(pictures, tmp_path):
+    data = pictures(masks=True)
+    settings = {**TINY, "train.labels": "masks", "affinity.mode": "none", "retrain.enabled": False}
+    run = cian.run(
+        data / "images", data / "tags.csv", tmp_path / "run", **settings,
+        **{"data.masks": str(data / "masks"), "data.classes": str(data / "classes.txt")},
+    )  # fmt: skip
+    assert set(run.records()) == {"train", "export", "predict", "evaluate", "report"}
+
+
+def test_ready_made_seeds(pictures, tmp_path, finished):
+    data = pictures(masks=True)
+    settings = {**TINY, "seeds.folder": str(data / "masks"), "retrain.enabled": False}
+    run = cian.run(data / "images", data / "tags.csv", tmp_path / "run", **settings)
+    assert "classify" not in run.records()
+    assert len(list((run.path / "seeds").glob("*.png"))) == 12

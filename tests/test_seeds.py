@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cian import CianError
+from cian.backbones import build_backbone
+from cian.config import SeedConfig
+from cian.seeds.cam import Classifier, class_activation_maps, classification_loss
+from cian.seeds.saliency import SaliencyFolder, SaliencyNetwork, saliency_source
+from cian.seeds.seeds import seed_map
+from tests.conftest import shared
+
+SETTINGS = SeedConfig(foreground=0.5, background_below=0.2, saliency_below=0.3, margin=0.1)
+
+
+def test_certain_pixels_are_labelled_and_the_rest_is_ignored():
+    """Two tags, 3 and 5; one column each: background, uncertain, class 3, class 5, contradictory."""
+    cams = np.array([[[0.1, 0.3, 0.9, 0.2, 0.8]], [[0.0, 0.1, 0.1, 0.7, 0.75]]], np.float32)
+    assert seed_map(cams, np.array([3, 5]), SETTINGS).tolist() == [[0, 255, 3, 5, 255]]
+
+
+def test_saliency_decides_background_where_no_cam_claims():
+    cams = np.array([[[0.0, 0.4, 0.9, 0.0]]], np.float32)
+    saliency = np.array([[0.1, 0.1, 0.1, 0.8]], np.float32)
+    assert seed_map(cams, np.array([1]), SETTINGS, saliency).tolist() == [[0, 0, 1, 255]]
+
+
+def test_image_without_tags_is_background():
+    assert seed_map(np.zeros((0, 2, 3), np.float32), np.array([], int), SETTINGS).tolist() == [[0, 0, 0]] * 2
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    torch.manual_seed(0)
+    return Classifier(build_backbone("test_efficientnet", 8, "random"), 4).eval()
+
+
+def test_cams_are_of_the_tags_alone_and_in_range(classifier):
+    image = np.random.default_rng(0).integers(0, 256, (37, 52, 3), dtype=np.uint8)
+    cams = class_activation_maps(classifier, image, np.array([2, 4]), (1.0, 1.5), True)
+    assert cams.shape == (2, 37, 52) and cams.dtype == np.float32
+    assert cams.min() >= 0 and cams.max() <= 1
+    alone = class_activation_maps(classifier, image, np.array([4]), (1.0, 1.5), True)
+    np.testing.assert_allclose(alone[0], cams[1], atol=1e-5)
+    assert class_activation_maps(classifier, image, np.array([], int), (1.0,), True).shape == (0, 37, 52)
+
+
+def test_cams_of_the_mirrored_image_are_mirrored(classifier):
+    image = np.random.default_rng(0).integers(0, 256, (33, 49, 3), dtype=np.uint8)
+    cams = class_activation_maps(classifier, image, np.array([1, 3]), (1.0,), True)
+    mirrored = class_activation_maps(classifier, image[:, ::-1], np.array([1, 3]), (1.0,), True)
+    np.testing.assert_allclose(mirrored[:, :, ::-1], cams, atol=1e-4)
+
+
+def test_logits_are_the_mean_of_the_maps(classifier):
+    images = torch.randn(2, 3, 33, 33)
+    with torch.no_grad():
+        maps = classifier.head(classifier.backbone(images))
+        torch.testing.assert_close(classifier(images), maps.mean((2, 3)), rtol=1e-4, atol=1e-5)
+
+
+def test_classification_loss_leaves_background_out():
+    logits = torch.zeros(1, 2)
+    for tags in ([True, True, False], [False, True, False]):
+        assert classification_loss(logits, torch.tensor([tags])).item() == pytest.approx(np.log(2), rel=1e-5)
+
+
+def test_saliency_folder(tmp_path):
+    Image.fromarray(np.full((4, 6), 51, np.uint8)).save(tmp_path / "a.png")
+    saliency = SaliencyFolder(tmp_path)("a", np.zeros((8, 12, 3), np.uint8))
+    assert saliency.shape == (8, 12) and saliency.mean() == pytest.approx(0.2)
+    with pytest.raises(CianError, match=r"b\.png: no saliency map"):
+        SaliencyFolder(tmp_path)("b", np.zeros((8, 12, 3), np.uint8))
+
+
+def test_saliency_network_finds_the_object():
+    pytest.importorskip("onnxruntime")
+    network = SaliencyNetwork(shared("models/u2netp.onnx"))
+    image = np.full((120, 160, 3), 200, np.uint8)
+    image[40:80, 60:110] = (200, 30, 30)
+    saliency = network("x", image)
+    assert saliency.shape == (120, 160) and saliency.min() >= 0 and saliency.max() <= 1
+    assert saliency[45:75, 65:105].mean() > saliency[:20].mean() + 0.5
+
+
+@pytest.mark.parametrize("name", ["nowhere", "model.onnx"])
+def test_unknown_background_names_the_choices(tmp_path, name):
+    with pytest.raises(CianError, match="Use cam"):
+        saliency_source(str(tmp_path / name))
+
+
+def test_broken_onnx(tmp_path):
+    pytest.importorskip("onnxruntime")
+    (tmp_path / "model.onnx").write_bytes(b"not a network")
+    with pytest.raises(CianError, match="no ONNX network"):
+        saliency_source(str(tmp_path / "model.onnx"))
