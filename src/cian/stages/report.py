@@ -562,8 +562,10 @@ def _row(context: Context, table: Table, row: int, classifier: Any, pictures: Pi
             add(name, about, mask_layer(mask, size), None if truth is None else _iou(mask, truth, table.num_classes))
 
     if classifier is not None and len(table.tags(row)):
-        cams = class_activation_maps(classifier, image, table.tags(row), config.seeds.scales, config.seeds.mirror)
-        add("CAM", "class activation map of its tags", heat_layer(_resized(cams.max(0), size, 4)))
+        maps = class_activation_maps(classifier, image, table.tags(row), config.seeds.scales, config.seeds.mirror)
+        names = {"CAM": "class activation map of its tags", "spread CAM": "the map spread over what looks alike"}
+        for (name, about), values in zip(names.items(), maps, strict=True):
+            add(name, about, heat_layer(_resized(values.max(0), size, 4)))
     if config.train.labels == "seeds":
         seeds = _read(context.run.mask(seed.FOLDER, image_id))
         if seeds is not None:
