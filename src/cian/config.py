@@ -96,12 +96,14 @@ class SeedConfig(Section):
     folder: Path | None = Field(None, description="ready-made seed maps ID.png (indexed, 255 = ignore) to use instead")
     scales: Scales = Field((1.0, 1.5), description="image scales of the class activation maps, averaged")
     mirror: bool = Field(True, description="average with the mirrored image")
-    foreground: Fraction = Field(0.35, description="a cell is a class where its CAM is over this share of its maximum")
+    foreground: Fraction = Field(0.3, description="a pixel is a class where its CAM is over this share of its maximum")
+    confirmed: Fraction = Field(0.5, description="and where its spread CAM (what looks alike) is over this share")
     background: str = Field(
         "cam", description="'cam', a folder of saliency maps ID.png (8 bit grey), or a saliency network FILE.onnx"
     )
-    background_below: Fraction = Field(0.1, description="background where every CAM ('cam') is below this share")
-    saliency_below: Fraction = Field(0.06, description="background where the saliency map is below this")
+    background_below: Fraction = Field(0.35, description="background where every spread CAM is below this ('cam')")
+    salient_above: Fraction = Field(0.3, description="with a saliency map, a class only where it is over this")
+    salient_below: Fraction = Field(0.06, description="with a saliency map, background where it is below this")
     margin: Fraction = Field(0.1, description="ignore where the two best classes are closer than this")
 
 
@@ -111,12 +113,14 @@ class AffinityConfig(Section):
     mode: Literal["none", "self", "cross"] = Field(
         "cross", description="no module, self branch only, or self and cross"
     )
-    hidden: PositiveInt | None = Field(
-        None, description="channels of query, key and value; default: half the features'"
-    )
+    hidden: PositiveInt = Field(256, description="channels of query, key and value (the paper: 1024, of 2048)")
     similarity: Literal["dot", "cosine"] = Field("dot", description="dot product without 1/sqrt(d), or cosine")
     merge: Literal["max", "mean"] = Field("max", description="how messages of several references are merged")
     include_self: bool = Field(True, description="merge the image's own message into the cross branch")
+    tied_start: bool = Field(
+        True,
+        description="start with equal query and key weights, so that cells look at their like from the start (ours)",
+    )
     pool: bool = Field(True, description="3x3 stride 2 max-pooling of keys and values")
 
 
@@ -194,6 +198,9 @@ class Config(Section):
     """Everything that a run depends on."""
 
     seed: int = Field(0, ge=0, description="seeds every random choice")
+    max_side: Annotated[int, Field(ge=64)] = Field(
+        512, description="larger images are reduced to this long side, in px, to work on; masks get the full size"
+    )
     compare: bool = Field(False, description="also train the same network without affinity, to see what it gains")
     data: DataConfig = DataConfig()
     backbone: BackboneConfig = BackboneConfig()

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from cian.config import Config, CrfConfig, PredictConfig
 from cian.crf import dense_crf
-from cian.data.images import read_image
+from cian.data.images import read_image, reduced
 from cian.data.masks import overlay
 from cian.errors import CianError
 from cian.grid import as_input, scaled, upsample
@@ -82,6 +83,25 @@ def probabilities(logits: Tensor, image: np.ndarray, allowed: np.ndarray | None,
     return full
 
 
+def label_map(result: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The most probable class of each pixel, at the full size of an image that was worked on at a smaller one.
+
+    One class after the other is enlarged (bilinearly), so that memory does not grow with their number.
+
+    Shape:
+        result: (K, h, w) float32 probabilities; returns (H, W) uint8 for `size` (H, W).
+    """
+    if result.shape[1:] == size:
+        return result.argmax(0).astype(np.uint8)
+    best, mask = np.zeros(size, np.float32), np.zeros(size, np.uint8)
+    for class_id in np.flatnonzero(result.any((1, 2))):
+        enlarged = np.asarray(Image.fromarray(result[class_id]).resize(size[::-1], Image.Resampling.BILINEAR))
+        better = enlarged > best
+        mask[better] = class_id
+        best[better] = enlarged[better]
+    return mask
+
+
 @dataclass(frozen=True)
 class Prediction:
     """What a model says about one image.
@@ -89,7 +109,8 @@ class Prediction:
     Attributes:
         image: (H, W, 3) uint8.
         mask: (H, W) uint8 class ids, 0 = background.
-        probabilities: (K, H, W) float32.
+        probabilities: (K, h, w) float32, at the size that was worked on: that of the image, if it is not larger than
+            the `max_side` of the configuration.
         class_names: K names by class id, background first.
     """
 
@@ -138,14 +159,17 @@ class Segmenter:
             CianError: the image cannot be read, or a tag is no class of the model.
         """
         settings = settings or self.config.predict
+        side = self.config.max_side
         if isinstance(image, (str, Path)):
-            image = read_image(Path(image))
+            image, working = read_image(Path(image)), read_image(Path(image), side)
+        else:
+            working = reduced(image, side)
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise CianError(f"image: {image.dtype} {image.shape}; give (H, W, 3) uint8 RGB, or a path.")
         allowed = None if tags is None else self.allowed(tags)
-        logits = segment_logits(self.network, image, settings)
-        result = probabilities(logits, image, allowed, settings.crf)
-        return Prediction(image, result.argmax(0).astype(np.uint8), result, self.class_names)
+        logits = segment_logits(self.network, working, settings)
+        result = probabilities(logits, working, allowed, settings.crf)
+        return Prediction(image, label_map(result, image.shape[:2]), result, self.class_names)
 
     def digest(self) -> str:
         """A fingerprint of the weights and the classes."""

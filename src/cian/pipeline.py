@@ -43,8 +43,8 @@ class Stage:
     arguments: tuple[Any, ...] = ()
 
 
-_NETWORK = ("seed", "backbone", "train", "affinity", "runtime.precision", "runtime.accumulate")
-_VIEW = ("predict.scales", "predict.mirror")
+_NETWORK = ("seed", "max_side", "backbone", "train", "affinity", "runtime.precision", "runtime.accumulate")
+_VIEW = ("max_side", "predict.scales", "predict.mirror")
 
 
 def plan(config: Config) -> list[Stage]:
@@ -61,14 +61,14 @@ def plan(config: Config) -> list[Stage]:
                 "classify",
                 "classify",
                 (),
-                ("seed", "backbone", "classify", "runtime.precision", "runtime.accumulate"),
+                ("seed", "max_side", "backbone", "classify", "runtime.precision", "runtime.accumulate"),
                 ("train_table",),
                 ("classify",),
             )
         )
     if seeded:
         before = ("classify",) if own_seeds else ()
-        stages.append(Stage("seed", "seed", before, ("seeds",), ("seed_table",), ("seeds",)))
+        stages.append(Stage("seed", "seed", before, ("seeds", "max_side"), ("seed_table",), ("seeds",)))
     if config.compare:
         settings = tuple(key for key in _NETWORK if key != "affinity")
         stages.append(

@@ -154,8 +154,8 @@ def fit(
                     values = {name: round(float(value.detach()), 6) for name, value in losses.items()}
                     if not math.isfinite(values["total"]):
                         raise CianError(
-                            f"{label}: the loss became {values['total']} in epoch {epoch + 1}, step {total}. Lower "
-                            "the learning rate (optimizer.lr), set optimizer.clip_norm=1, or use runtime.precision=fp32."
+                            f"{label}: the loss became {values['total']} in epoch {epoch + 1}, step {total}. Lower the "
+                            "learning rate (optimizer.lr), set optimizer.clip_norm=1, or runtime.precision=fp32."
                         )
                     log.write(total, epoch + step / steps, values, optim.param_groups[0]["lr"], ticker.speed)
                     text = f" · loss {values['total']:.3f}"

@@ -12,10 +12,9 @@ from torch.utils.data import Dataset
 
 from cian.config import AugmentConfig
 from cian.data.images import read_image
-from cian.data.masks import read_mask
+from cian.data.masks import read_mask, resize_mask
 from cian.data.table import Table
 from cian.data.transforms import augment, to_tensor
-from cian.errors import CianError
 
 
 class TrainingSet(Dataset):
@@ -26,7 +25,8 @@ class TrainingSet(Dataset):
         settings: augmentation.
         seed: with the epoch and the image's index it decides the augmentation.
         fill: colour outside the image, 0 … 255.
-        labels: the label map (H, W) of each image; None for images without.
+        labels: the label map of each image, of its size or larger; None for images without.
+        max_side: see `read_image`.
 
     Items, by (index, epoch): `image` (3, crop, crop) uint8, `labels` (crop, crop) uint8 with 255 = ignore (if any),
     `tags` (K,) bool: background and the image's tags.
@@ -39,24 +39,22 @@ class TrainingSet(Dataset):
         seed: int,
         fill: tuple[int, int, int],
         labels: Sequence[Path] | None = None,
+        max_side: int | None = None,
     ):
-        self.table, self.settings, self.seed, self.fill, self.labels = table, settings, seed, fill, labels
+        self.table, self.settings, self.seed, self.fill = table, settings, seed, fill
+        self.labels, self.max_side = labels, max_side
 
     def __len__(self) -> int:
         return len(self.table)
 
     def __getitem__(self, item: tuple[int, int]) -> dict[str, Tensor]:
         index, epoch = item
-        image = read_image(self.table.images[index])
+        image = read_image(self.table.images[index], self.max_side)
         labels = None
         if self.labels is not None:
-            path = self.labels[index]
-            mask = read_mask(path)
-            if mask.shape != image.shape[:2]:
-                raise CianError(
-                    f"{path}: {mask.shape[1]}×{mask.shape[0]} px, but its image has {image.shape[1]}×{image.shape[0]}. "
-                    "Make it again."
-                )
+            mask = read_mask(self.labels[index])
+            if mask.shape != image.shape[:2]:  # a true mask of the full size
+                mask = resize_mask(mask, image.shape[:2])
             labels = torch.from_numpy(mask)
         rng = np.random.default_rng([self.seed, epoch, index])
         crop, labels = augment(to_tensor(image), labels, self.settings, rng, self.fill)

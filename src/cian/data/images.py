@@ -56,11 +56,15 @@ def shows(character: str) -> bool:
     return unicodedata.category(character) not in ("Cc", "Cs", "Zl", "Zp")
 
 
-def read_image(path: Path) -> np.ndarray:
+def read_image(path: Path, max_side: int | None = None) -> np.ndarray:
     """Reads the first frame of an image, turned upright by its EXIF orientation.
 
     Transparent images are composited on white. 16 bit grey is scaled by its range, 0 … 65535; 32 bit integers and
     floats, which have no natural range, by their minimum and maximum.
+
+    Args:
+        max_side: larger images are reduced so that their longer side has this many pixels (JPEGs are decoded at a
+            reduced size, which is fast).
 
     Returns:
         (H, W, 3) uint8 RGB, writable.
@@ -70,10 +74,30 @@ def read_image(path: Path) -> np.ndarray:
     """
     with open_image(path) as image:
         orientation = _orientation(image)  # before decoding: some decoders drop it
+        size = None if max_side is None else _reduced(image.size, max_side)
+        if size is not None:
+            image.draft(None, size)  # type: ignore[arg-type]  # keeps the mode; only JPEG decoders know it
         pixels = _rgb(image)  # (H, W, 3)
+        if max_side is not None:
+            pixels = reduced(pixels, max_side)
         if orientation in _UPRIGHT:
             pixels = np.array(Image.fromarray(pixels).transpose(_UPRIGHT[orientation]))
         return pixels
+
+
+def reduced(image: np.ndarray, max_side: int) -> np.ndarray:
+    """(H, W, 3) uint8 with a longer side of at most `max_side` pixels; a smaller image is returned as it is."""
+    size = _reduced(image.shape[1::-1], max_side)
+    if size is None:
+        return image
+    return np.array(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+
+
+def _reduced(size: tuple[int, int], max_side: int) -> tuple[int, int] | None:
+    """The size with its longer side brought down to `max_side`; None where it is not longer."""
+    width, height = size
+    scale = max_side / max(size)
+    return None if scale >= 1 else (max(1, round(width * scale)), max(1, round(height * scale)))
 
 
 def image_size(path: Path) -> tuple[int, int]:

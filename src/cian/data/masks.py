@@ -72,6 +72,11 @@ def read_mask(path: Path) -> np.ndarray:
         raise file_error(path, f"a mask of mode {image.mode}", _CURE)
 
 
+def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(H, W) uint8 → size (height, width), by the nearest pixel: class ids are never blended."""
+    return np.asarray(Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST))
+
+
 def overlay(image: np.ndarray, mask: np.ndarray, alpha: float = 0.5) -> np.ndarray:
     """Tints each class of the image in its colour, with a solid contour; background and ignore (255) stay as they are.
 

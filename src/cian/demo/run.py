@@ -15,8 +15,16 @@ from cian.runs import Run
 # What differs from the defaults: the pictures are small, and the gain of affinity is to be seen.
 SETTINGS: dict[str, Any] = {
     "compare": True,
-    "classify.augment.crop": 225,
-    "train.augment.crop": 225,
+    "classify.batch_size": 8,
+    "classify.min_steps": 100,
+    "classify.epochs": 4,
+    "classify.augment.crop": 161,
+    "classify.augment.scales": [0.5, 0.75, 1.0],
+    "train.epochs": 6,
+    "train.min_steps": 72,
+    "train.augment.crop": 177,
+    "train.augment.scales": [0.5, 0.75, 1.0],
+    "retrain.epochs": 4,
 }
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from cian.backbones import Backbone
 from cian.grid import as_input, scaled, upsample
+from cian.seeds.spread import spread
 
 
 class Classifier(nn.Module):
@@ -52,17 +53,19 @@ def classification_loss(logits: Tensor, tags: Tensor) -> Tensor:
 @torch.no_grad()
 def class_activation_maps(
     model: Classifier, image: np.ndarray, tags: np.ndarray, scales: Sequence[float], mirror: bool
-) -> np.ndarray:
-    """CAMs of an image's own tags, averaged over scales and mirror images, each divided by its maximum.
+) -> tuple[np.ndarray, np.ndarray]:
+    """CAMs of an image's own tags, averaged over scales and mirror images, each divided by its maximum; and the same
+    maps spread over what looks alike (see `spread`).
 
     Shape:
-        image: (H, W, 3) uint8; tags: (T,) class ids from 1. Returns (T, H, W) float32 in [0, 1].
+        image: (H, W, 3) uint8; tags: (T,) class ids from 1. Returns two (T, H, W) float32 in [0, 1].
     """
     height, width = image.shape[:2]
     if not len(tags):
-        return np.zeros((0, height, width), np.float32)
+        return np.zeros((0, height, width), np.float32), np.zeros((0, height, width), np.float32)
     channels = torch.as_tensor(tags, dtype=torch.long) - 1
     pixels = as_input(image, model.backbone, next(model.parameters()).device)
+    _, detail = model.backbone.forward_detail(scaled(pixels, 1.0, model.backbone))
     maps: list[Tensor] = []
     for scale in scales:
         batch = scaled(pixels, scale, model.backbone)
@@ -74,6 +77,8 @@ def class_activation_maps(
         maps.append(cam)
     finest = max((cam.shape[2:] for cam in maps), key=lambda size: size[0] * size[1])
     mean = torch.stack([upsample(cam, finest, model.backbone) for cam in maps]).mean(0)  # (1, T, h, w)
-    mean = upsample(mean, (height, width), model.backbone)[0]  # (T, H, W)
-    peak = mean.amax((1, 2), keepdim=True).clamp(min=1e-6)
-    return (mean / peak).cpu().numpy()
+    spread_maps = spread(mean[0], detail[0], pixels[0], model.backbone.grid == "corner")
+    cams = upsample(mean, (height, width), model.backbone)[0]  # (T, H, W)
+    cams = cams / cams.amax((1, 2), keepdim=True).clamp(min=1e-6)
+    spread_maps = upsample(spread_maps[None], (height, width), model.backbone)[0]
+    return cams.cpu().numpy(), spread_maps.cpu().numpy()

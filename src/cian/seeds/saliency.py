@@ -51,8 +51,12 @@ class SaliencyNetwork:
         except ImportError:
             raise CianError(f"{path}: needs onnxruntime. Run `pip install onnxruntime`.") from None
         onnxruntime.set_default_logger_severity(3)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1  # it is called from several threads at once
         try:
-            self.session = onnxruntime.InferenceSession(str(path), providers=onnxruntime.get_available_providers())
+            self.session = onnxruntime.InferenceSession(
+                str(path), options, providers=onnxruntime.get_available_providers()
+            )
         except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions have no public base class
             raise CianError(f"{path}: is no ONNX network ({' '.join(str(error).split())[:200]}).") from None
         self.input = self.session.get_inputs()[0]

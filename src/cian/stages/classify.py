@@ -34,7 +34,7 @@ def run(context: Context) -> None:
         model,
         partial(_loss, backbone=model.backbone),
         model.parameter_groups(settings.optimizer.lr, settings.optimizer.new_lr_factor),
-        TrainingSet(table, settings.augment, config.seed, fill),
+        TrainingSet(table, settings.augment, config.seed, fill, max_side=config.max_side),
         sampler,
         folder=folder,
         label="classifier",

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import torch
 from accelerate import Accelerator
 
 from cian.config import Config
@@ -20,6 +22,7 @@ from cian.progress import Ticker
 from cian.runs import Run, remove_temporaries
 from cian.training import make_accelerator
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -74,51 +77,73 @@ class Context:
 
 def for_each_image(
     accelerator: Accelerator,
+    max_side: int,
     table: Table,
     targets: Sequence[Path],
     label: str,
     compute: Callable[[int, np.ndarray], Result],
     finish: Callable[[int, np.ndarray, Result], None],
-    workers: int = 2,
 ) -> None:
-    """Work on all images whose `targets` file is not there yet: reading, `compute` and `finish` overlap.
+    """Work on all images whose `targets` file is not there yet. Every process of a distributed run takes its share.
 
-    Every process of a distributed run takes its share.
+    On a GPU, reading ahead, `compute` and `finish` overlap. On a CPU each core works on an image of its own, from
+    reading to writing: nothing waits for another core.
 
     Args:
+        max_side: larger images are reduced to this long side.
         targets: for each image the file that `finish` writes last.
-        compute: (row, image (H, W, 3) uint8) → result, in this thread, in order (the network).
-        finish: (row, image, result) in a pool of threads (CRF, writing).
+        compute: (row, image (H, W, 3) uint8) → result: the network.
+        finish: (row, image, result): CRF, writing; in any order, from several threads.
     """
     open_rows = [row for row in range(len(table)) if not targets[row].exists()]
     share = open_rows[accelerator.process_index :: accelerator.num_processes]
     done = len(table) - len(open_rows)
-    with ThreadPoolExecutor(1) as readers, ThreadPoolExecutor(workers) as finishers:
-        pending: deque[Future] = deque()
+    on_cpu = accelerator.device.type == "cpu"
+
+    def read(row: int) -> np.ndarray:
+        return read_image(table.images[row], max_side)
+
+    def whole(row: int) -> None:
+        image = read(row)
+        finish(row, image, compute(row, image))
+
+    threads = cores(accelerator)
+    with (
+        Ticker(label, done + len(share), done) as ticker,
+        ThreadPoolExecutor(threads, initializer=partial(torch.set_num_threads, 1) if on_cpu else None) as pool,
+    ):
+        if on_cpu:
+            jobs = _ahead(pool, whole, share, 2 * threads)
+        else:
+            images = zip(share, _ahead(pool, read, share, 2 * threads), strict=True)
+            steps = ((row, image, compute(row, image)) for row, image in images)
+            jobs = _ahead(pool, lambda step: finish(*step), steps, 2 * threads)
         try:
-            with Ticker(label, done + len(share), done) as ticker:
-                for row, image in _read_ahead(readers, share, table):
-                    pending.append(finishers.submit(finish, row, image, compute(row, image)))
-                    while len(pending) > 2 * workers or (pending and pending[0].done()):
-                        pending.popleft().result()
-                    ticker.advance()
-                for future in pending:
-                    future.result()
+            for _ in jobs:
+                ticker.advance()
         except BaseException:
-            finishers.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
             raise
     accelerator.wait_for_everyone()
 
 
-def _read_ahead(pool: ThreadPoolExecutor, rows: Iterable[int], table: Table) -> Iterator[tuple[int, np.ndarray]]:
-    ahead: deque[tuple[int, Future]] = deque()
-    for row in rows:
-        ahead.append((row, pool.submit(read_image, table.images[row])))
-        if len(ahead) > 4:
-            first, future = ahead.popleft()
-            yield first, future.result()
-    for first, future in ahead:
-        yield first, future.result()
+def cores(accelerator: Accelerator) -> int:
+    """The processor cores of this process's share of the machine."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, count // max(1, accelerator.num_processes))
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item], depth: int
+) -> Iterator[Result]:
+    """`work` of each item in order, at most `depth` of them under way."""
+    pending: deque[Future[Result]] = deque()
+    for item in items:
+        pending.append(pool.submit(work, item))
+        if len(pending) > depth:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
 
 
 def clean_start(context: Context, folder: str) -> Path:

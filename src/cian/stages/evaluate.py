@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from cian.data.masks import read_mask
+from cian.data.masks import read_mask, resize_mask
 from cian.data.readers import class_names, read_lines
 from cian.data.table import TRAIN as TRAIN_SPLIT
 from cian.data.table import Table
@@ -92,7 +91,7 @@ def score_pairs(
                         f"{file}: {prediction.shape[1]}×{prediction.shape[0]} px, but {truth_file} has "
                         f"{truth.shape[1]}×{truth.shape[0]}. Predict at the size of the mask."
                     )
-                prediction = np.asarray(Image.fromarray(prediction).resize(truth.shape[::-1], Image.Resampling.NEAREST))
+                prediction = resize_mask(prediction, truth.shape)
             try:
                 confusion.add(prediction, truth)
             except ValueError as error:

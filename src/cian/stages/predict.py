@@ -12,13 +12,13 @@ from PIL import Image
 from torch import Tensor
 
 from cian.config import CrfConfig, DataConfig, dump_config, flatten, load_config
-from cian.data.images import find_images
-from cian.data.masks import overlay, write_mask
+from cian.data.images import find_images, image_size
+from cian.data.masks import overlay, resize_mask, write_mask
 from cian.data.readers import read_dataset
 from cian.data.table import TRAIN as TRAIN_SPLIT
 from cian.data.table import Table
 from cian.errors import CianError, DataError
-from cian.inference import load, probabilities, segment_logits
+from cian.inference import label_map, load, probabilities, segment_logits
 from cian.runs import atomic, digest, read_json, remove_temporaries, write_json
 from cian.stages.context import Context, clean_start, for_each_image
 from cian.stages.train import BASELINE, TRAIN, load_network
@@ -61,6 +61,7 @@ def predict_masks(
     with_crf: tuple[str, CrfConfig] | None = None,
     without_crf: str | None = None,
     tag_filter: bool = True,
+    full_size: bool = True,
 ) -> None:
     """Predicts all images of a table.
 
@@ -69,6 +70,7 @@ def predict_masks(
         with_crf: folder and settings of the masks with CRF.
         without_crf: folder of the masks without.
         tag_filter: training images hold only classes among their tags.
+        full_size: masks of the image's size, also where it is worked on at a smaller one.
     """
     settings = context.config.predict
     folders = [folder for folder in (without_crf, with_crf and with_crf[0]) if folder]
@@ -83,17 +85,19 @@ def predict_masks(
     def compute(row: int, image: np.ndarray) -> Tensor:
         return segment_logits(network, image, settings)
 
+    def write(folder: str, row: int, result: np.ndarray) -> None:
+        size = image_size(table.images[row]) if full_size else (result.shape[1], result.shape[2])
+        write_mask(context.run.mask(folder, table.ids[row]), label_map(result, size))
+
     def finish(row: int, image: np.ndarray, logits: Tensor) -> None:
         if without_crf is not None:
-            mask = probabilities(logits, image, allowed(row), None).argmax(0)
-            write_mask(context.run.mask(without_crf, table.ids[row]), mask.astype(np.uint8))
+            write(without_crf, row, probabilities(logits, image, allowed(row), None))
         if with_crf is not None:
             folder, crf = with_crf
-            mask = probabilities(logits, image, allowed(row), crf).argmax(0)
-            write_mask(context.run.mask(folder, table.ids[row]), mask.astype(np.uint8))
+            write(folder, row, probabilities(logits, image, allowed(row), crf))
 
     targets = [context.run.mask(folders[-1], image_id) for image_id in table.ids]
-    for_each_image(context.accelerator, table, targets, label, compute, finish)
+    for_each_image(context.accelerator, context.config.max_side, table, targets, label, compute, finish)
 
 
 def predict_folder(
@@ -157,14 +161,15 @@ def predict_folder(
 
     def finish(row: int, image: np.ndarray, logits: Tensor) -> None:
         chosen = allowed.get(ids[row])
-        mask = probabilities(logits, image, chosen, config.predict.crf).argmax(0).astype(np.uint8)
+        result = probabilities(logits, image, chosen, config.predict.crf)
+        mask = label_map(result, image_size(files[row]))
         if overlays:
             with atomic(out / "overlays" / f"{ids[row]}.jpg") as temporary:
-                Image.fromarray(overlay(image, mask)).save(temporary, quality=90)
+                Image.fromarray(overlay(image, resize_mask(mask, image.shape[:2]))).save(temporary, quality=90)
         write_mask(targets[row], mask)
 
     missing = sum(not target.exists() for target in targets)
-    for_each_image(accelerator, table, targets, "predicting", compute, finish)
+    for_each_image(accelerator, config.max_side, table, targets, "predicting", compute, finish)
     return missing
 
 

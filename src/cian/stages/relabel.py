@@ -19,4 +19,5 @@ def run(context: Context) -> None:
         "relabelling",
         with_crf=(FOLDER, crf),
         tag_filter=config.relabel.tag_filter,
+        full_size=False,
     )

@@ -31,15 +31,15 @@ def run(context: Context) -> None:
     model = load_classifier(context)
     saliency = saliency_source(settings.background)
 
-    def compute(row: int, image: np.ndarray) -> np.ndarray:
+    def compute(row: int, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return class_activation_maps(model, image, table.tags(row), settings.scales, settings.mirror)
 
-    def finish(row: int, image: np.ndarray, cams: np.ndarray) -> None:
+    def finish(row: int, image: np.ndarray, maps: tuple[np.ndarray, np.ndarray]) -> None:
         salient = saliency(table.ids[row], image) if saliency is not None and len(table.tags(row)) else None
-        write_mask(targets[row], seed_map(cams, table.tags(row), settings, salient))
+        write_mask(targets[row], seed_map(*maps, table.tags(row), settings, salient))
 
     targets = [context.run.mask(FOLDER, image_id) for image_id in table.ids]
-    for_each_image(context.accelerator, table, targets, "seeds", compute, finish)
+    for_each_image(context.accelerator, context.config.max_side, table, targets, "seeds", compute, finish)
 
 
 def _take_over(context: Context) -> None:

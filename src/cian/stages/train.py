@@ -40,7 +40,9 @@ def run(context: Context, name: str) -> None:
     network = network.to(memory_format=torch.channels_last)
     group_size = settings.group_size if config.affinity.mode == "cross" else 1
     sampler = make_sampler(context, table, settings.batch_size, group_size)
-    epochs = (config.retrain.epochs or settings.epochs) if name == RETRAIN else settings.epochs
+    epochs = enough_epochs(sampler, settings.epochs, settings.min_steps)
+    if name == RETRAIN and config.retrain.epochs is not None:
+        epochs = config.retrain.epochs
     fit(
         network,
         partial(_loss, backbone=network.backbone, settings=settings, group_size=group_size),
@@ -51,11 +53,12 @@ def run(context: Context, name: str) -> None:
             config.seed,
             fill_colour(network.backbone.mean),
             label_files(context, name),
+            config.max_side,
         ),
         sampler,
         folder=folder,
         label={BASELINE: "without affinity", TRAIN: "training", RETRAIN: "retraining"}[name],
-        epochs=enough_epochs(sampler, epochs, settings.min_steps),
+        epochs=epochs,
         optimizer=settings.optimizer,
         runtime=config.runtime,
         accelerator=context.accelerator,
