@@ -16,8 +16,8 @@ lint: $(READY)  ## style and types
 	$(BIN)/mypy
 
 bench: $(READY)  ## the quick benchmarks; benchmarks/README.md has the long ones
-	$(BIN)/python -m benchmarks.crf
-	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python benchmarks/crf.py
+	$(BIN)/python benchmarks/overhead.py
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv .venv

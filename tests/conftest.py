@@ -39,7 +39,7 @@ def shared(name: str) -> Path:
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Callable[..., Path]:
-    """Makes a data set of coloured blobs: DIR/images/*.png, DIR/tags.csv, and with masks=True DIR/masks, DIR/classes.txt."""
+    """Makes a data set of coloured blobs: images/, tags.csv and, with masks=True, masks/ and classes.txt."""
 
     def make(count: int = 12, masks: bool = False, name: str = "data", size: tuple[int, int] = (40, 56)) -> Path:
         folder = tmp_path / name

@@ -54,12 +54,14 @@ def test_gradients_equal_the_authors(reference):
     for name, gradient in got.items():
         expected = reference[f"g2_max_eval_dot_d{name}"]
         scale = float(expected.abs().max())
-        torch.testing.assert_close(gradient / scale, expected / scale, rtol=0, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            gradient / scale, expected / scale, rtol=0, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}"
+        )
 
 
 def plain(module: CrossImageAffinity, x: Tensor, group_size: int) -> tuple[Tensor, Tensor | None]:
     """The method as its text has it: image by image, cell by cell, key by key; independent of the module's own code."""
-    n, c, h, w = x.shape
+    n, _, h, w = x.shape
     pooled = isinstance(module.pool, nn.MaxPool2d)
 
     def project(conv: nn.Conv2d, image: Tensor) -> Tensor:
@@ -117,7 +119,9 @@ def plain(module: CrossImageAffinity, x: Tensor, group_size: int) -> tuple[Tenso
 @pytest.mark.parametrize("group_size", [1, 2, 3, 4])
 @pytest.mark.parametrize("merge", ["max", "mean"])
 @pytest.mark.parametrize("similarity", ["dot", "cosine"])
-@pytest.mark.parametrize(("include_self", "pool", "train"), [(True, True, False), (False, False, True), (True, True, True)])
+@pytest.mark.parametrize(
+    ("include_self", "pool", "train"), [(True, True, False), (False, False, True), (True, True, True)]
+)
 def test_equals_plain_loops_in_values_and_gradients(group_size, merge, similarity, include_self, pool, train):
     torch.manual_seed(0)
     module = CrossImageAffinity(5, 3, similarity, merge, include_self, pool).double().train(train)

@@ -19,40 +19,28 @@ def random_tags(count: int, classes: int = 6, seed: int = 0) -> list[set[int]]:
     return [set((rng.choice(classes, rng.integers(1, 4), replace=False) + 1).tolist()) for _ in range(count)]
 
 
-def by_definition(tags: list[set[int]], group_size: int, rng: np.random.Generator) -> list[list[int]]:
+def by_definition(tags: list[set[int]], group_size: int, order: list[int]) -> list[list[int]]:
     """The method's text: take the next image, then the next ones that share a tag with all members; skipped images go
     back to the front of the queue."""
-    queue = [int(i) for i in rng.permutation(len(tags))]
-    groups = []
+    queue, groups = list(order), []
     while queue:
-        group, skipped = [queue.pop(0)], []
-        while queue and len(group) < group_size:
-            image = queue.pop(0)
-            if all(tags[image] & tags[member] or not tags[image] | tags[member] for member in group):
+        group = [queue[0]]
+        for image in queue[1:]:
+            if len(group) < group_size and all(tags[image] & tags[member] for member in group):
                 group.append(image)
-            else:
-                skipped.append(image)
-        queue = skipped + queue
-        if len(group) == group_size:
-            groups.append(group)
-        else:
-            queue = sorted(set(queue) | set(group[1:]), key=order_of(rng_order(len(tags))).get) if group[1:] else queue
+        whole = len(group) == group_size
+        groups += [group] if whole else []
+        used = set(group) if whole else {queue[0]}
+        queue = [image for image in queue if image not in used]
     return groups
-
-
-def rng_order(count: int) -> np.ndarray:
-    return np.random.default_rng(7).permutation(count)
-
-
-def order_of(order: np.ndarray) -> dict[int, int]:
-    return {int(image): place for place, image in enumerate(order)}
 
 
 @pytest.mark.parametrize("group_size", [2, 3, 4])
 def test_equals_the_definition(group_size):
     tags = random_tags(60)
     got = form_groups(*rows(tags), group_size, np.random.default_rng(7))
-    assert got.tolist() == by_definition(tags, group_size, np.random.default_rng(7))
+    order = np.random.default_rng(7).permutation(len(tags)).tolist()
+    assert got.tolist() == by_definition(tags, group_size, order)
 
 
 @pytest.mark.parametrize("group_size", [1, 2, 3, 5])

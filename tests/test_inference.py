@@ -6,7 +6,7 @@ import torch
 
 from cian import CianError, Segmenter, load
 from cian.config import CrfConfig, load_config
-from cian.inference import multi_scale_logits, probabilities, segment_logits
+from cian.inference import label_map, multi_scale_logits, probabilities, segment_logits
 from cian.network import build_network
 from cian.runs import write_json
 from tests.conftest import TINY
@@ -75,6 +75,24 @@ def test_probabilities_without_crf_are_the_softmax(image):
     np.testing.assert_allclose(probabilities(logits, image, None, None), logits.softmax(0).numpy(), atol=1e-6)
     off = CrfConfig(iterations=0)
     np.testing.assert_allclose(probabilities(logits, image, None, off), logits.softmax(0).numpy(), atol=1e-6)
+
+
+def test_large_image_is_worked_on_at_a_bounded_size(segmenter, tmp_path):
+    from PIL import Image
+
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    Image.fromarray(pixels).resize((1600, 1200)).save(tmp_path / "large.jpg")
+    result = segmenter.predict(tmp_path / "large.jpg")
+    assert result.mask.shape == (1200, 1600) and result.probabilities.shape == (3, 384, 512)
+    smaller = np.asarray(Image.fromarray(result.mask).resize((512, 384), Image.Resampling.NEAREST))
+    assert (smaller == result.probabilities.argmax(0)).mean() > 0.95
+
+
+def test_label_map_enlarges_without_blending_classes():
+    result = np.zeros((3, 2, 2), np.float32)
+    result[0, :, 0] = result[2, :, 1] = 1
+    assert np.array_equal(label_map(result, (2, 2)), [[0, 2], [0, 2]])
+    assert np.array_equal(label_map(result, (4, 8)), [[0] * 4 + [2] * 4] * 4)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 50), (300, 7)])

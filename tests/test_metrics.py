@@ -31,7 +31,9 @@ def test_open_pixels_are_misses_of_their_class_alone():
 def test_equals_torchmetrics_over_a_data_set():
     torchmetrics = pytest.importorskip("torchmetrics.functional.classification")
     rng = np.random.default_rng(0)
-    pairs = [(rng.integers(0, 5, (9, 11)).astype(np.uint8), rng.integers(0, 5, (9, 11)).astype(np.uint8)) for _ in range(4)]
+    pairs = [
+        (rng.integers(0, 5, (9, 11)).astype(np.uint8), rng.integers(0, 5, (9, 11)).astype(np.uint8)) for _ in range(4)
+    ]
     for _, truth in pairs:
         truth[rng.random(truth.shape) < 0.2] = 255
     confusion = Confusion(5)

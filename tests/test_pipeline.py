@@ -61,7 +61,14 @@ def finished(tmp_path_factory, request) -> Path:
 
 
 def test_artefacts(finished):
-    for name in ("config.yaml", "data.csv", "metrics.json", "report.html", "model/config.json", "model/model.safetensors"):
+    for name in (
+        "config.yaml",
+        "data.csv",
+        "metrics.json",
+        "report.html",
+        "model/config.json",
+        "model/model.safetensors",
+    ):
         assert (finished / name).stat().st_size > 0, name
     for stage in ("classify", "baseline", "train", "retrain"):
         assert (finished / stage / "model.safetensors").exists()
@@ -133,7 +140,11 @@ def test_finished_run_does_nothing_again(finished):
 
 
 def test_changed_setting_redoes_what_depends_on_it(finished, capsys):
-    kept = [*finished.rglob("*.safetensors"), *(finished / "seeds").glob("*.png"), *(finished / "relabel").glob("*.png")]
+    kept = [
+        *finished.rglob("*.safetensors"),
+        *(finished / "seeds").glob("*.png"),
+        *(finished / "relabel").glob("*.png"),
+    ]
     kept = [path for path in kept if "model" not in path.parts[-2]]
     before = {path: path.stat().st_mtime_ns for path in kept}
     predicted = {path: path.stat().st_mtime_ns for path in (finished / "predictions").glob("*.png")}

@@ -136,7 +136,8 @@ def build_backbone(name: str, output_stride: int = 16, weights: str = "imagenet"
     if missing or unexpected:
         raise CianError(
             f"backbone {name}: weights {weights} do not fit: {len(missing)} parameters missing "
-            f"({', '.join(missing[:3])}), {len(unexpected)} unknown ({', '.join(unexpected[:3])}). Give weights of this very model."
+            f"({', '.join(missing[:3])}), {len(unexpected)} unknown ({', '.join(unexpected[:3])}). "
+            "Give weights of this very model."
         )
     return backbone
 
@@ -154,7 +155,7 @@ def _create(name: str, output_stride: int) -> tuple[Any, int]:
         close = difflib.get_close_matches(name, timm.list_models(), n=3)
         raise CianError(f"backbone.name = {name}: timm has no such model. Close: {', '.join(close) or 'none'}.")
     try:
-        model = timm.create_model(name, pretrained=False, num_classes=0, **_options(name, output_stride))
+        model: Any = timm.create_model(name, pretrained=False, num_classes=0, **_options(name, output_stride))
     except (TypeError, AssertionError, ValueError, NotImplementedError) as error:
         raise CianError(
             f"backbone {name}: gives no dense features at output stride {output_stride} ({error}). Use a ResNet, "
@@ -167,12 +168,12 @@ def _create(name: str, output_stride: int) -> tuple[Any, int]:
     return model, min(reached, output_stride)
 
 
-def _patch_stem(model: nn.Module) -> bool:
+def _patch_stem(model: Any) -> bool:
     stem = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
     return stem.kernel_size == stem.stride
 
 
-def _stages(model: nn.Module) -> list[nn.Module]:
+def _stages(model: Any) -> list[nn.Module]:
     """Stem and stages, first to last."""
     children: dict[str, Any] = dict(model.named_children())
     if "blocks" in children:  # EfficientNet, ViT

@@ -23,13 +23,10 @@ class _WithSettings(TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         super().format_help(ctx, formatter)
-        table = RichTable(title="Settings, for --set KEY=VALUE or a --config file", title_justify="left", box=None)
-        for heading in ("setting", "default", "meaning"):
-            table.add_column(heading, overflow="fold")
+        print("Settings, for --set KEY=VALUE or a --config file:\n")
         for key, (default, text) in settings():
-            shown = "" if default is None else list(default) if isinstance(default, tuple) else default
-            table.add_row(key, str(shown), text)
-        Console().print(table)
+            value = "" if default is None else list(default) if isinstance(default, tuple) else default
+            print(f"  {key} = {value}\n      {text}")
 
 
 app = typer.Typer(

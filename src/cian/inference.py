@@ -160,12 +160,13 @@ class Segmenter:
         """
         settings = settings or self.config.predict
         side = self.config.max_side
-        if isinstance(image, (str, Path)):
-            image, working = read_image(Path(image)), read_image(Path(image), side)
-        else:
+        if isinstance(image, np.ndarray):
+            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+                raise CianError(f"image: {image.dtype} {image.shape}; give (H, W, 3) uint8 RGB, or a path.")
             working = reduced(image, side)
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise CianError(f"image: {image.dtype} {image.shape}; give (H, W, 3) uint8 RGB, or a path.")
+        else:
+            path = Path(image)
+            image, working = read_image(path), read_image(path, side)
         allowed = None if tags is None else self.allowed(tags)
         logits = segment_logits(self.network, working, settings)
         result = probabilities(logits, working, allowed, settings.crf)

@@ -76,7 +76,7 @@ def read_image(path: Path, max_side: int | None = None) -> np.ndarray:
         orientation = _orientation(image)  # before decoding: some decoders drop it
         size = None if max_side is None else _reduced(image.size, max_side)
         if size is not None:
-            image.draft(None, size)  # type: ignore[arg-type]  # keeps the mode; only JPEG decoders know it
+            image.draft(None, size)  # keeps the mode; only JPEG decoders know it
         pixels = _rgb(image)  # (H, W, 3)
         if max_side is not None:
             pixels = reduced(pixels, max_side)

@@ -1,0 +1,130 @@
+"""What the affinity module and the loading of data cost, as ratios in one run.
+
+    python benchmarks/overhead.py [--backbone tf_efficientnet_lite0] [--stride 16] [--crop 257] [--repetitions 7]
+
+* a CIAN training step (groups of 2, all four loss terms) / the same backbone and head without the module;
+* throughput of the training loop from files / the same loop on tensors already in memory.
+
+The two of each pair alternate, so that another load on the machine slows both; median, smallest and largest ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from accelerate.utils import set_seed
+from torch.utils.data import DataLoader
+
+from cian.config import Config, RuntimeConfig, load_config
+from cian.data.dataset import TrainingSet
+from cian.data.groups import GroupSampler
+from cian.data.readers import read_dataset
+from cian.data.table import TRAIN
+from cian.demo import data_config
+from cian.demo.animals import generate
+from cian.grid import cells, grid_size, normalise
+from cian.losses import cian_loss
+from cian.network import CIAN, build_network
+from cian.training import loader_workers, make_accelerator, make_optimizer
+
+BATCH = 16
+
+
+def spread(ratios: list[float]) -> str:
+    return f"{statistics.median(ratios):.2f} [{min(ratios):.2f}, {max(ratios):.2f}]"
+
+
+def make_step(config: Config, classes: int):
+    set_seed(0)
+    network = build_network(config, classes, weights="random").to(memory_format=torch.channels_last).train()
+    settings = config.train.optimizer
+    optimizer = make_optimizer(network.parameter_groups(settings.lr, settings.new_lr_factor), settings)
+    group_size = 2 if config.affinity.mode == "cross" else 1
+
+    def step(pixels: torch.Tensor, labels: torch.Tensor) -> None:
+        logits = network(normalise(pixels, network.backbone), group_size)
+        cian_loss(*logits, cells(labels, network.backbone))["total"].backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return network, step
+
+
+def seconds(work, *arguments) -> float:
+    start = time.perf_counter()
+    work(*arguments)
+    return time.perf_counter() - start
+
+
+def module_overhead(config: Config, crop: int, repetitions: int) -> None:
+    _, with_module = make_step(config, 21)
+    _, without = make_step(
+        config.model_copy(update={"affinity": config.affinity.model_copy(update={"mode": "none"})}), 21
+    )
+    pixels = torch.randint(0, 256, (BATCH, 3, crop, crop), dtype=torch.uint8)
+    labels = torch.randint(0, 21, (BATCH, crop, crop), dtype=torch.uint8)
+    for step in (with_module, without):
+        step(pixels, labels)
+    pairs = [(seconds(with_module, pixels, labels), seconds(without, pixels, labels)) for _ in range(repetitions)]
+    speed = BATCH / statistics.median(pair[0] for pair in pairs)
+    print(f"CIAN step / without the module: {spread([a / b for a, b in pairs])}   ({speed:.1f} images/s)")
+
+
+def loading_overhead(config: Config, crop: int, repetitions: int, images: int = 96) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        generate(Path(folder) / "data", train=images, val=8)
+        table, _ = read_dataset(data_config(Path(folder) / "data"), 0)
+        assert table is not None
+        table = table.split(TRAIN)
+        network, step = make_step(config, table.num_classes)
+        augment = config.train.augment.model_copy(update={"crop": crop})
+        labels = [mask for mask in table.masks if mask is not None]
+        data = TrainingSet(table, augment, 0, (127, 127, 127), labels)
+        sampler = GroupSampler(table.tag_ids, table.tag_offsets, BATCH, 2)
+        workers = loader_workers(RuntimeConfig())
+        kept: list[dict[str, torch.Tensor]] = []
+
+        def from_files() -> None:
+            plan = list(sampler.batches(2))
+            for batch in DataLoader(data, batch_sampler=plan, num_workers=workers, prefetch_factor=3):
+                step(batch["image"], batch["labels"])
+                if len(kept) < len(plan):
+                    kept.append(batch)
+
+        def from_memory() -> None:
+            for batch in kept:
+                step(batch["image"], batch["labels"])
+
+        from_files()
+        pairs = [(seconds(from_memory), seconds(from_files)) for _ in range(repetitions)]
+    print(
+        f"throughput from files / from memory: {spread([a / b for a, b in pairs])}   (12 steps with the workers' start)"
+    )
+    assert isinstance(network, CIAN)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbone", default="tf_efficientnet_lite0")
+    parser.add_argument("--stride", type=int, default=16)
+    parser.add_argument("--crop", type=int, default=257)
+    parser.add_argument("--repetitions", type=int, default=7)
+    options = parser.parse_args()
+    config = load_config(
+        None,
+        {"backbone.name": options.backbone, "backbone.output_stride": options.stride, "backbone.weights": "random"},
+    )
+    make_accelerator(config.runtime)
+    crop, _ = grid_size(options.crop, options.crop, build_network(config, 2).backbone)
+    print(f"{options.backbone}, stride {options.stride}, {crop} px, batch {BATCH}, {torch.get_num_threads()} threads")
+    module_overhead(config, crop, options.repetitions)
+    loading_overhead(config, crop, max(3, options.repetitions // 2))
+
+
+if __name__ == "__main__":
+    main()

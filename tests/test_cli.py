@@ -1,0 +1,200 @@
+"""The command line as a user meets it: bad input makes one message and exit code 1, never a traceback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cian.data.masks import write_mask
+from tests.conftest import TINY
+
+CLI = [sys.executable, "-m", "cian"]
+
+
+def cli(*args: str | Path, **kwargs) -> subprocess.CompletedProcess:
+    return subprocess.run([*CLI, *map(str, args)], capture_output=True, text=True, timeout=300, **kwargs)
+
+
+def fails(result: subprocess.CompletedProcess, *words: str, code: int = 1) -> None:
+    assert result.returncode == code, result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+    for word in words:
+        assert word in result.stderr, result.stderr
+
+
+def tiny() -> list[str]:
+    return [part for key, value in TINY.items() for part in ("--set", f"{key}={value}")]
+
+
+def test_help_names_every_command_and_setting():
+    text = cli("--help").stdout
+    for command in (
+        "run", "check", "classify", "seed", "train", "relabel", "retrain", "predict", "evaluate", "export", "report",
+        "demo",
+    ):  # fmt: skip
+        assert command in text
+    text = cli("run", "--help").stdout
+    for key in ("train.epochs = ", "affinity.merge = max", "predict.crf.iterations = 5", "--images", "--tags"):
+        assert key in text
+
+
+def test_version():
+    import cian
+
+    assert cli("--version").stdout.strip() == f"cian {cian.__version__}"
+
+
+@pytest.mark.parametrize("args", [["run"], ["nonsense"], ["run", "--out", "x", "--nonsense"], ["evaluate"]])
+def test_wrong_usage_is_2(args):
+    result = cli(*args)
+    assert result.returncode == 2 and "Traceback" not in result.stderr
+
+
+def test_check_reports_all_problems_at_once(pictures, tmp_path):
+    data = pictures(count=6)
+    (data / "images" / "002.png").write_bytes((data / "images" / "002.png").read_bytes()[:200])  # truncated
+    (data / "images" / "003.png").write_bytes(b"not an image")
+    with (data / "tags.csv").open("a") as file:
+        file.write("nowhere.png,red\n")
+    result = cli("check", "--images", data / "images", "--tags", data / "tags.csv")
+    fails(result, "002.png", "003.png", "nowhere.png", "3 problem(s)")
+
+
+def test_check_of_good_data_shows_the_table(pictures):
+    data = pictures()
+    result = cli("check", "--images", data / "images", "--tags", data / "tags.csv")
+    assert result.returncode == 0 and "blue" in result.stdout and "No problems" in result.stdout
+
+
+def test_run_checks_the_data_before_anything_else(pictures, tmp_path):
+    data = pictures(count=6)
+    (data / "images" / "002.png").write_bytes(b"")
+    result = cli("run", "--images", data / "images", "--tags", data / "tags.csv", "--out", tmp_path / "run", *tiny())
+    fails(result, "002.png")
+    assert not (tmp_path / "run" / "classify").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--set", "train.epohs=1"], ["Did you mean train.epochs"]),
+        (["--set", "train.epochs=many"], ["train.epochs", "integer"]),
+        (["--set", "train.epochs"], ["key=value"]),
+        (["--config", "nowhere.yaml"], ["nowhere.yaml"]),
+        (["--set", "backbone.name=resnet51"], ["resnet50"]),
+        (["--set", "runtime.device=tpu"], ["auto, cpu or cuda"]),
+        (["--set", "seeds.background=nowhere.onnx"], ["nowhere.onnx"]),
+        (["--set", "seeds.folder=nowhere"], ["nowhere", "no such folder"]),
+        (["--split", "train"], ["NAME=FILE"]),
+        (["--split", "train=nowhere.txt"], ["nowhere.txt"]),
+        (["--masks", "nowhere"], ["nowhere"]),
+        (["--classes", "nowhere.txt"], ["nowhere.txt"]),
+        (["--set", "train.batch_size=64"], ["Lower batch_size"]),
+        (["--set", "predict.splits=[test]"], ["no such split"]),
+    ],
+)
+def test_bad_settings(pictures, tmp_path, args, words):
+    data = pictures(count=8)
+    base = ["run", "--images", data / "images", "--tags", data / "tags.csv", "--out", tmp_path / "run", *tiny()]
+    fails(cli(*base, *args), *words)
+
+
+def test_no_images(tmp_path):
+    fails(cli("run", "--out", tmp_path / "run"), "--images")
+    fails(cli("run", "--images", tmp_path / "nowhere", "--out", tmp_path / "run"), "nowhere")
+
+
+def test_folder_that_is_no_run(tmp_path, pictures):
+    data = pictures()
+    fails(cli("run", "--images", data / "images", "--tags", data / "tags.csv", "--out", data), "no run of cian")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_read_only_folder(tmp_path, pictures):
+    data = pictures()
+    (tmp_path / "locked").mkdir(mode=0o555)
+    out = tmp_path / "locked" / "run"
+    fails(cli("run", "--images", data / "images", "--tags", data / "tags.csv", "--out", out), "permission denied")
+
+
+def test_full_disk_keeps_what_was_done(pictures, tmp_path):
+    """Writing the weights fails as on a full disk; with space again, the same command goes on."""
+    data = pictures()
+    args = ["run", "--images", data / "images", "--tags", data / "tags.csv", "--out", tmp_path / "run", *tiny()]
+    code = (
+        "import errno, sys, cian.training as training\n"
+        "def full(*_, **__): raise OSError(errno.ENOSPC, 'No space left on device', 'model.safetensors')\n"
+        "training.save_file = full\n"
+        "from cian.cli import main; sys.argv[0] = 'cian'; main()"
+    )
+    result = subprocess.run([sys.executable, "-c", code, *map(str, args)], capture_output=True, text=True, timeout=300)
+    fails(result, "model.safetensors", "the disk is full")
+    assert not list((tmp_path / "run").rglob("model.safetensors")) and not list((tmp_path / "run").rglob(".cian-tmp-*"))
+    assert cli(*args).returncode == 0
+
+
+class TestEvaluate:
+    @pytest.fixture
+    def folders(self, tmp_path) -> Path:
+        rng = np.random.default_rng(0)
+        for i in range(3):
+            truth = rng.integers(0, 3, (8, 9)).astype(np.uint8)
+            truth[0] = 255
+            write_mask(tmp_path / "masks" / f"{i}.png", truth)
+            write_mask(tmp_path / "predictions" / f"{i}.png", np.where(truth == 255, 0, truth).astype(np.uint8))
+        (tmp_path / "classes.txt").write_text("background\nкот\ndog\n", encoding="utf-8")
+        return tmp_path
+
+    def run(self, folder: Path, *more: str | Path) -> subprocess.CompletedProcess:
+        args = [
+            "--predictions",
+            folder / "predictions",
+            "--masks",
+            folder / "masks",
+            "--classes",
+            folder / "classes.txt",
+        ]
+        return cli("evaluate", *args, *more)
+
+    def test_perfect_masks(self, folders):
+        result = self.run(folders)
+        assert result.returncode == 0, result.stderr
+        assert "mIoU 100.00" in result.stdout and "кот" in result.stdout and "images 3" in result.stdout
+
+    def test_list_selects(self, folders):
+        (folders / "list.txt").write_text("0\n2\n")
+        assert "images 2" in self.run(folders, "--list", folders / "list.txt").stdout
+
+    def test_missing_prediction(self, folders):
+        (folders / "predictions" / "1.png").unlink()
+        fails(self.run(folders), "1.png", "no such prediction")
+
+    def test_other_size(self, folders):
+        write_mask(folders / "predictions" / "1.png", np.zeros((4, 4), np.uint8))
+        fails(self.run(folders), "1.png", "4×4 px", "9×8")
+
+    def test_unknown_class_id(self, folders):
+        write_mask(folders / "predictions" / "1.png", np.full((8, 9), 7, np.uint8))
+        fails(self.run(folders), "1.png", "class id 7", "list of classes complete")
+
+    def test_no_png(self, folders):
+        (folders / "predictions" / "1.png").write_bytes(b"nonsense")
+        fails(self.run(folders), "1.png")
+
+    def test_missing_folder(self, folders):
+        fails(
+            cli("evaluate", "--predictions", "nowhere", "--masks", "x", "--classes", "y"), "nowhere", "no such folder"
+        )
+
+
+def test_predict_without_a_model(tmp_path):
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    fails(
+        cli("predict", "--model", tmp_path / "nowhere", "--images", tmp_path, "--out", tmp_path / "o"), "no model here"
+    )
