@@ -1,6 +1,6 @@
-"""PASCAL VOC 2012 from tags: seeds, without affinity, self affinity only, CIAN, retrained, with CRF, and full supervision.
+"""PASCAL VOC 2012 from tags: seeds, without affinity, self affinity, CIAN, retrained, with CRF, full supervision.
 
-    python benchmarks/voc.py --data VOC --saliency u2netp.onnx [--train train-small] [--score tune] [--val] [--out runs/voc]
+    python benchmarks/voc.py --data VOC --saliency u2netp.onnx [--train train-small] [--score tune] [--val] [--out DIR]
 
 VOC holds JPEGImages/, SegmentationClass/, tags.csv, classes.txt and ImageSets/LIST.txt. Thresholds and schedules are
 tuned on `tune`; `--val` then scores the final networks once on the list `val`, without tags. A run that was interrupted
@@ -70,7 +70,7 @@ def show(run: Path) -> None:
         for split, scores in splits.items():
             precision = [value for value in scores["precision"].values() if value is not None]
             print(
-                f"{run.name:5s} {stage:18s} {split:6s} {scores['miou']:6.2f}   labelled {scores['miou_labelled']:6.2f}   "
+                f"{run.name:5s} {stage:18s} {split:6s} {scores['miou']:6.2f}  labelled {scores['miou_labelled']:6.2f}  "
                 f"coverage {scores['coverage']:6.2f}   precision {sum(precision) / len(precision):6.2f}"
             )
     print(f"{run.name:5s} minutes: " + ", ".join(f"{name} {r['seconds'] / 60:.1f}" for name, r in records.items()))

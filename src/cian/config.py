@@ -130,13 +130,20 @@ class TrainConfig(Section):
     labels: Literal["seeds", "masks"] = Field(
         "seeds", description="what to learn from; the true masks of the training images give the upper bound"
     )
+    start: Literal["classifier", "backbone"] = Field(
+        "classifier", description="first weights: of the seeds' classifier, if there is one (ours), or backbone.weights"
+    )
     epochs: PositiveInt = Field(8, description="epochs")
     min_steps: Annotated[int, Field(ge=0)] = Field(
         300, description="small data sets: as many epochs as give these steps"
     )
     batch_size: PositiveInt = Field(16, description="images per step and process; a multiple of group_size")
     group_size: PositiveInt = Field(2, description="images per group; all share at least one tag")
+    balanced: bool = Field(True, description="foreground and background weigh the same in every loss term (ours)")
     completion: bool = Field(True, description="train on the completion target of the cross branch too")
+    completion_after: Fraction = Field(
+        0.5, description="share of the training before that: first targets would be guesses (ours; the paper: 0)"
+    )
     tag_filter: bool = Field(True, description="completion targets hold only classes among the image's tags (ours)")
     head_dilation: PositiveInt | None = Field(None, description="dilation of the head; default: 96 px / output stride")
     optimizer: OptimizerConfig = OptimizerConfig()

@@ -14,8 +14,12 @@ from torch import Tensor
 IGNORE = 255
 
 
-def seed_loss(logits: Tensor, seeds: Tensor) -> Tensor:
+def seed_loss(logits: Tensor, seeds: Tensor, balanced: bool = False) -> Tensor:
     """Mean cross-entropy over the labelled cells of the batch; 0 where no cell is labelled, never NaN.
+
+    Args:
+        balanced: the mean of the foreground's mean and the background's, so that sparse foreground is not drowned (the
+            balanced seeding loss of Huang et al., CVPR 2018).
 
     Shape:
         logits: (N, K, H, W) float; seeds: (N, H, W) integer class ids, 255 = ignore. Returns a scalar, in nats.
@@ -29,6 +33,9 @@ def seed_loss(logits: Tensor, seeds: Tensor) -> Tensor:
             f"grid {tuple(logits.shape[2:])} by nearest-neighbour sampling"
         )
     seeds = seeds.long()
+    if balanced:
+        background, foreground = seeds.masked_fill(seeds != 0, IGNORE), seeds.masked_fill(seeds == 0, IGNORE)
+        return (seed_loss(logits, background) + seed_loss(logits, foreground)) / 2
     total = F.cross_entropy(_at_least_float32(logits), seeds, ignore_index=IGNORE, reduction="sum")
     return total / (seeds != IGNORE).sum().clamp(min=1)
 
@@ -62,18 +69,19 @@ def cian_loss(
     *,
     completion: bool = True,
     allowed: Tensor | None = None,
+    balanced: bool = False,
 ) -> dict[str, Tensor]:
     """The training loss and its terms, all weights 1. Without a cross branch it is the seed loss of the self branch.
 
     Shape:
-        self_logits, cross_logits: (N, K, H, W); seeds: (N, H, W), 255 = ignore; allowed: (N, K) bool or None.
-        Returns scalars by name: "total" and the terms it sums.
+        self_logits, cross_logits: (N, K, H, W); seeds: (N, H, W), 255 = ignore; allowed, balanced: see
+        `completion_target`, `seed_loss`. Returns scalars by name: "total" and the terms it sums.
     """
-    terms = {"self_seed": seed_loss(self_logits, seeds)}
+    terms = {"self_seed": seed_loss(self_logits, seeds, balanced)}
     if cross_logits is not None:
-        terms["cross_seed"] = seed_loss(cross_logits, seeds)
+        terms["cross_seed"] = seed_loss(cross_logits, seeds, balanced)
         if completion:
             target = completion_target(cross_logits, seeds, allowed)
-            terms["self_completion"] = seed_loss(self_logits, target)
-            terms["cross_completion"] = seed_loss(cross_logits, target)
+            terms["self_completion"] = seed_loss(self_logits, target, balanced)
+            terms["cross_completion"] = seed_loss(cross_logits, target, balanced)
     return {"total": torch.stack(list(terms.values())).sum(), **terms}

@@ -84,7 +84,7 @@ def loader_workers(runtime: RuntimeConfig) -> int:
 
 def fit(
     model: nn.Module,
-    loss: Callable[[nn.Module, Batch], Losses],
+    loss: Callable[[nn.Module, Batch, float], Losses],
     parameters: list[dict],
     data: TrainingSet,
     sampler: GroupSampler,
@@ -100,7 +100,7 @@ def fit(
 
     Args:
         model: moved to the accelerator's device.
-        loss: scalars by name of one batch; "total" is minimised.
+        loss: (model, batch, share of the training done) → scalars by name; "total" is minimised.
         parameters: optimiser groups with their "lr".
         data, sampler: samples and the plan of batches.
         folder: gets `checkpoints/`, `metrics.jsonl`, `tensorboard/` and, at the end, `model.safetensors`.
@@ -143,7 +143,7 @@ def fit(
                 for group, lr in zip(optim.param_groups, base_lrs, strict=True):
                     group["lr"] = lr * (1 - progress) ** optimizer.poly_power
                 with accelerator.accumulate(engine):
-                    losses = loss(engine, batch)
+                    losses = loss(engine, batch, (epoch + step / steps) / epochs)
                     accelerator.backward(losses["total"])
                     if optimizer.clip_norm and accelerator.sync_gradients:
                         accelerator.clip_grad_norm_(engine.parameters(), optimizer.clip_norm)

@@ -16,15 +16,20 @@ from cian.runs import Run
 SETTINGS: dict[str, Any] = {
     "compare": True,
     "classify.batch_size": 8,
-    "classify.min_steps": 100,
     "classify.epochs": 4,
+    "classify.min_steps": 100,
     "classify.augment.crop": 161,
     "classify.augment.scales": [0.5, 0.75, 1.0],
+    "seeds.scales": [1.0],
+    "train.batch_size": 8,
     "train.epochs": 6,
-    "train.min_steps": 72,
+    "train.min_steps": 144,
+    "train.optimizer.lr": 4e-4,
+    "train.optimizer.new_lr_factor": 5.0,
     "train.augment.crop": 177,
-    "train.augment.scales": [0.5, 0.75, 1.0],
-    "retrain.epochs": 4,
+    "train.augment.scales": [0.75, 1.0, 1.25],
+    "retrain.epochs": 3,
+    "predict.scales": [0.75, 1.0],
 }
 
 

@@ -9,7 +9,7 @@ import torch
 from accelerate.utils import set_seed
 from torch import nn
 
-from cian.backbones import build_backbone
+from cian.backbones import Backbone, build_backbone
 from cian.data.dataset import TrainingSet
 from cian.data.groups import GroupSampler
 from cian.data.table import Table
@@ -80,5 +80,5 @@ def fill_colour(mean: tuple[float, ...]) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _loss(model: nn.Module, batch: Batch, backbone) -> Losses:
+def _loss(model: nn.Module, batch: Batch, _: float, backbone: Backbone) -> Losses:
     return {"total": classification_loss(model(normalise(batch["image"], backbone)), batch["tags"])}

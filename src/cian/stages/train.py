@@ -16,6 +16,7 @@ from cian.errors import CianError
 from cian.grid import cells, grid_size, normalise
 from cian.losses import cian_loss
 from cian.network import CIAN, build_network
+from cian.stages import classify
 from cian.stages.classify import enough_epochs, fill_colour, make_sampler
 from cian.stages.context import Context, clean_start
 from cian.training import Batch, Losses, fit, load_weights
@@ -37,6 +38,8 @@ def run(context: Context, name: str) -> None:
     network = build_network(config, table.num_classes)
     if name == RETRAIN:
         load_weights(network, context.run.folder(TRAIN) / "model.safetensors")
+    elif settings.start == "classifier" and (context.run.folder(classify.FOLDER) / "model.safetensors").exists():
+        network.backbone.load_state_dict(classify.load_classifier(context).backbone.state_dict())
     network = network.to(memory_format=torch.channels_last)
     group_size = settings.group_size if config.affinity.mode == "cross" else 1
     sampler = make_sampler(context, table, settings.batch_size, group_size)
@@ -104,12 +107,15 @@ def fitting_crop(settings: TrainConfig, backbone: Backbone):
     return settings.augment.model_copy(update={"crop": side})
 
 
-def _loss(model: nn.Module, batch: Batch, backbone: Backbone, settings: TrainConfig, group_size: int) -> Losses:
+def _loss(
+    model: nn.Module, batch: Batch, progress: float, backbone: Backbone, settings: TrainConfig, group_size: int
+) -> Losses:
     self_logits, cross_logits = model(normalise(batch["image"], backbone), group_size)
     return cian_loss(
         self_logits,
         cross_logits,
         cells(batch["labels"], backbone),
-        completion=settings.completion,
+        completion=settings.completion and progress >= settings.completion_after,
         allowed=batch["tags"] if settings.tag_filter else None,
+        balanced=settings.balanced,
     )
