@@ -129,7 +129,7 @@ def test_errors_name_the_cure(name, weights, message, monkeypatch):
         build_backbone(name, 8, weights)
 
 
-@pytest.mark.parametrize(("name", "stride"), [("test_resnet", 8), ("test_vit", 16)])
+@pytest.mark.parametrize(("name", "stride"), [("resnet18", 8), ("test_efficientnet", 8), ("test_vit", 16)])
 def test_cell_looks_where_the_grid_says(name, stride):
     """What a cell sees (the gradient to the image) is centred on the pixel that `cells` takes its label from."""
     torch.manual_seed(0)

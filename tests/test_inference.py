@@ -105,7 +105,7 @@ def test_save_and_load(tmp_path, config, segmenter, image):
 
     from cian.config import dump_config
 
-    save_file(segmenter.network.state_dict(), tmp_path / "model.safetensors")
+    save_file({k: v.contiguous() for k, v in segmenter.network.state_dict().items()}, tmp_path / "model.safetensors")
     write_json(
         tmp_path / "config.json", {"format": 1, "cian": "0", "classes": list(NAMES), "config": dump_config(config)}
     )

@@ -43,6 +43,14 @@ def test_no_valid_cell_gives_zero_loss_and_gradient():
     assert loss.item() == 0 and logits.grad.abs().sum() == 0
 
 
+def test_balanced_is_the_mean_of_foreground_and_background():
+    """Three background cells and one of foreground; softmax of (0, ln 3) is (1/4, 3/4)."""
+    logits = torch.tensor([0.0, math.log(3)]).view(1, 2, 1, 1).expand(1, 2, 1, 4)
+    seeds = torch.tensor([[[0, 0, 0, 1]]])
+    assert seed_loss(logits, seeds, balanced=True).item() == pytest.approx((math.log(4) + math.log(4 / 3)) / 2)
+    assert seed_loss(logits, seeds).item() == pytest.approx((3 * math.log(4) + math.log(4 / 3)) / 4)
+
+
 def test_completion_keeps_only_seeded_classes():
     logits = torch.zeros(2, 3, 1, 3)
     logits[:, 0, 0, 0] = logits[:, 1, 0, 1] = logits[:, 2, 0, 2] = 5  # arg-max 0, 1, 2

@@ -189,6 +189,10 @@ class RetrainConfig(Section):
 
     enabled: bool = Field(True, description="relabel and retrain")
     epochs: PositiveInt | None = Field(None, description="epochs; default: as in train")
+    lr_factor: Positive = Field(
+        0.25,
+        description="learning rate / that of train, so that a trained network is not shaken up (ours; the paper: 1)",
+    )
 
 
 class RuntimeConfig(Section):

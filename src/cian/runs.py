@@ -97,9 +97,13 @@ class Run:
         self.path = Path(path)
         if self.path.exists() and not self.path.is_dir():
             raise CianError(f"{self.path}: is a file. Give a folder to --out.")
-        if self.path.is_dir() and any(self.path.iterdir()) and not self.stages_file.exists():
+        own = (TEMPORARY, ".lock")  # all that there is when the first moments of a run were its last
+        if (
+            self.path.is_dir()
+            and not self.stages_file.exists()
+            and any(not file.name.startswith(own) for file in self.path.iterdir())
+        ):
             raise CianError(f"{self.path}: holds files, but is no run of cian. Give an empty or a new folder to --out.")
-        self._lock: Any = None
 
     # Names of the artefacts.
 

@@ -114,6 +114,9 @@ def fit(
     """
     weights = folder / "model.safetensors"
     checkpoint = folder / "checkpoints" / "last.pt"
+    if weights.exists():  # the process was killed between the last step and the record of it
+        checkpoint.unlink(missing_ok=True)
+        return weights
     model.train()
     optim = make_optimizer(parameters, optimizer)
     base_lrs = [group["lr"] for group in optim.param_groups]

@@ -44,12 +44,14 @@ def run(context: Context, name: str) -> None:
     group_size = settings.group_size if config.affinity.mode == "cross" else 1
     sampler = make_sampler(context, table, settings.batch_size, group_size)
     epochs = enough_epochs(sampler, settings.epochs, settings.min_steps)
-    if name == RETRAIN and config.retrain.epochs is not None:
-        epochs = config.retrain.epochs
+    optimizer = settings.optimizer
+    if name == RETRAIN:
+        epochs = config.retrain.epochs or epochs
+        optimizer = optimizer.model_copy(update={"lr": optimizer.lr * config.retrain.lr_factor})
     fit(
         network,
         partial(_loss, backbone=network.backbone, settings=settings, group_size=group_size),
-        network.parameter_groups(settings.optimizer.lr, settings.optimizer.new_lr_factor),
+        network.parameter_groups(optimizer.lr, optimizer.new_lr_factor),
         TrainingSet(
             table,
             fitting_crop(settings, network.backbone),
@@ -62,7 +64,7 @@ def run(context: Context, name: str) -> None:
         folder=folder,
         label={BASELINE: "without affinity", TRAIN: "training", RETRAIN: "retraining"}[name],
         epochs=epochs,
-        optimizer=settings.optimizer,
+        optimizer=optimizer,
         runtime=config.runtime,
         accelerator=context.accelerator,
     )
