@@ -118,9 +118,8 @@ def evaluate_folders(predictions: Path, masks: Path, classes: Path, names_file: 
         if not folder.is_dir():
             raise CianError(f"{folder}: no such folder. Give the folder that holds the PNG files.")
     if names_file is not None:
-        ids = [
-            Path(line).with_suffix("").as_posix() if line.endswith(".png") else line for line in read_lines(names_file)
-        ]
+        lines = (line.strip() for line in read_lines(names_file))
+        ids = [line.removesuffix(".png") for line in lines if line]
     else:
         ids = sorted(path.relative_to(masks).with_suffix("").as_posix() for path in masks.rglob("*.png"))
     if not ids:
