@@ -92,26 +92,9 @@ def _pipeline(until: str, out: Path, overwrite: bool, **options: Any) -> None:
         print(target.report_file)
 
 
-@app.command(cls=_WithSettings)
-def run(
-    out: OutFolder,
-    images: Images = None,
-    tags: Tags = None,
-    masks: Masks = None,
-    classes: Classes = None,
-    split: Splits = None,
-    config: ConfigFile = None,
-    set_: Assignments = None,
-    overwrite: Overwrite = False,
-) -> None:
-    """The main job: images and tags in, masks, a model and a report out."""
-    _pipeline(
-        "report", out, overwrite, images=images, tags=tags, masks=masks, classes=classes, splits=split, config=config,
-        assignments=set_,
-    )  # fmt: skip
+def _pipeline_command(name: str, text: str, until: str | None = None) -> None:
+    """Adds a command that runs the pipeline up to a stage: `until`, or the one that it is named after."""
 
-
-def _stage_command(name: str, text: str) -> None:
     def command(
         out: OutFolder,
         images: Images = None,
@@ -124,21 +107,22 @@ def _stage_command(name: str, text: str) -> None:
         overwrite: Overwrite = False,
     ) -> None:
         _pipeline(
-            name, out, overwrite, images=images, tags=tags, masks=masks, classes=classes, splits=split, config=config,
-            assignments=set_,
+            until or name, out, overwrite, images=images, tags=tags, masks=masks, classes=classes, splits=split,
+            config=config, assignments=set_,
         )  # fmt: skip
 
-    command.__doc__ = f"{text} Runs what comes before it, if that is not done yet."
+    command.__doc__ = text if until else f"{text} Runs what comes before it, if that is not done yet."
     app.command(name, cls=_WithSettings)(command)
 
 
-_stage_command("classify", "Up to the classifier whose activation maps become seeds.")
-_stage_command("seed", "Up to the seed maps (seeds/ID.png).")
-_stage_command("train", "Up to the segmentation network trained on the seeds.")
-_stage_command("relabel", "Up to the dense masks of the training images (relabel/ID.png).")
-_stage_command("retrain", "Up to the network trained again on the relabelled masks.")
-_stage_command("export", "Up to the model that you ship (model/).")
-_stage_command("report", "Everything up to the report (report.html).")
+_pipeline_command("run", "The main job: images and tags in, masks, a model and a report out.", until="report")
+_pipeline_command("classify", "Up to the classifier whose activation maps become seeds.")
+_pipeline_command("seed", "Up to the seed maps (seeds/ID.png).")
+_pipeline_command("train", "Up to the segmentation network trained on the seeds.")
+_pipeline_command("relabel", "Up to the dense masks of the training images (relabel/ID.png).")
+_pipeline_command("retrain", "Up to the network trained again on the relabelled masks.")
+_pipeline_command("export", "Up to the model that you ship (model/).")
+_pipeline_command("report", "Everything up to the report (report.html).")
 
 
 @app.command()
