@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from cian.config import load_config, parse_assignment
+from cian.data.table import Table
 from cian.pipeline import run_config
 from cian.runs import Run
-from cian.stages.evaluate import score_pairs
-from cian.stages.predict import predict_folder
+from cian.stages.context import Context
+from cian.stages.evaluate import score
+from cian.stages.predict import predict_masks
 
 ALONE = {"retrain.enabled": False, "compare": False}
 
@@ -56,10 +58,11 @@ def main() -> None:
         show(options.out / name)
     if options.val:
         print(f"\n{options.train} → val, mIoU %, without tags")
-        for name in variants:
-            for label, settings in (("", {"predict.crf.iterations": 0}), (", with CRF", {})):
-                out = options.out / "val" / f"{name}{'-crf' if label else ''}"
-                score_val(voc, options.out / name, out, settings, f"{name}{label}")
+        score_val(
+            voc, Run(options.out / "cian"), {"baseline": "without affinity", "train": "CIAN", "retrain": "retrained"}
+        )
+        score_val(voc, Run(options.out / "self"), {"train": "self affinity only"})
+        score_val(voc, Run(options.out / "full"), {"train": "full supervision"})
 
 
 def show(run: Path) -> None:
@@ -76,19 +79,24 @@ def show(run: Path) -> None:
     print(f"{run.name:5s} minutes: " + ", ".join(f"{name} {r['seconds'] / 60:.1f}" for name, r in records.items()))
 
 
-def score_val(voc: Path, run: Path, out: Path, settings: dict[str, Any], label: str) -> None:
-    """Predicts and scores the list `val` (its masks have VOC's full size)."""
+def score_val(voc: Path, run: Run, networks: dict[str, str]) -> None:
+    """Predicts the list `val` without tags, without and with CRF, and scores it (its masks have VOC's full size).
+
+    Args:
+        networks: labels by the run's folder of a network.
+    """
+    config = load_config(run.config_file)
     ids = (voc / "ImageSets" / "val.txt").read_text(encoding="utf-8").split()
-    images = out.parent / "images"
-    images.mkdir(parents=True, exist_ok=True)
-    for image_id in ids:
-        link = images / f"{image_id}.jpg"
-        if not link.exists():
-            link.symlink_to((voc / "JPEGImages" / f"{image_id}.jpg").resolve())
-    predict_folder(run, images, out, settings=settings)
-    pairs = [(out / f"{image_id}.png", voc / "SegmentationClass" / f"{image_id}.png") for image_id in ids]
-    classes = len((voc / "classes.txt").read_text(encoding="utf-8").split())
-    print(f"{label:20s} {score_pairs(pairs, classes, resize=True).scores().miou:6.2f}", flush=True)
+    names = (voc / "classes.txt").read_text(encoding="utf-8").split()
+    files = [voc / "JPEGImages" / f"{image_id}.jpg" for image_id in ids]
+    masks = [voc / "SegmentationClass" / f"{image_id}.png" for image_id in ids]
+    table = Table.build(names[1:], ids, files, masks, ["val"] * len(ids))
+    context = Context(run, config, table)
+    for network, label in networks.items():
+        plain, crf = f"val/{network}", f"val/{network}-crf"
+        predict_masks(context, table, network, label, without_crf=plain, with_crf=(crf, config.predict.crf))
+        for folder, what in ((plain, label), (crf, f"{label}, with CRF")):
+            print(f"{what:32s} {score(run.folder(folder), table, what).scores().miou:6.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -184,7 +184,7 @@ def evaluate(
 ) -> None:
     """mIoU, per-class IoU and pixel accuracy of any folder of indexed PNGs, ours or another tool's."""
     from cian.runs import write_json
-    from cian.stages.evaluate import evaluate_folders
+    from cian.scoring import evaluate_folders
 
     result = evaluate_folders(predictions, masks, classes, list_)
     if json_ is not None:
