@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from cian.data import images
-from cian.data.images import IMAGE_SUFFIXES, FileError, find_images, image_size, read_image
+from cian.data.images import IMAGE_SUFFIXES, find_images, image_size, read_image
+from cian.data.problems import FileError
 from cian.errors import CianError
 
 COLOUR = (200, 100, 50)

@@ -15,8 +15,10 @@ import pytest
 from PIL import Image
 
 from cian.config import DataConfig
-from cian.data import readers
-from cian.data.readers import ProblemList, class_names, read_dataset
+from cian.data import lookup
+from cian.data.classes import class_names
+from cian.data.problems import ProblemList
+from cian.data.readers import read_dataset
 from cian.data.table import TRAIN, Table
 from cian.errors import CianError, Problem
 
@@ -634,7 +636,7 @@ def test_problems_of_one_kind_are_counted_after_a_thousand(tmp_path: Path) -> No
 def test_time_is_linear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def seconds(count: int) -> float:
         files = [tmp_path / "images" / f"{i:07}.jpg" for i in range(count)]
-        monkeypatch.setattr(readers, "find_images", lambda folder: files)
+        monkeypatch.setattr(lookup, "find_images", lambda folder: files)
         tags = write(
             tmp_path / "tags.csv", "image,tags\n" + "".join(f"{i:07}.jpg,c{i % 20};c{i % 7}\n" for i in range(count))
         )

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from cian.data.classes import class_names
 from cian.data.masks import read_mask, resize_mask
-from cian.data.readers import class_names, read_lines
+from cian.data.textfiles import read_lines
 from cian.errors import CianError
 from cian.metrics import Confusion
 from cian.progress import Ticker

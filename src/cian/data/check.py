@@ -16,9 +16,10 @@ from rich.text import Text
 from scipy.sparse import csr_matrix
 
 from cian.config import DataConfig
-from cian.data.images import FileError, image_size, read_image
+from cian.data.images import image_size, read_image
 from cian.data.masks import read_mask
-from cian.data.readers import ProblemList, read_dataset
+from cian.data.problems import FileError, ProblemList
+from cian.data.readers import read_dataset
 from cian.data.table import IGNORE, Table
 from cian.errors import Problem
 

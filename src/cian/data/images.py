@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from cian.errors import CianError, Problem
+from cian.data.problems import file_error, reason
+from cian.errors import CianError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".ppm", ".pgm"})
 MAX_PIXELS = 500_000_000
@@ -31,29 +31,6 @@ _UPRIGHT = {
 }
 _SIDEWAYS = frozenset({5, 6, 7, 8})
 _WITH_ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
-
-
-class FileError(CianError):
-    """One file or folder that cannot be used; `problem` names it, what is wrong, and the cure."""
-
-    def __init__(self, problem: Problem | str):  # a str when unpickled in another process
-        super().__init__(str(problem))
-        self.problem = problem if isinstance(problem, Problem) else Problem("", problem, "")
-
-
-def file_error(file: Path | str, value: str, cure: str) -> FileError:
-    """The error "file: value. cure"."""
-    return FileError(Problem(printable(str(file)), printable(value), cure))
-
-
-def printable(text: str) -> str:
-    """Text that any terminal can show on one line; what it cannot is written as an escape."""
-    return text if text.isprintable() else "".join(c if shows(c) else repr(c)[1:-1] for c in text)
-
-
-def shows(character: str) -> bool:
-    """Whether a character is neither a control character, nor a line break, nor half of one."""
-    return unicodedata.category(character) not in ("Cc", "Cs", "Zl", "Zp")
 
 
 def read_image(path: Path, max_side: int | None = None) -> np.ndarray:
@@ -179,12 +156,6 @@ def open_image(path: Path, formats: list[str] | None = None) -> Iterator[Image.I
         raise file_error(path, "does not fit into memory", "Reduce it, or use a machine with more memory") from None
     except Exception as error:  # noqa: BLE001 (at a broken file Pillow's decoders raise anything)
         raise file_error(path, f"damaged ({reason(error)})", "Replace it by an intact copy, or remove it") from None
-
-
-def reason(error: Exception) -> str:
-    """What went wrong, in a few words and on one line."""
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(text.split())
 
 
 def _orientation(image: Image.Image) -> int:

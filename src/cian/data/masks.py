@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cian.data.images import file_error, open_image, reason
+from cian.data.images import open_image
+from cian.data.problems import file_error, reason
 from cian.data.table import IGNORE
 
 _CURE = "Save it as an indexed or an 8 bit grey PNG whose values are class ids"

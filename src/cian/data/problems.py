@@ -1,0 +1,87 @@
+"""What is wrong with a user's data: how it is said, and how it is collected."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cian.errors import CianError, DataError, Problem
+
+
+class FileError(CianError):
+    """One file or folder that cannot be used; `problem` names it, what is wrong, and the cure."""
+
+    def __init__(self, problem: Problem | str):  # a str when unpickled in another process
+        super().__init__(str(problem))
+        self.problem = problem if isinstance(problem, Problem) else Problem("", problem, "")
+
+
+def file_error(file: Path | str, value: str, cure: str) -> FileError:
+    """The error "file: value. cure"."""
+    return FileError(Problem(printable(str(file)), printable(value), cure))
+
+
+def printable(text: str) -> str:
+    """Text that any terminal can show on one line; what it cannot is written as an escape."""
+    return text if text.isprintable() else "".join(c if _shows(c) else repr(c)[1:-1] for c in text)
+
+
+def _shows(character: str) -> bool:
+    """Whether a character is neither a control character, nor a line break, nor half of one."""
+    return unicodedata.category(character) not in ("Cc", "Cs", "Zl", "Zp")
+
+
+def reason(error: Exception) -> str:
+    """What went wrong, in a few words and on one line."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(text.split())
+
+
+def show(text: str, most: int = 80) -> str:
+    """Quoted for a message, and cut if long."""
+    return f"'{printable(text if len(text) <= most else text[: most - 1] + '…')}'"
+
+
+class ProblemList:
+    """Collects problems: of each kind (those with the same cure) the first thousand, and the number of the others."""
+
+    MOST = 1000
+
+    def __init__(self) -> None:
+        self._kinds: dict[tuple[str, bool], list[Problem]] = {}
+        self._counts: Counter[tuple[str, bool]] = Counter()
+
+    def add(self, file: Path | str, value: str, cure: str, fatal: bool = True) -> None:
+        self.append(Problem(str(file), value, cure, fatal))
+
+    def append(self, problem: Problem) -> None:
+        kind = (problem.cure, problem.fatal)
+        self._counts[kind] += 1
+        if self._counts[kind] <= self.MOST:
+            self._kinds.setdefault(kind, []).append(
+                Problem(printable(problem.file), printable(problem.value), problem.cure, problem.fatal)
+            )
+
+    def all(self) -> list[Problem]:
+        """The problems, kind by kind, fatal ones first."""
+        result: list[Problem] = []
+        for kind, problems in sorted(self._kinds.items(), key=lambda item: not item[0][1]):
+            result += problems
+            more = self._counts[kind] - len(problems)
+            if more:
+                result.append(Problem(problems[-1].file, f"… and {more} more problems of this kind", *kind))
+        return result
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Ends the block at the first file that cannot be used at all, and collects why."""
+        try:
+            yield
+        except FileError as error:
+            self.append(error.problem)
+        except DataError as error:
+            for problem in error.problems:
+                self.append(problem)

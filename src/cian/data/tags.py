@@ -1,0 +1,296 @@
+"""Reads rows of tags: from CSV in any common layout, from JSON, or from a folder per class."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cian.config import DataConfig
+from cian.data.images import IMAGE_SUFFIXES
+from cian.data.lookup import MISSING, FileIndex
+from cian.data.problems import ProblemList, file_error, reason, show
+from cian.data.table import TRAIN
+from cian.data.textfiles import clean, text_encoding
+
+IMAGE_HEADERS = ("image", "file", "filename", "path", "id")
+ONE_ROW_PER_IMAGE = ("tags", "labels", "classes")
+ONE_ROW_PER_TAG = ("tag", "label", "class")
+YES = frozenset({"1", "1.0", "true", "yes", "x"})
+NO = frozenset({"0", "0.0", "false", "no", ""})
+EXAMPLE = "Start it with the line `image,tags`, followed by lines like `photo.jpg,dog;cat`"
+_PEEK = 100  # rows that are looked at to tell the layout of a CSV
+
+
+class TagRow(NamedTuple):
+    line: int
+    image: str
+    tags: tuple[str, ...]
+    split: str = TRAIN
+
+
+@dataclass
+class TagSource:
+    """Rows of tags, from wherever they come.
+
+    Attributes:
+        path: the file, or the folder.
+        rows: the rows, read while they are iterated over; raises FileError where the file is broken.
+        merge: the tags of several rows of one image are united (one row per image and tag).
+        unit: what a row's number counts, e.g. "line".
+        first: where each tag occurs first.
+    """
+
+    path: Path
+    rows: Iterable[TagRow]
+    merge: bool = False
+    unit: str = "line"
+    first: dict[str, int] = field(default_factory=dict)
+
+    def at(self, line: int) -> str:
+        return f"{self.path}, {self.unit} {line}" if self.unit else str(self.path)
+
+    def where(self, tag: str) -> str:
+        """Where the tag occurs first."""
+        return self.at(self.first[tag]) if tag in self.first else str(self.path)
+
+
+def open_tags(config: DataConfig, images: FileIndex, problems: ProblemList) -> TagSource:
+    if config.tags is None:
+        assert config.images is not None
+        return TagSource(config.images, _folder_rows(images), unit="")
+    if config.tags.suffix.lower() == ".json":
+        return TagSource(config.tags, _json_rows(config.tags, config, problems), unit="entry")
+    return _open_csv(config.tags, config, images, problems)
+
+
+def _folder_rows(images: FileIndex) -> Iterator[TagRow]:
+    """A folder per class: the first folder in an image's path is its tag."""
+    for path in images.paths:
+        folder, slash, _ = path.partition("/")
+        if slash:
+            yield TagRow(0, path, (clean(folder),))
+
+
+@functools.lru_cache(1 << 16)  # most images share their tags with others
+def _split_tags(cell: str, separator: str) -> tuple[str, ...]:
+    """The tags in a cell, each once, in their order."""
+    return _distinct(cell.split(separator))
+
+
+def _distinct(names: Iterable[str]) -> tuple[str, ...]:
+    cleaned = map(clean, names)
+    return tuple(dict.fromkeys(sys.intern(name) for name in cleaned if name))
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Which columns of a CSV hold what."""
+
+    header: bool
+    width: int
+    image: int
+    tags: int | None  # None: one column per class
+    flags: tuple[tuple[int, str], ...]  # (column, class)
+    split: int | None
+    merge: bool
+
+
+def _open_csv(path: Path, config: DataConfig, images: FileIndex, problems: ProblemList) -> TagSource:
+    encoding = text_encoding(path)
+    if encoding == "cp1252":
+        problems.add(path, "is not UTF-8, read as Windows-1252", "Save it as UTF-8 if names look wrong", fatal=False)
+    with path.open(encoding=encoding, newline="") as file:
+        first = next((line for line in file if line.strip('\t,;" \r\n')), "")
+        delimiter = _delimiter(path, first)
+        file.seek(0)
+        head = [cells for _, cells in islice(_cells(path, csv.reader(file, delimiter=delimiter)), _PEEK)]
+    layout = _layout(path, head, config, images)
+    rows = _csv_rows(path, encoding, delimiter, layout, config.separator, problems)
+    return TagSource(path, rows, layout.merge)
+
+
+def _delimiter(path: Path, line: str) -> str:
+    """Tab, comma or semicolon: the one that cuts out a known header, else the first that occurs outside quotes."""
+    cut = {
+        sign: [cell for _, cells in _cells(path, csv.reader([line], delimiter=sign)) for cell in cells]
+        for sign in "\t,;"
+    }
+    for sign, cells in cut.items():
+        if len(cells) > 1 and any(clean(cell).casefold() in IMAGE_HEADERS for cell in cells):
+            return sign
+    return next((sign for sign, cells in cut.items() if len(cells) > 1), ",")
+
+
+def _cells(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
+    """(line number, cells) of each row that is not blank."""
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                yield reader.line_num, cells
+    except (csv.Error, UnicodeError, OSError) as error:
+        where = f"{path}, line {reader.line_num}"
+        raise file_error(where, f"is not CSV ({reason(error)})", "Look for a quote that is not closed") from None
+
+
+def _layout(path: Path, head: Sequence[Sequence[str]], config: DataConfig, images: FileIndex) -> _Layout:
+    """Tells the layout from the header, and where it says nothing from the first rows."""
+    if not head:
+        raise file_error(path, "is empty", EXAMPLE)
+    names = [clean(cell) for cell in head[0]]
+    keys = [name.casefold() for name in names]
+    width = len(names)
+    if width < 2:
+        raise file_error(path, f"its first line {show(names[0])} has one column only", EXAMPLE)
+
+    is_file = images.find(names[0]) != MISSING or Path(names[0]).suffix.lower() in IMAGE_SUFFIXES
+    if is_file and not set(keys) & set(IMAGE_HEADERS):
+        if config.split_column is not None:
+            raise file_error(path, f"has no header, so no column {show(config.split_column)}", "Add a header line")
+        return _Layout(False, width, 0, 1, (), None, _one_tag_each(head, 1, config.separator))
+
+    image = next((keys.index(key) for key in IMAGE_HEADERS if key in keys), 0)
+    split = _split_column(path, names, config.split_column)
+    others = [i for i in range(width) if i not in (image, split) and names[i]]
+    tags = next((i for key in ONE_ROW_PER_IMAGE + ONE_ROW_PER_TAG for i in others if keys[i] == key), None)
+    if tags is not None:
+        return _Layout(True, width, image, tags, (), split, keys[tags] in ONE_ROW_PER_TAG)
+    if not others:
+        raise file_error(path, f"its header {show(', '.join(names))} has no column of tags", EXAMPLE)
+    if len(others) == 1 and not _all_flags(head[1:], others[0]):
+        return _Layout(True, width, image, others[0], (), split, _one_tag_each(head[1:], others[0], config.separator))
+    doubled = [name for name, count in Counter(names[i] for i in others).items() if count > 1]
+    if doubled:
+        raise file_error(path, f"column {show(doubled[0])} occurs twice", "Remove one of them")
+    return _Layout(True, width, image, None, tuple((i, names[i]) for i in others), split, False)
+
+
+def _split_column(path: Path, names: Sequence[str], wanted: str | None) -> int | None:
+    if wanted is None:
+        return None
+    keys = [name.casefold() for name in names]
+    key = clean(wanted).casefold()
+    if key not in keys:
+        value = f"has no column {show(wanted)} (its columns: {show(', '.join(names))})"
+        raise file_error(path, value, "Correct data.split_column")
+    return keys.index(key)
+
+
+def _all_flags(rows: Sequence[Sequence[str]], column: int) -> bool:
+    cells = [row[column].strip().casefold() for row in rows if column < len(row)]
+    return any(cells) and all(cell in YES or cell in NO for cell in cells)
+
+
+def _one_tag_each(rows: Sequence[Sequence[str]], column: int, separator: str) -> bool:
+    return all(len(_split_tags(row[column], separator)) <= 1 for row in rows if column < len(row))
+
+
+def _csv_rows(
+    path: Path, encoding: str, delimiter: str, layout: _Layout, separator: str, problems: ProblemList
+) -> Iterator[TagRow]:
+    unclear: set[int] = set()  # columns with a value that is neither yes nor no
+    with path.open(encoding=encoding, newline="") as file:
+        lines = _cells(path, csv.reader(file, delimiter=delimiter))
+        for line, cells in islice(lines, int(layout.header), None):
+            where = f"{path}, line {line}"
+            if not _fit(cells, layout, delimiter, separator):
+                value = f"has {len(cells)} cells, but the first line {layout.width}"
+                problems.add(where, value, f"Separate tags by {separator!r}, and quote cells that hold {delimiter!r}")
+                continue
+            image = cells[layout.image].strip()
+            split = TRAIN if layout.split is None else clean(cells[layout.split])
+            if not image:
+                problems.add(where, "names no image", "Add its name or remove the line")
+            elif not split:
+                problems.add(where, f"{show(image)} has no split", "Write the name of its split")
+            elif layout.tags is not None:
+                yield TagRow(line, image, _split_tags(cells[layout.tags], separator), split)
+            else:
+                yield TagRow(line, image, _flagged(cells, layout, where, unclear, problems), split)
+
+
+def _fit(cells: list[str], layout: _Layout, delimiter: str, separator: str) -> bool:
+    """Makes a row as wide as the first line, where it is clear how."""
+    while len(cells) > layout.width and not cells[-1].strip():
+        cells.pop()
+    if layout.tags is not None:
+        cells += [""] * (layout.width - len(cells))
+        if delimiter == separator and layout.tags == layout.width - 1:  # a.jpg;dog;cat
+            cells[layout.tags :] = [separator.join(cells[layout.tags :])]
+    return len(cells) == layout.width
+
+
+def _flagged(
+    cells: Sequence[str], layout: _Layout, where: str, unclear: set[int], problems: ProblemList
+) -> tuple[str, ...]:
+    """The classes whose cell says yes. A column that says neither yes nor no is reported once."""
+    tags = []
+    for column, name in layout.flags:
+        cell = cells[column].strip().casefold()
+        if cell in YES:
+            tags.append(name)
+        elif cell not in NO and column not in unclear:
+            unclear.add(column)
+            value = f"column {show(name)} holds {show(cells[column])}, neither 0 nor 1"
+            cure = "Write 0 or 1 where each column is a class; else name the columns image,tags (and data.split_column)"
+            problems.add(where, value, cure)
+    return tuple(tags)
+
+
+class _Object(list):
+    """A JSON object as its (key, value) pairs: doubled keys are not lost."""
+
+
+def _json_rows(path: Path, config: DataConfig, problems: ProblemList) -> Iterator[TagRow]:
+    """`{"a.jpg": ["dog"], ...}`, `{"a.jpg": "dog;cat"}` or `[{"image": "a.jpg", "tags": [...]}, ...]`."""
+    cure = 'Write {"photo.jpg": ["dog", "cat"]} or [{"image": "photo.jpg", "tags": ["dog", "cat"]}]'
+    try:
+        content = json.loads(path.read_text(encoding=text_encoding(path)), object_pairs_hook=_Object)
+    except (ValueError, RecursionError) as error:
+        raise file_error(path, f"is not JSON ({reason(error)})", cure) from None
+    if not isinstance(content, list):
+        raise file_error(path, f"holds {type(content).__name__}, neither a map nor a list", cure)
+    if isinstance(content, _Object) and config.split_column is not None:
+        raise file_error(
+            path, f"is a map, so it has no {show(config.split_column)}", "Write a list, or give list files"
+        )
+    for number, entry in enumerate(content, start=1):
+        image, value, split = (*entry, TRAIN) if isinstance(content, _Object) else _json_entry(entry, config)
+        tags = _json_tags(value, config.separator)
+        where = f"{path}, entry {number}"
+        if not isinstance(image, str) or not image.strip():
+            problems.add(where, f"names no image ({show(str(image))})", cure)
+        elif tags is None:
+            problems.add(where, f"the tags of {show(image)} are {show(str(value))}", cure)
+        elif not isinstance(split, str) or not clean(split):
+            problems.add(where, f"{show(image)} has no {show(str(config.split_column))}", "Write the name of its split")
+        else:
+            yield TagRow(number, image.strip(), tags, clean(split))
+
+
+def _json_entry(entry: Any, config: DataConfig) -> tuple[Any, Any, Any]:
+    """(image, tags, split) of an entry of a list; None where it lacks one."""
+    if not isinstance(entry, _Object):
+        return None, None, TRAIN
+    values = {clean(key).casefold(): value for key, value in entry}
+    image = next((values[key] for key in IMAGE_HEADERS if key in values), None)
+    tags = next((values[key] for key in ONE_ROW_PER_IMAGE + ONE_ROW_PER_TAG if key in values), None)
+    return image, tags, TRAIN if config.split_column is None else values.get(clean(config.split_column).casefold())
+
+
+def _json_tags(value: Any, separator: str) -> tuple[str, ...] | None:
+    """The tags of an entry; None if they are neither text nor a list of texts."""
+    if isinstance(value, str):
+        return _split_tags(value, separator)
+    if value is None:
+        return ()
+    if isinstance(value, list) and all(isinstance(name, str) for name in value):
+        return _distinct(value)
+    return None

@@ -1,0 +1,53 @@
+"""Text files in whatever encoding users have them."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+from cian.data.problems import file_error, reason
+
+
+def text_encoding(path: Path) -> str:
+    """UTF-8, UTF-16 with a byte order mark (Excel's "Unicode text"), or else Windows-1252.
+
+    Raises:
+        CianError: the file cannot be read, or it is not text.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise file_error(path, "is not a file", "Give a text file")
+        with path.open("rb") as file:
+            wide = file.read(2) in (b"\xff\xfe", b"\xfe\xff")
+        for encoding in ("utf-16",) if wide else ("utf-8-sig", "cp1252"):
+            if _decodes(path, encoding):
+                return encoding
+    except (OSError, ValueError) as error:
+        raise file_error(path, f"cannot be read ({reason(error)})", "Give a readable text file") from None
+    raise file_error(path, "is not a text file", "Save it as text in UTF-8 (from a spreadsheet: as CSV)")
+
+
+def _decodes(path: Path, encoding: str) -> bool:
+    try:
+        with path.open(encoding=encoding, newline="") as file:
+            while block := file.read(1 << 20):
+                if "\0" in block:
+                    return False
+    except UnicodeError:
+        return False
+    return True
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file.
+
+    Raises:
+        CianError: the file cannot be read, or it is not text.
+    """
+    with path.open(encoding=text_encoding(path)) as file:
+        return file.read().split("\n")
+
+
+def clean(text: str) -> str:
+    """Unicode normal form C, with single spaces."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
