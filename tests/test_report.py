@@ -19,10 +19,15 @@ from cian.config import load_config
 from cian.data.masks import palette, write_mask
 from cian.data.table import Table
 from cian.network import build_network
-from cian.runs import Record, Run, write_json, write_text
+from cian.runs import Record, Run, read_json, write_json, write_text
 from cian.stages import evaluate, report
 from cian.stages.classify import build_classifier
 from cian.stages.context import Context
+from cian.stages.report.curves import _polyline
+from cian.stages.report.gallery import choose
+from cian.stages.report.looks import _shares, affinity_looks
+from cian.stages.report.pictures import Pictures, mask_layer
+from cian.stages.report.scores import score_rows
 from cian.stages.train import network_config
 
 NAMES = ("<script>alert('x')</script>", "猫 & dog", 'كلب "quoted"')
@@ -180,7 +185,7 @@ def test_every_picture_is_described(full: tuple[Context, str, Page]) -> None:
 
 def test_scores_are_those_of_the_run(full: tuple[Context, str, Page]) -> None:
     context, _, page = full
-    scores = report.read_json(context.run.metrics_file)
+    scores = read_json(context.run.metrics_file)
     assert f"{scores['miou']:.1f}" in page.text[""]
     for stage, splits in scores["stages"].items():
         assert stage in page.text["scores"]
@@ -234,7 +239,7 @@ def test_only_training_images(tmp_path: Path) -> None:
     _, page = render(context)
     assert "with their tags" in page.text[""]
     assert "Predicted images" in page.text["pictures"] and "Held-out" not in page.text["pictures"]
-    assert {row["tags"] for row in report._score_rows(context, report.read_json(context.run.metrics_file))} == {"yes"}
+    assert {row["tags"] for row in score_rows(context, read_json(context.run.metrics_file))} == {"yes"}
 
 
 def test_ready_made_seeds_and_true_masks(tmp_path: Path) -> None:
@@ -262,12 +267,12 @@ def test_choice_shows_every_class(tmp_path: Path) -> None:
         [Path("x.jpg")] * 100,
         [[1] if i < 80 else [i - 79] for i in range(100)],
     )
-    rows = report.choose(context, table, 12, 24)
+    rows = choose(context, table, 12, 24)
     assert len(rows) == len(set(rows)) == 20  # as many as there are classes
     assert {int(tag) for row in rows for tag in table.tags(row)} == set(range(1, 21))
-    assert rows == report.choose(context, table, 12, 24)
-    assert len(report.choose(context, table, 12, 15)) == 15
-    assert len(report.choose(context, table.select(range(5)), 12, 24)) == 5
+    assert rows == choose(context, table, 12, 24)
+    assert len(choose(context, table, 12, 15)) == 15
+    assert len(choose(context, table.select(range(5)), 12, 24)) == 5
 
 
 def decoded(layer: str) -> np.ndarray:
@@ -280,15 +285,15 @@ def test_mask_layers_have_the_colours_of_the_classes() -> None:
     mask = np.zeros((20, 30), np.uint8)
     mask[2:12, 2:12] = 3
     mask[14:18, 20:28] = 255
-    pixels = decoded(report.mask_layer(mask, (30, 20)))
+    pixels = decoded(mask_layer(mask, (30, 20)))
     assert pixels.shape == (20, 30, 4)
     assert pixels[6, 6, :3].tolist() == palette()[3].tolist() and 0 < pixels[6, 6, 3] < 255
     assert pixels[2, 6].tolist() == [*palette()[3].tolist(), 255]  # the contour is firm
     assert pixels[0, 0, 3] == 0
     assert pixels[16, 24, :3].tolist() == [255, 255, 255]
-    seeds = decoded(report.mask_layer(mask, (30, 20), seeds=True))
+    seeds = decoded(mask_layer(mask, (30, 20), seeds=True))
     assert seeds[16, 24, 3] == 0 and 0 < seeds[0, 0, 3] < 255  # open stays clear, background is darkened
-    assert decoded(report.mask_layer(np.zeros((9, 9), np.uint8), (9, 9)))[..., 3].max() == 0
+    assert decoded(mask_layer(np.zeros((9, 9), np.uint8), (9, 9)))[..., 3].max() == 0
 
 
 def test_shares_of_affinity() -> None:
@@ -298,17 +303,17 @@ def test_shares_of_affinity() -> None:
     mask = np.zeros((8, 8), np.uint8)
     mask[:, 4:] = 7
     box = {"left": 0.0, "top": 0.0, "width": 100.0, "height": 100.0}
-    shares = report._shares(mask, 7, affinity, box)
+    shares = _shares(mask, 7, affinity, box)
     assert shares is not None
     assert shares[0].tolist() == [[50.0, 100.0]]
     assert shares[1] == 50.0
-    assert report._shares(None, 7, affinity, box) is None
+    assert _shares(None, 7, affinity, box) is None
 
 
 def test_affinity_is_drawn_where_its_cells_are(full: tuple[Context, str, Page]) -> None:
     """The heat maps' boxes cover their pictures, cell for cell, and the marked cell is on the object."""
     context, _, _ = full
-    affinity = report._affinity(context, report.Pictures())
+    affinity = affinity_looks(context, Pictures())
     assert affinity is not None
     assert [example["name"] for example in affinity["examples"]] == list(NAMES)
     for example in affinity["examples"]:
@@ -324,8 +329,8 @@ def test_affinity_is_drawn_where_its_cells_are(full: tuple[Context, str, Page]) 
 
 
 def test_curves_stay_in_their_box() -> None:
-    points = report._polyline(np.linspace(0, 1, 5000), np.linspace(1, 0, 5000)).split()
+    points = _polyline(np.linspace(0, 1, 5000), np.linspace(1, 0, 5000)).split()
     assert len(points) == 300
     values = np.array([point.split(",") for point in points], float)
     assert values.min() >= 0 and values.max() <= 1000
-    assert len(report._polyline(np.array([1.0]), np.array([0.5])).split()) == 2
+    assert len(_polyline(np.array([1.0]), np.array([0.5])).split()) == 2

@@ -158,6 +158,15 @@ def summary_data(table: Table) -> dict[str, Any]:
     }
 
 
+def frequent_pairs(data: dict[str, Any], most: int) -> list[tuple[int, str, str]]:
+    """(images, class, class) of the classes that occur together most often; `data` as of `summary_data`."""
+    names, matrix = data["classes"], np.array(data["co_occurrence"])
+    first, second = np.triu_indices(len(names), k=1)
+    together = matrix[first, second]
+    best = np.argsort(-together, kind="stable")[:most]
+    return [(int(together[i]), names[first[i]], names[second[i]]) for i in best if together[i]]
+
+
 def summary(table: Table) -> RenderableType:
     """Images per class and split, and which classes occur together, for the terminal."""
     data = summary_data(table)
@@ -176,21 +185,18 @@ def summary(table: Table) -> RenderableType:
 
 def _co_occurrence(data: dict[str, Any]) -> rich.table.Table:
     """A matrix, or if that would be too wide the most frequent pairs."""
-    names, matrix = data["classes"], np.array(data["co_occurrence"])
+    names = data["classes"]
     if len(names) <= _MATRIX_CLASSES:
         title = "Images that show both classes, by id"  # names would not fit beside twenty columns
         grid = rich.table.Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
         for header in ("id", *range(1, len(names) + 1)):
             grid.add_column(str(header), justify="right", no_wrap=True)
-        for i, row in enumerate(matrix, start=1):
+        for i, row in enumerate(data["co_occurrence"], start=1):
             grid.add_row(str(i), *("·" if count == 0 else str(count) for count in row))
         return grid
     pairs = rich.table.Table(title=f"The {_PAIRS} most frequent pairs of classes", title_justify="left")
     pairs.add_column("pair")
     pairs.add_column("images", justify="right")
-    first, second = np.triu_indices(len(names), k=1)
-    together = matrix[first, second]
-    for i in np.argsort(-together, kind="stable")[:_PAIRS]:
-        if together[i]:
-            pairs.add_row(Text(f"{names[first[i]]} + {names[second[i]]}"), str(together[i]))
+    for count, first, second in frequent_pairs(data, _PAIRS):
+        pairs.add_row(Text(f"{first} + {second}"), str(count))
     return pairs
