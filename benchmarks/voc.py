@@ -4,25 +4,33 @@
 
 VOC holds JPEGImages/, SegmentationClass/, tags.csv, classes.txt and ImageSets/LIST.txt. Thresholds and schedules are
 tuned on `tune`; `--val` then scores the final networks once on the list `val`, without tags. A run that was interrupted
-goes on. Every network has the same schedule and augmentation. Without --saliency, background comes from the CAMs.
+goes on. Every network starts from the same classifier and has the same schedule and augmentation; all but full
+supervision learn from the same seeds. Without --saliency, background comes from the CAMs. With --only, some of the runs
+(cian first: it makes the seeds of all).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 from cian.config import load_config, parse_assignment
 from cian.data.table import Table
 from cian.pipeline import run_config
-from cian.runs import Run
+from cian.runs import Run, write_json
 from cian.stages.context import Context
 from cian.stages.evaluate import score
 from cian.stages.predict import predict_masks
 
-ALONE = {"retrain.enabled": False, "compare": False}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "cian": {},
+    "none": {"affinity.mode": "none", "retrain.enabled": False},
+    "self": {"affinity.mode": "self", "retrain.enabled": False},
+    "full": {"affinity.mode": "none", "retrain.enabled": False, "train.labels": "masks"},
+}
 
 
 def main() -> None:
@@ -32,6 +40,7 @@ def main() -> None:
     parser.add_argument("--train", default="train-small")
     parser.add_argument("--score", default="tune")
     parser.add_argument("--val", action="store_true")
+    parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--out", type=Path, default=Path("runs/voc"))
     parser.add_argument("--set", dest="settings", action="append", default=[])
     options = parser.parse_args()
@@ -46,23 +55,28 @@ def main() -> None:
         **({"seeds.background": str(options.saliency)} if options.saliency else {}),
         **dict(parse_assignment(text) for text in options.settings),
     }
-    variants = {
-        "cian": {"compare": True},
-        "self": {**ALONE, "affinity.mode": "self", "seeds.folder": str(options.out / "cian" / "seeds")},
-        "full": {**ALONE, "affinity.mode": "none", "train.labels": "masks"},
-    }
-    for name, settings in variants.items():
-        run_config(load_config(None, {**base, **settings}), Run(options.out / name))
+    for name in options.only:
+        config = load_config(None, {**base, **VARIANTS[name]})
+        if name != "cian":
+            share_seeds(options.out / "cian", options.out / name)
+        run_config(config, Run(options.out / name))
     print(f"\n{options.train} → {options.score}, mIoU %")
-    for name in variants:
+    for name in options.only:
         show(options.out / name)
     if options.val:
         print(f"\n{options.train} → val, mIoU %, without tags")
-        score_val(
-            voc, Run(options.out / "cian"), {"baseline": "without affinity", "train": "CIAN", "retrain": "retrained"}
-        )
-        score_val(voc, Run(options.out / "self"), {"train": "self affinity only"})
-        score_val(voc, Run(options.out / "full"), {"train": "full supervision"})
+        for name in options.only:
+            score_val(voc, Run(options.out / name), name)
+
+
+def share_seeds(source: Path, target: Path) -> None:
+    """Gives a new run the classifier and the seeds of another one."""
+    if target.exists():
+        return
+    for name in ("classify", "seeds"):
+        shutil.copytree(source / name, target / name)
+    records = json.loads((source / "stages.json").read_text(encoding="utf-8"))
+    write_json(target / "stages.json", {name: records[name] for name in ("classify", "seed")})
 
 
 def show(run: Path) -> None:
@@ -79,12 +93,8 @@ def show(run: Path) -> None:
     print(f"{run.name:5s} minutes: " + ", ".join(f"{name} {r['seconds'] / 60:.1f}" for name, r in records.items()))
 
 
-def score_val(voc: Path, run: Run, networks: dict[str, str]) -> None:
-    """Predicts the list `val` without tags, without and with CRF, and scores it (its masks have VOC's full size).
-
-    Args:
-        networks: labels by the run's folder of a network.
-    """
+def score_val(voc: Path, run: Run, name: str) -> None:
+    """Predicts the list `val` without tags, without and with CRF, and scores it (its masks have VOC's full size)."""
     config = load_config(run.config_file)
     ids = (voc / "ImageSets" / "val.txt").read_text(encoding="utf-8").split()
     names = (voc / "classes.txt").read_text(encoding="utf-8").split()
@@ -92,11 +102,14 @@ def score_val(voc: Path, run: Run, networks: dict[str, str]) -> None:
     masks = [voc / "SegmentationClass" / f"{image_id}.png" for image_id in ids]
     table = Table.build(names[1:], ids, files, masks, ["val"] * len(ids))
     context = Context(run, config, table)
-    for network, label in networks.items():
+    for network in ("train", "retrain") if config.retrain.enabled else ("train",):
         plain, crf = f"val/{network}", f"val/{network}-crf"
-        predict_masks(context, table, network, label, without_crf=plain, with_crf=(crf, config.predict.crf))
-        for folder, what in ((plain, label), (crf, f"{label}, with CRF")):
-            print(f"{what:32s} {score(run.folder(folder), table, what).scores().miou:6.2f}", flush=True)
+        predict_masks(context, table, network, "val", without_crf=plain, with_crf=(crf, config.predict.crf))
+        for folder, what in ((plain, ""), (crf, ", with CRF")):
+            print(
+                f"{name:5s} {network + what:18s} {score(run.folder(folder), table, 'val').scores().miou:6.2f}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -59,9 +59,17 @@ def make_run(path: Path, *, masks: bool = True, tags: bool = True, splits: bool 
         tag_rows.append([i % 3 + 1] if tags or i < TRAIN_IMAGES else None)
         seeds = np.where(truth == 255, 0, truth)
         seeds[20:30] = 255
-        for folder in ("seeds", "relabel", "predictions", "compare/without-crf", "compare/before-retraining"):
+        for folder in (
+            "seeds",
+            "relabel",
+            "predictions",
+            "compare/without-crf",
+            "compare/before-retraining",
+            "compare/before-retraining-crf",
+        ):
             write_mask(run.mask(folder, image_id), seeds if folder == "seeds" else np.roll(seeds, 5, 1) % 255)
-        write_mask(run.mask("compare/without-affinity", image_id), np.zeros_like(truth))
+        for folder in ("compare/without-affinity", "compare/without-affinity-crf"):
+            write_mask(run.mask(folder, image_id), np.zeros_like(truth))
     names = ["train" if i < TRAIN_IMAGES or not splits else "val" for i in range(number)]
     table = Table.build(NAMES, ids, images, tag_rows, names, truths if masks else None)
     context = Context(run, config, table)
@@ -194,7 +202,9 @@ def test_scores_are_those_of_the_run(full: tuple[Context, str, Page]) -> None:
     assert set(scores["stages"]) == {
         "seeds",
         "without affinity",
+        "without affinity, with CRF",
         "CIAN",
+        "CIAN, with CRF",
         "relabelled masks",
         "CIAN, retrained",
         "final, with CRF",

@@ -87,13 +87,14 @@ def plan(config: Config) -> list[Stage]:
         Stage("predict", "predict", (final,), ("predict",), ("predict_table",), ("predictions", "compare/without-crf")),
     ]
     if compared:
-        folders = ("compare/without-affinity", "compare/before-retraining")
+        names = ("without-affinity", "before-retraining")
+        folders = tuple(f"compare/{name}{crf}" for name in names for crf in ("", "-crf"))
         stages.append(
             Stage(
                 "compare",
                 "predict",
                 compared,
-                (*_VIEW, "predict.splits"),
+                ("predict",),
                 ("predict_table", "masks"),
                 folders,
                 "run_compare",

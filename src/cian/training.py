@@ -136,8 +136,12 @@ def fit(
     saved = time.monotonic()
     done = total * sampler.batch_size
     text = ""
-    with _loading_errors(), _signals() as stop, Ticker(label, max(round(images), done), done) as ticker:
-        batches = iter(loader)
+    with (
+        _loading_errors(),
+        _signals() as stop,
+        Ticker(label, max(round(images), done), done) as ticker,
+        _Batches(loader) as batches,
+    ):
         while epoch < epochs:
             steps = len(sampler.epoch(epoch))
             while step < steps:
@@ -184,6 +188,24 @@ def fit(
     accelerator.wait_for_everyone()
     accelerator.free_memory()
     return weights
+
+
+class _Batches:
+    """The batches of a loader. On leaving, its processes end: they ignore signals, and an exception's traceback would
+    otherwise keep them alive beyond the main process's end."""
+
+    def __init__(self, loader: DataLoader):
+        self.loader = loader
+
+    def __enter__(self) -> _Batches:
+        self.batches = iter(self.loader)
+        return self
+
+    def __next__(self) -> Batch:
+        return next(self.batches)
+
+    def __exit__(self, *_: object) -> None:
+        del self.batches
 
 
 def _ignore_signals(_: int) -> None:

@@ -16,6 +16,7 @@ from cian.stages.train import BASELINE, TRAIN
 
 SEEDS, RELABEL = "seeds", "relabelled masks"
 WITHOUT_AFFINITY, AFFINITY, RETRAINED, FINAL = "without affinity", "CIAN", "CIAN, retrained", "final, with CRF"
+WITHOUT_AFFINITY_CRF, AFFINITY_CRF = "without affinity, with CRF", "CIAN, with CRF"
 
 
 def run(context: Context) -> None:
@@ -29,13 +30,18 @@ def run(context: Context) -> None:
     plan: list[tuple[str, str, Table]] = []
     if config.train.labels == "seeds":
         plan.append((SEEDS, seed.FOLDER, seeded))
+    crf = config.predict.crf.iterations > 0
     if config.compare:
         plan.append((WITHOUT_AFFINITY, predict.COMPARED[BASELINE], compared))
+        if crf:
+            plan.append((WITHOUT_AFFINITY_CRF, f"{predict.COMPARED[BASELINE]}-crf", compared))
     if retrained:
         plan.append((AFFINITY, predict.COMPARED[TRAIN], compared))
+        if crf:
+            plan.append((AFFINITY_CRF, f"{predict.COMPARED[TRAIN]}-crf", compared))
         plan.append((RELABEL, relabel.FOLDER, trained))
     plan.append((RETRAINED if retrained else AFFINITY, predict.WITHOUT_CRF, compared))
-    if config.predict.crf.iterations:
+    if crf:
         plan.append((FINAL, predict.FOLDER, compared))
     stages: dict[str, dict[str, Any]] = {}
     for name, folder, images in plan:

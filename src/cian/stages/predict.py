@@ -42,14 +42,12 @@ def run(context: Context) -> None:
 
 
 def run_compare(context: Context) -> None:
-    """Masks of the other networks, without CRF, of the images that have a mask to score them on."""
-    names = [BASELINE] if context.config.compare else []
-    if context.config.retrain.enabled:
-        names.append(TRAIN)
-    for name in names:
-        predict_masks(
-            context, context.predict_table.with_masks(), name, f"predictions ({name})", without_crf=COMPARED[name]
-        )
+    """Masks of the other networks, without and with CRF, of the images that have a mask to score them on."""
+    config = context.config
+    table = context.predict_table.with_masks()
+    for name in ([BASELINE] if config.compare else []) + ([TRAIN] if config.retrain.enabled else []):
+        with_crf = (f"{COMPARED[name]}-crf", config.predict.crf) if config.predict.crf.iterations else None
+        predict_masks(context, table, name, f"predictions ({name})", without_crf=COMPARED[name], with_crf=with_crf)
 
 
 def predict_masks(

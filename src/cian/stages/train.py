@@ -50,7 +50,13 @@ def run(context: Context, name: str) -> None:
         optimizer = optimizer.model_copy(update={"lr": optimizer.lr * config.retrain.lr_factor})
     fit(
         network,
-        partial(_loss, backbone=network.backbone, settings=settings, group_size=group_size),
+        partial(
+            _loss,
+            backbone=network.backbone,
+            settings=settings,
+            group_size=group_size,
+            balanced=settings.balanced and settings.labels == "seeds" and name != RETRAIN,
+        ),
         network.parameter_groups(optimizer.lr, optimizer.new_lr_factor),
         TrainingSet(
             table,
@@ -110,7 +116,13 @@ def fitting_crop(settings: TrainConfig, backbone: Backbone):
 
 
 def _loss(
-    model: nn.Module, batch: Batch, progress: float, backbone: Backbone, settings: TrainConfig, group_size: int
+    model: nn.Module,
+    batch: Batch,
+    progress: float,
+    backbone: Backbone,
+    settings: TrainConfig,
+    group_size: int,
+    balanced: bool,
 ) -> Losses:
     self_logits, cross_logits = model(normalise(batch["image"], backbone), group_size)
     return cian_loss(
@@ -119,5 +131,5 @@ def _loss(
         cells(batch["labels"], backbone),
         completion=settings.completion and progress >= settings.completion_after,
         allowed=batch["tags"] if settings.tag_filter else None,
-        balanced=settings.balanced,
+        balanced=balanced,
     )

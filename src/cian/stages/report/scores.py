@@ -18,8 +18,10 @@ PAIRS = 15
 
 _STAGE_COLOURS = {
     evaluate.SEEDS: "#a9a9a0",
-    evaluate.WITHOUT_AFFINITY: "#e09f3e",
-    evaluate.AFFINITY: "#5fa8d3",
+    evaluate.WITHOUT_AFFINITY: "#f2cc8f",
+    evaluate.WITHOUT_AFFINITY_CRF: "#e09f3e",
+    evaluate.AFFINITY: "#9ccbe8",
+    evaluate.AFFINITY_CRF: "#5fa8d3",
     evaluate.RELABEL: "#8d6cab",
     evaluate.RETRAINED: "#1b4965",
 }
@@ -31,7 +33,9 @@ def score_rows(context: Context, scores: dict[str, Any]) -> list[dict[str, Any]]
         evaluate.SEEDS,
         evaluate.RELABEL,
         evaluate.WITHOUT_AFFINITY,
+        evaluate.WITHOUT_AFFINITY_CRF,
         evaluate.AFFINITY,
+        evaluate.AFFINITY_CRF,
         evaluate.RETRAINED,
         evaluate.FINAL,
     )
@@ -72,7 +76,9 @@ def _about(config: Config, name: str) -> str:
         return "Sparse labels from class activation maps; what is uncertain is left open."
     return {
         evaluate.WITHOUT_AFFINITY: f"The same network without the affinity module, trained on {labels}. No CRF.",
+        evaluate.WITHOUT_AFFINITY_CRF: "Its masks, refined by the CRF.",
         evaluate.AFFINITY: f"The network ({module}), trained on {labels}. No CRF.",
+        evaluate.AFFINITY_CRF: "Its masks, refined by the CRF.",
         evaluate.RELABEL: "Masks of the training images by this network, with CRF: what the retraining learns from.",
         evaluate.RETRAINED: "The same network, trained again on the relabelled masks. No CRF.",
         evaluate.FINAL: "The model's final masks, refined by the CRF.",
