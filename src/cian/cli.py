@@ -83,12 +83,14 @@ def _config(
 
 
 def _pipeline(until: str, out: Path, overwrite: bool, **options: Any) -> None:
+    from accelerate import PartialState
+
     from cian.pipeline import run_config
     from cian.runs import Run
 
     target = Run(out)
     run_config(_config(**options, run_config=target.config_file), target, until, overwrite)
-    if until == "report":
+    if until == "report" and PartialState().is_main_process:
         print(target.report_file)
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import importlib
 import platform
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from accelerate import Accelerator
 
 from cian.config import Config, dump_config, flatten, load_config
 from cian.data.check import check_dataset
@@ -157,8 +160,8 @@ def run_config(config: Config, target: Run, until: str = LAST, overwrite: bool =
         raise CianError(f"stage {until}: not part of this run. With its settings it has: {', '.join(names)}.")
     if config.data.images is None:
         raise CianError("No images. Give --images DIR (and --tags FILE, unless each sub-folder is a class).")
-    _check_settings(config)
-    with target.locked():
+    accelerator = _check_settings(config)
+    with target.locked() if accelerator.is_main_process else nullcontext():  # one process of a run locks it for all
         table = check_data(config)
         context = Context(target, config, table)
         watch = Stopwatch()
@@ -201,8 +204,8 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
-def _check_settings(config: Config) -> None:
-    """What can be known to fail before the data is read.
+def _check_settings(config: Config) -> Accelerator:
+    """What can be known to fail before the data is read. Returns the device, which is one of these things.
 
     Raises:
         CianError: a device, a file or a backbone that is not there.
@@ -211,13 +214,14 @@ def _check_settings(config: Config) -> None:
     from cian.seeds.saliency import saliency_source
     from cian.training import make_accelerator
 
-    make_accelerator(config.runtime)
+    accelerator = make_accelerator(config.runtime)
     Backbone(config.backbone.name, config.backbone.output_stride, config.backbone.frozen_stages)
     if config.train.labels == "seeds":
         if config.seeds.folder is None:
             saliency_source(config.seeds.background)
         elif not config.seeds.folder.is_dir():
             raise CianError(f"seeds.folder = {config.seeds.folder}: no such folder. Give a folder of seed maps ID.png.")
+    return accelerator
 
 
 def _run_stage(stage: Stage, context: Context) -> None:

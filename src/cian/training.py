@@ -30,7 +30,7 @@ from cian.config import OptimizerConfig, RuntimeConfig
 from cian.data.dataset import TrainingSet
 from cian.data.groups import GroupSampler
 from cian.errors import CianError, Interrupted
-from cian.progress import Ticker
+from cian.progress import Ticker, console
 from cian.runs import atomic, write_json
 
 Batch = dict[str, Tensor]
@@ -53,11 +53,13 @@ def make_accelerator(runtime: RuntimeConfig) -> Accelerator:
         raise CianError("runtime.precision = fp16: needs a GPU. Use fp32 or bf16 on a CPU.")
     if cpu:
         _keep_memory()
-    return Accelerator(
+    accelerator = Accelerator(
         cpu=cpu,
         mixed_precision={"fp32": "no"}.get(runtime.precision, runtime.precision),
         gradient_accumulation_steps=runtime.accumulate,
     )
+    console.quiet = not accelerator.is_main_process  # one process of a distributed run speaks for all
+    return accelerator
 
 
 def _keep_memory() -> None:
@@ -131,10 +133,11 @@ def fit(
         prefetch_factor=3 if workers else None,
         worker_init_fn=_ignore_signals,
     )
-    images = sum(len(sampler.epoch(e)) for e in range(min(epochs, 3))) / min(epochs, 3) * epochs * sampler.batch_size
+    per_step = sampler.batch_size * accelerator.num_processes
+    images = sum(len(sampler.epoch(e)) for e in range(min(epochs, 3))) / min(epochs, 3) * epochs * per_step
     log = _Log(folder, total) if accelerator.is_main_process else None
     saved = time.monotonic()
-    done = total * sampler.batch_size
+    done = total * per_step
     text = ""
     with (
         _loading_errors(),
@@ -166,7 +169,7 @@ def fit(
                         )
                     log.write(total, epoch + step / steps, values, optim.param_groups[0]["lr"], ticker.speed)
                     text = f" · loss {values['total']:.3f}"
-                ticker.advance(sampler.batch_size, f"epoch {epoch + 1}/{epochs}{text}")
+                ticker.advance(per_step, f"epoch {epoch + 1}/{epochs}{text}")
                 interrupted = stop.is_set()
                 if interrupted or time.monotonic() - saved > runtime.checkpoint_seconds:
                     at = (epoch, step) if step < steps else (epoch + 1, 0)

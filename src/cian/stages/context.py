@@ -95,9 +95,9 @@ def for_each_image(
         compute: (row, image (H, W, 3) uint8) → result: the network.
         finish: (row, image, result): CRF, writing; in any order, from several threads.
     """
-    open_rows = [row for row in range(len(table)) if not targets[row].exists()]
-    share = open_rows[accelerator.process_index :: accelerator.num_processes]
-    done = len(table) - len(open_rows)
+    rows = range(len(table))[accelerator.process_index :: accelerator.num_processes]
+    share = [row for row in rows if not targets[row].exists()]
+    done = len(rows) - len(share)
     on_cpu = accelerator.device.type == "cpu"
 
     def read(row: int) -> np.ndarray:

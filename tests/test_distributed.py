@@ -1,0 +1,44 @@
+"""Two processes on the CPU (gloo) do what one does with the same global batch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from safetensors.torch import load_file
+
+from cian.data.masks import read_mask
+from tests.conftest import TINY
+
+
+def run(data: Path, out: Path, processes: int, **settings) -> subprocess.CompletedProcess:
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes)] if processes > 1 else []
+    args = ["--images", str(data / "images"), "--tags", str(data / "tags.csv"), "--out", str(out)]
+    args += ["--masks", str(data / "masks"), "--classes", str(data / "classes.txt")]
+    for key, value in {**TINY, "data.val_fraction": 0.25, **settings}.items():
+        args += ["--set", f"{key}={json.dumps(value)}"]
+    return subprocess.run(
+        [sys.executable, *launcher, "-m", "cian", "run", *args], capture_output=True, text=True, timeout=300
+    )
+
+
+def test_two_processes(pictures, tmp_path):
+    data = pictures(count=16, masks=True)
+    one = run(data, tmp_path / "one", 1)
+    two = run(data, tmp_path / "two", 2, **{"classify.batch_size": 2, "train.batch_size": 2})
+    assert one.returncode == two.returncode == 0, two.stderr
+    assert two.stdout.split() == [str(tmp_path / "two" / "report.html")]  # one of them speaks for both
+    weights = [load_file(tmp_path / name / "classify/model.safetensors") for name in ("one", "two")]
+    for name, value in weights[0].items():
+        np.testing.assert_allclose(value, weights[1][name], atol=1e-6, err_msg=name)
+    for folder in ("seeds", "relabel", "predictions", "compare/before-retraining"):
+        names = [sorted(path.name for path in (tmp_path / run / folder).glob("*.png")) for run in ("one", "two")]
+        assert names[0] == names[1] != []
+    for file in (tmp_path / "one/seeds").glob("*.png"):
+        assert (read_mask(file) == read_mask(tmp_path / "two/seeds" / file.name)).mean() > 0.99
+
+    again = run(data, tmp_path / "two", 2, **{"classify.batch_size": 2, "train.batch_size": 2})
+    assert again.returncode == 0 and "images in" not in again.stderr  # nothing is done twice
