@@ -222,8 +222,7 @@ def _wait_for_progress(process: subprocess.Popen, run: Path, rng: np.random.Gene
     time.sleep(float(rng.uniform(0, 2)))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("face", ["command", "python"])
+@pytest.mark.parametrize(("face", "number"), [("command", signal.SIGINT), ("python", signal.SIGTERM)])
 def test_interrupt_writes_a_checkpoint(pictures, tmp_path, face, number):
     """The signal reaches the loading processes too, as Ctrl-C or a scheduler sends it."""
     data = pictures()

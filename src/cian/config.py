@@ -83,7 +83,7 @@ class ClassifyConfig(Section):
 
     epochs: PositiveInt = Field(5, description="epochs")
     min_steps: Annotated[int, Field(ge=0)] = Field(
-        200, description="small data sets: as many epochs as give these steps"
+        120, description="small data sets: as many epochs as give these steps"
     )
     batch_size: PositiveInt = Field(16, description="images per step and process")
     optimizer: OptimizerConfig = OptimizerConfig(name="sgd", lr=0.01)
@@ -135,7 +135,7 @@ class TrainConfig(Section):
     )
     epochs: PositiveInt = Field(8, description="epochs")
     min_steps: Annotated[int, Field(ge=0)] = Field(
-        300, description="small data sets: as many epochs as give these steps"
+        180, description="small data sets: as many epochs as give these steps"
     )
     batch_size: PositiveInt = Field(16, description="images per step and process; a multiple of group_size")
     group_size: PositiveInt = Field(2, description="images per group; all share at least one tag")
