@@ -139,9 +139,7 @@ class TrainConfig(Section):
     )
     batch_size: PositiveInt = Field(16, description="images per step and process; a multiple of group_size")
     group_size: PositiveInt = Field(2, description="images per group; all share at least one tag")
-    balanced: bool = Field(
-        True, description="on seeds, foreground and background weigh the same in every loss term (ours); never on masks"
-    )
+    balanced: bool = Field(True, description="foreground and background weigh the same in every loss term (ours)")
     completion: bool = Field(True, description="train on the completion target of the cross branch too")
     completion_after: Fraction = Field(
         0.5, description="share of the training before that: first targets would be guesses (ours; the paper: 0)"

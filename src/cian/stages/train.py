@@ -50,13 +50,7 @@ def run(context: Context, name: str) -> None:
         optimizer = optimizer.model_copy(update={"lr": optimizer.lr * config.retrain.lr_factor})
     fit(
         network,
-        partial(
-            _loss,
-            backbone=network.backbone,
-            settings=settings,
-            group_size=group_size,
-            balanced=settings.balanced and settings.labels == "seeds" and name != RETRAIN,
-        ),
+        partial(_loss, backbone=network.backbone, settings=settings, group_size=group_size),
         network.parameter_groups(optimizer.lr, optimizer.new_lr_factor),
         TrainingSet(
             table,
@@ -116,13 +110,7 @@ def fitting_crop(settings: TrainConfig, backbone: Backbone):
 
 
 def _loss(
-    model: nn.Module,
-    batch: Batch,
-    progress: float,
-    backbone: Backbone,
-    settings: TrainConfig,
-    group_size: int,
-    balanced: bool,
+    model: nn.Module, batch: Batch, progress: float, backbone: Backbone, settings: TrainConfig, group_size: int
 ) -> Losses:
     self_logits, cross_logits = model(normalise(batch["image"], backbone), group_size)
     return cian_loss(
@@ -131,5 +119,5 @@ def _loss(
         cells(batch["labels"], backbone),
         completion=settings.completion and progress >= settings.completion_after,
         allowed=batch["tags"] if settings.tag_filter else None,
-        balanced=balanced,
+        balanced=settings.balanced,
     )
