@@ -26,10 +26,10 @@ from cian.stages.evaluate import score
 from cian.stages.predict import predict_masks
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    "cian": {},
-    "none": {"affinity.mode": "none", "retrain.enabled": False},
-    "self": {"affinity.mode": "self", "retrain.enabled": False},
-    "full": {"affinity.mode": "none", "retrain.enabled": False, "train.labels": "masks"},
+    "cian": {"retrain.enabled": True, "retrain.epochs": 4},
+    "none": {"affinity.mode": "none"},
+    "self": {"affinity.mode": "self"},
+    "full": {"affinity.mode": "none", "train.labels": "masks"},
 }
 
 

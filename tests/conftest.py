@@ -24,6 +24,7 @@ TINY = {
     "predict.scales": [1.0],
     "predict.crf.iterations": 1,
     "relabel.crf_iterations": 1,
+    "retrain.enabled": True,
     "runtime.workers": 0,
     "runtime.device": "cpu",
 }

@@ -146,7 +146,7 @@ def render(context: Context) -> tuple[str, Page]:
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> tuple[Context, str, Page]:
-    context = make_run(tmp_path_factory.mktemp("full"), compare=True)
+    context = make_run(tmp_path_factory.mktemp("full"), compare=True, **{"retrain.enabled": True})
     return context, *render(context)
 
 

@@ -89,6 +89,8 @@ def _pipeline(until: str, out: Path, overwrite: bool, **options: Any) -> None:
     from cian.runs import Run
 
     target = Run(out)
+    if until in ("relabel", "retrain"):
+        options["assignments"] = ["retrain.enabled=true", *(options["assignments"] or ())]
     run_config(_config(**options, run_config=target.config_file), target, until, overwrite)
     if until == "report" and PartialState().is_main_process:
         print(target.report_file)

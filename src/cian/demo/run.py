@@ -28,7 +28,6 @@ SETTINGS: dict[str, Any] = {
     "train.optimizer.new_lr_factor": 5.0,
     "train.augment.crop": 177,
     "train.augment.scales": [0.75, 1.0, 1.25],
-    "retrain.enabled": False,
     "predict.scales": [0.75, 1.0],
 }
 
