@@ -100,7 +100,7 @@ def test_too_few_images_name_the_cure():
 
 
 def test_time_is_linear_in_the_images():
-    def seconds(count: int) -> float:
+    def once(count: int) -> float:
         rng = np.random.default_rng(0)
         offsets = np.arange(0, 2 * count + 1, 2)
         ids = np.sort(rng.integers(1, 21, (count, 2)), axis=1).ravel().astype(np.int32)
@@ -108,5 +108,7 @@ def test_time_is_linear_in_the_images():
         form_groups(ids, offsets, 2, rng)
         return time.process_time() - start
 
-    seconds(1000)
+    def seconds(count: int) -> float:
+        return min(once(count) for _ in range(5))  # the least disturbed one
+
     assert seconds(40_000) < 12 * seconds(10_000)  # 4 if linear, 16 if quadratic
