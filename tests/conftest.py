@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +29,16 @@ TINY = {
     "runtime.workers": 0,
     "runtime.device": "cpu",
 }
+
+
+def options(data: Path, out: Path, **settings) -> list[str]:
+    """What `cian run` and the stage commands get for a data set as `pictures` makes it."""
+    args = ["--images", str(data / "images"), "--tags", str(data / "tags.csv"), "--out", str(out)]
+    if (data / "masks").exists():
+        args += ["--masks", str(data / "masks"), "--classes", str(data / "classes.txt")]
+    for key, value in {**TINY, **settings}.items():
+        args += ["--set", f"{key}={json.dumps(value)}"]
+    return args
 
 
 def shared(name: str) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,18 +10,14 @@ import numpy as np
 from safetensors.torch import load_file
 
 from cian.data.masks import read_mask
-from tests.conftest import TINY
+from tests.conftest import options
 
 
 def run(data: Path, out: Path, processes: int, **settings) -> subprocess.CompletedProcess:
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes)] if processes > 1 else []
-    args = ["--images", str(data / "images"), "--tags", str(data / "tags.csv"), "--out", str(out)]
-    args += ["--masks", str(data / "masks"), "--classes", str(data / "classes.txt")]
-    for key, value in {**TINY, "data.val_fraction": 0.25, **settings}.items():
-        args += ["--set", f"{key}={json.dumps(value)}"]
-    return subprocess.run(
-        [sys.executable, *launcher, "-m", "cian", "run", *args], capture_output=True, text=True, timeout=300
-    )
+    command = [sys.executable, *launcher, "-m", "cian", "run"]
+    args = options(data, out, **{"data.val_fraction": 0.25, **settings})
+    return subprocess.run([*command, *args], capture_output=True, text=True, timeout=300)
 
 
 def test_two_processes(pictures, tmp_path):
@@ -35,7 +30,7 @@ def test_two_processes(pictures, tmp_path):
     for name, value in weights[0].items():
         np.testing.assert_allclose(value, weights[1][name], atol=1e-6, err_msg=name)
     for folder in ("seeds", "relabel", "predictions", "compare/before-retraining"):
-        names = [sorted(path.name for path in (tmp_path / run / folder).glob("*.png")) for run in ("one", "two")]
+        names = [sorted(path.name for path in (tmp_path / name / folder).glob("*.png")) for name in ("one", "two")]
         assert names[0] == names[1] != []
     for file in (tmp_path / "one/seeds").glob("*.png"):
         assert (read_mask(file) == read_mask(tmp_path / "two/seeds" / file.name)).mean() > 0.99

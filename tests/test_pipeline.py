@@ -16,18 +16,9 @@ from safetensors.torch import load_file
 
 import cian
 from cian.data.masks import read_mask
-from tests.conftest import TINY
+from tests.conftest import TINY, options
 
 CLI = [sys.executable, "-m", "cian"]
-
-
-def options(data: Path, out: Path, **settings) -> list[str]:
-    args = ["--images", str(data / "images"), "--tags", str(data / "tags.csv"), "--out", str(out)]
-    if (data / "masks").exists():
-        args += ["--masks", str(data / "masks"), "--classes", str(data / "classes.txt")]
-    for key, value in {**TINY, **settings}.items():
-        args += ["--set", f"{key}={json.dumps(value)}"]
-    return args
 
 
 def cli(*args: str, **kwargs) -> subprocess.CompletedProcess:

@@ -11,8 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
-
 from cian.config import Config, dump_config, flatten, load_config
 from cian.data.check import check_dataset
 from cian.data.table import Table
@@ -20,6 +18,7 @@ from cian.errors import CianError, DataError
 from cian.progress import console, duration, ticking
 from cian.runs import Record, Run, Stopwatch, digest, table_digest
 from cian.stages.context import Context
+from cian.training import make_accelerator
 
 LAST = "report"
 
@@ -160,20 +159,21 @@ def run_config(config: Config, target: Run, until: str = LAST, overwrite: bool =
         raise CianError(f"stage {until}: not part of this run. With its settings it has: {', '.join(names)}.")
     if config.data.images is None:
         raise CianError("No images. Give --images DIR (and --tags FILE, unless each sub-folder is a class).")
-    accelerator = _check_settings(config)
+    accelerator = make_accelerator(config.runtime)
+    _check_settings(config)
     with target.locked() if accelerator.is_main_process else nullcontext():  # one process of a run locks it for all
         table = check_data(config)
         context = Context(target, config, table)
         watch = Stopwatch()
-        if overwrite and context.accelerator.is_main_process:
+        if overwrite and accelerator.is_main_process:
             for stage in stages:
                 target.record(stage.name, None)
-        if context.accelerator.is_main_process:
+        if accelerator.is_main_process:
             target.write_config(dump_config(config), versions())
             target.write_table(table)
         for stage in stages[: names.index(until) + 1]:
             _run_stage(stage, context)
-        if context.accelerator.is_main_process:
+        if accelerator.is_main_process:
             console.print(f"done in {duration(watch.seconds)}: {target.path}")
     return target
 
@@ -204,24 +204,21 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
-def _check_settings(config: Config) -> Accelerator:
-    """What can be known to fail before the data is read. Returns the device, which is one of these things.
+def _check_settings(config: Config) -> None:
+    """What can be known to fail before the data is read.
 
     Raises:
-        CianError: a device, a file or a backbone that is not there.
+        CianError: a file or a backbone that is not there.
     """
     from cian.backbones import Backbone
     from cian.seeds.saliency import saliency_source
-    from cian.training import make_accelerator
 
-    accelerator = make_accelerator(config.runtime)
     Backbone(config.backbone.name, config.backbone.output_stride, config.backbone.frozen_stages)
     if config.train.labels == "seeds":
         if config.seeds.folder is None:
             saliency_source(config.seeds.background)
         elif not config.seeds.folder.is_dir():
             raise CianError(f"seeds.folder = {config.seeds.folder}: no such folder. Give a folder of seed maps ID.png.")
-    return accelerator
 
 
 def _run_stage(stage: Stage, context: Context) -> None:

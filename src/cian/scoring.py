@@ -11,6 +11,7 @@ import numpy as np
 
 from cian.data.classes import class_names
 from cian.data.masks import read_mask, resize_mask
+from cian.data.table import BACKGROUND
 from cian.data.textfiles import read_lines
 from cian.errors import CianError
 from cian.metrics import Confusion
@@ -75,9 +76,7 @@ def evaluate_folders(predictions: Path, masks: Path, classes: Path, names_file: 
         ids = sorted(path.relative_to(masks).with_suffix("").as_posix() for path in masks.rglob("*.png"))
     if not ids:
         raise CianError(f"{names_file or masks}: nothing to score. Give a folder of PNG masks, or a list with ids.")
-    names = class_names(classes)
-    if "background" not in names[:1]:
-        names = ["background", *names]
+    names = [BACKGROUND, *class_names(classes)]
     pairs = [(predictions / f"{image_id}.png", masks / f"{image_id}.png") for image_id in ids]
     for side, what in ((0, "prediction"), (1, "mask")):
         missing = [pair[side] for pair in pairs if not pair[side].is_file()]

@@ -34,11 +34,11 @@ def run(context: Context) -> None:
     if config.compare:
         plan.append((WITHOUT_AFFINITY, predict.COMPARED[BASELINE], compared))
         if crf:
-            plan.append((WITHOUT_AFFINITY_CRF, f"{predict.COMPARED[BASELINE]}-crf", compared))
+            plan.append((WITHOUT_AFFINITY_CRF, predict.COMPARED_CRF[BASELINE], compared))
     if retrained:
         plan.append((AFFINITY, predict.COMPARED[TRAIN], compared))
         if crf:
-            plan.append((AFFINITY_CRF, f"{predict.COMPARED[TRAIN]}-crf", compared))
+            plan.append((AFFINITY_CRF, predict.COMPARED_CRF[TRAIN], compared))
         plan.append((RELABEL, relabel.FOLDER, trained))
     plan.append((RETRAINED if retrained else AFFINITY, predict.WITHOUT_CRF, compared))
     if crf:

@@ -27,6 +27,7 @@ from cian.training import make_accelerator
 FOLDER = "predictions"
 WITHOUT_CRF = "compare/without-crf"
 COMPARED = {BASELINE: "compare/without-affinity", TRAIN: "compare/before-retraining"}
+COMPARED_CRF = {name: f"{folder}-crf" for name, folder in COMPARED.items()}
 
 
 def run(context: Context) -> None:
@@ -46,7 +47,7 @@ def run_compare(context: Context) -> None:
     config = context.config
     table = context.predict_table.with_masks()
     for name in ([BASELINE] if config.compare else []) + ([TRAIN] if config.retrain.enabled else []):
-        with_crf = (f"{COMPARED[name]}-crf", config.predict.crf) if config.predict.crf.iterations else None
+        with_crf = (COMPARED_CRF[name], config.predict.crf) if config.predict.crf.iterations else None
         predict_masks(context, table, name, f"predictions ({name})", without_crf=COMPARED[name], with_crf=with_crf)
 
 
