@@ -24,23 +24,13 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+
+from cian.compiled import jit, jit_fast
 
 _PARTS = 2  # pixels are always summed in this many parts, so that the result is the same for any number of threads
 _BLOCK = 128  # pixels updated together, so that they stay in the first-level cache
 _NEVER = np.float32(1e30)  # energy of an impossible class; finite, so that sums with it stay finite
 _NEGLIGIBLE = 1e-7  # about one rounding step of a float32 probability
-
-
-def _jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-    """`numba.njit` that keeps the compiled function on disk, where it finds a folder that it may write."""
-    try:
-        return njit(function, nogil=True, cache=True, **options)
-    except RuntimeError:  # a read-only installation without a home folder: compiled anew by each process
-        return njit(function, nogil=True, **options)
-
-
-_jit_fast = partial(_jit, fastmath=True, error_model="numpy")
 
 
 def dense_crf(
@@ -228,7 +218,7 @@ def _key_layout(features: np.ndarray) -> _Layout:
     return _Layout(scale, strides, int(strides.sum()))
 
 
-@_jit
+@jit
 def _embed(features, layout, column, keys, weights, start, stop):
     """Finds the simplex of each point: keys of its corners and barycentric coordinates.
 
@@ -297,7 +287,7 @@ def _embed(features, layout, column, keys, weights, start, stop):
                 key += diagonal - (d + 1) * strides[axis[d - r]]
 
 
-@_jit
+@jit
 def _slot(key, table, bits):
     """Row of a hash table of (key, number) where `key` is, or where it belongs if the row is empty (number 0)."""
     slot = (np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - bits)
@@ -306,7 +296,7 @@ def _slot(key, table, bits):
     return slot
 
 
-@_jit
+@jit
 def _number(keys, vertices, layout, column):
     """Numbers the vertices from 1 in order of appearance; returns their neighbours (d + 1, V + 1, 2).
 
@@ -354,7 +344,7 @@ def _number(keys, vertices, layout, column):
     return neighbours
 
 
-@_jit
+@jit
 def _normalise(vertices, weights, column, neighbours, first, compat):
     """Makes the rows of the kernel matrix sum to about 1, symmetrically, and multiplies it by `compat`.
 
@@ -420,7 +410,7 @@ def _aligned(shape: tuple[int, ...]) -> np.ndarray:
     return buffer[offset : offset + math.prod(shape)].reshape(shape)
 
 
-@_jit
+@jit
 def _pack(unary, lowest, live, energies, start, stop):
     """Energies above the lowest of each pixel, (N, width) instead of (K, N), padded with impossible classes."""
     for i in range(start, stop):
@@ -430,7 +420,7 @@ def _pack(unary, lowest, live, energies, start, stop):
             energies[i, k] = _NEVER
 
 
-@_jit_fast
+@jit_fast
 def _exp(x):
     """exp(x) for x <= 0 in vector instructions (Cephes' polynomial).
 
@@ -450,7 +440,7 @@ def _exp(x):
     return p * power if x > np.float32(-50) else np.float32(0)
 
 
-@_jit_fast
+@jit_fast
 def _softmax(logits):
     """Softmax of each row, in place."""
     n, width = logits.shape
@@ -472,7 +462,7 @@ def _softmax(logits):
             logits[i, k] *= total
 
 
-@_jit_fast
+@jit_fast
 def _update(energies, values, vertices, weights, start, q):
     """Mean-field update of the len(q) pixels from `start` on: q = softmax(messages - energies).
 
@@ -498,7 +488,7 @@ def _update(energies, values, vertices, weights, start, q):
     _softmax(q)
 
 
-@_jit_fast
+@jit_fast
 def _slice_and_splat(energies, values, vertices, weights, splat, start, stop):
     splat[:] = 0
     block = np.empty((_BLOCK, energies.shape[1]), np.float32)
@@ -514,7 +504,7 @@ def _slice_and_splat(energies, values, vertices, weights, splat, start, stop):
                     splat[v, k] += w * q[i, k]
 
 
-@_jit_fast
+@jit_fast
 def _slice(energies, values, vertices, weights, live, out, start, stop):
     block = np.empty((_BLOCK, energies.shape[1]), np.float32)
     for begin in range(start, stop, _BLOCK):
@@ -525,7 +515,7 @@ def _slice(energies, values, vertices, weights, live, out, start, stop):
                 out[live[k], begin + i] = q[i, k]
 
 
-@_jit_fast
+@jit_fast
 def _merge(splats, values, start, stop):
     """Sums the splats of all parts."""
     for v in range(start, stop):
@@ -536,7 +526,7 @@ def _merge(splats, values, start, stop):
                 values[v, k] += splats[part, v, k]
 
 
-@_jit_fast
+@jit_fast
 def _blur(values, neighbours, out, start, stop):
     """Convolves with (1/2, 1, 1/2) along one axis of the lattice."""
     half = np.float32(0.5)

@@ -1,5 +1,5 @@
-"""The same function, faster: frozen batch norms folded into their convolutions, and dilated depthwise convolutions on
-CPUs as undilated ones.
+"""The same function, faster: frozen batch norms folded into their convolutions, and depthwise convolutions with faster
+gradients.
 
 A frozen batch norm is a scale and a shift per channel. Multiplied into the convolution's weights it costs nothing,
 where a pass over the activations, and another for the gradient, would be bound by memory. The modules and the names of
@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from timm.layers.padding import pad_same
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from cian.depthwise import depthwise_conv2d, pays
 
 
 def fold_frozen_norms(model: nn.Module, example: Tensor) -> int:
@@ -76,27 +78,7 @@ def convolve(conv: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) ->
         x = pad_same(x, list(conv.kernel_size), list(conv.stride), list(conv.dilation))
         padding = (0, 0)
     assert not isinstance(padding, str)
-    depthwise = conv.groups == conv.in_channels and max(conv.stride) == 1
-    if depthwise and conv.dilation[0] == conv.dilation[1] > 1 and x.device.type == "cpu":
-        return _dilated_depthwise(x, weight, bias, padding, conv.dilation[0])
+    depthwise = conv.groups == conv.in_channels == conv.out_channels and conv.stride == (1, 1)
+    if depthwise and conv.dilation[0] == conv.dilation[1] and pays(x, weight, padding, conv.dilation[0]):
+        return depthwise_conv2d(x, weight, bias, padding, conv.dilation[0])
     return F.conv2d(x, weight, bias, conv.stride, padding, conv.dilation, conv.groups)
-
-
-def _dilated_depthwise(
-    x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, ...], dilation: int
-) -> Tensor:
-    """A dilated convolution is an undilated one on each of dilation² sub-grids; CPU kernels are far faster that way."""
-    d = dilation
-    n, c, height, width = x.shape
-    kernel_h, kernel_w = weight.shape[2:]
-    out_h = height + 2 * padding[0] - d * (kernel_h - 1)
-    out_w = width + 2 * padding[1] - d * (kernel_w - 1)
-    fill_h, fill_w = -(height + 2 * padding[0]) % d, -(width + 2 * padding[1]) % d
-    x = F.pad(x, (padding[1], padding[1] + fill_w, padding[0], padding[0] + fill_h))
-    rows, cols = x.shape[2] // d, x.shape[3] // d
-    grids = x.permute(0, 2, 3, 1).reshape(n, rows, d, cols, d, c).permute(0, 2, 4, 1, 3, 5)  # (N, d, d, H/d, W/d, C)
-    grids = grids.reshape(n * d * d, rows, cols, c).permute(0, 3, 1, 2)  # (N·d², C, H/d, W/d), channels last
-    out = F.conv2d(grids, weight, bias, groups=c)
-    rows, cols = out.shape[2:]
-    out = out.permute(0, 2, 3, 1).reshape(n, d, d, rows, cols, c).permute(0, 3, 1, 4, 2, 5)
-    return out.reshape(n, rows * d, cols * d, c)[:, :out_h, :out_w].permute(0, 3, 1, 2)
