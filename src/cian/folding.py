@@ -16,7 +16,7 @@ from timm.layers.padding import pad_same
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from cian.depthwise import depthwise_conv2d, pays
+from cian.depthwise import Geometry, depthwise_conv2d, pays
 
 
 def fold_frozen_norms(model: nn.Module, example: Tensor) -> int:
@@ -78,7 +78,10 @@ def convolve(conv: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) ->
         x = pad_same(x, list(conv.kernel_size), list(conv.stride), list(conv.dilation))
         padding = (0, 0)
     assert not isinstance(padding, str)
-    depthwise = conv.groups == conv.in_channels == conv.out_channels and conv.stride == (1, 1)
-    if depthwise and conv.dilation[0] == conv.dilation[1] and pays(x, weight, padding, conv.dilation[0]):
-        return depthwise_conv2d(x, weight, bias, padding, conv.dilation[0])
+    stride, dilation = conv.stride[0], conv.dilation[0]
+    even = conv.stride == (stride, stride) and conv.dilation == (dilation, dilation)
+    if even and conv.groups == conv.in_channels == conv.out_channels:
+        geometry = Geometry(stride, padding[0], padding[1], dilation)
+        if pays(x, weight, geometry):
+            return depthwise_conv2d(x, weight, bias, geometry)
     return F.conv2d(x, weight, bias, conv.stride, padding, conv.dilation, conv.groups)
