@@ -7,11 +7,11 @@ same plan.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterator
 
 import numpy as np
 
+from cian.compiled import jit
 from cian.errors import CianError
 
 LOOKAHEAD = 256  # candidates that are looked at for one place in a group: bounds the time to O(N)
@@ -32,60 +32,96 @@ def form_groups(tag_ids: np.ndarray, tag_offsets: np.ndarray, group_size: int, r
     order = rng.permutation(n)
     if group_size == 1:
         return order[:, None]
-    counts = np.diff(tag_offsets)
     # In shuffled order, with "no tag" as tag 0: the tags of each place, and the places of each tag.
-    lengths = np.maximum(counts, 1)[order]
+    counts = np.diff(tag_offsets)
     starts = np.zeros(n + 1, np.int64)
-    np.cumsum(lengths, out=starts[1:])
-    place_of = np.repeat(np.arange(n), lengths)
-    within = np.arange(starts[-1]) - starts[place_of]
-    empty = counts[order[place_of]] == 0
-    source = np.where(empty, 0, tag_offsets[order[place_of]] + within)
-    padded = tag_ids if len(tag_ids) else np.zeros(1, np.int32)
-    tags = np.where(empty, 0, padded[source])
-    by_tag = np.argsort(tags, kind="stable")
-    places = place_of[by_tag]
-    ends = np.searchsorted(tags[by_tag], np.arange(tags.max() + 1 if n else 0), side="right").tolist()
-    heads = [0, *ends[:-1]]  # of each tag, the first place that may still be free
+    np.cumsum(np.maximum(counts, 1)[order], out=starts[1:])
+    tags = _tags_in_order(tag_ids, tag_offsets, order, starts)
+    tag_starts = np.append(0, np.bincount(tags).cumsum())
+    places = _places_by_tag(tags, starts, tag_starts)
+    groups = _fill_groups(tags, starts, places, tag_starts, group_size, int(counts.max(initial=1)))
+    return order[groups]
 
-    used = bytearray(n)
-    groups = []
-    tag_list, start_list, place_list = tags.tolist(), starts.tolist(), places.tolist()
+
+@jit
+def _tags_in_order(tag_ids, tag_offsets, order, starts):
+    tags = np.zeros(starts[-1], np.int32)
+    for place in range(order.size):
+        first = tag_offsets[order[place]]
+        for k in range(tag_offsets[order[place] + 1] - first):
+            tags[starts[place] + k] = tag_ids[first + k]
+    return tags
+
+
+@jit
+def _places_by_tag(tags, starts, tag_starts):
+    """A counting sort: the places of tag t are places[tag_starts[t] : tag_starts[t + 1]], ascending."""
+    free = tag_starts[:-1].copy()
+    places = np.empty(tags.size, np.int32)
+    for place in range(starts.size - 1):
+        for k in range(starts[place], starts[place + 1]):
+            places[free[tags[k]]] = place
+            free[tags[k]] += 1
+    return places
+
+
+@jit
+def _fill_groups(tags, starts, places, tag_starts, group_size, most_tags):
+    """(groups, group_size) places, each group in the order in which its members were found."""
+    n = starts.size - 1
+    groups = np.empty((n // group_size, group_size), np.int64)
+    heads = tag_starts[:-1].copy()  # of each tag, the first of its places that may still be free
+    used = np.zeros(n, np.bool_)
+    queue = np.empty(
+        max(1, most_tags), np.int64
+    )  # where the search stands in the places of each tag of the first member
+    made = 0
     for first in range(n):
-        if used[first]:
+        if used[first] or made == len(groups):
             continue
-        used[first] = 1
-        members = [first]
-        own = [tag_list[start_list[first] : start_list[first + 1]]]
-        candidates: list[tuple[int, int, int]] = []  # (place, tag, index in places): the queues of the first one's tags
-        for tag in own[0]:
-            while heads[tag] < ends[tag] and used[place_list[heads[tag]]]:
+        used[first] = True
+        members = groups[made]
+        members[0] = first
+        size = 1
+        own = tags[starts[first] : starts[first + 1]]
+        for t in range(own.size):
+            tag = own[t]
+            while heads[tag] < tag_starts[tag + 1] and used[places[heads[tag]]]:
                 heads[tag] += 1
-            if heads[tag] < ends[tag]:
-                candidates.append((place_list[heads[tag]], tag, heads[tag]))
-        heapq.heapify(candidates)
+            queue[t] = heads[tag]
         last = -1
         for _ in range(LOOKAHEAD * group_size):
-            if not candidates or len(members) == group_size:
+            nearest = -1
+            for t in range(own.size):
+                if queue[t] < tag_starts[own[t] + 1] and (nearest < 0 or places[queue[t]] < places[queue[nearest]]):
+                    nearest = t
+            if nearest < 0 or size == group_size:
                 break
-            place, tag, index = candidates[0]
-            if not used[place] and place != last:
-                theirs = tag_list[start_list[place] : start_list[place + 1]]
-                if all(not set(theirs).isdisjoint(tags_of) for tags_of in own[1:]):
-                    used[place] = 1
-                    members.append(place)
-                    own.append(theirs)
+            place = places[queue[nearest]]
+            queue[nearest] += 1
+            if not used[place] and place != last and _shares_with_all(tags, starts, place, members[1:size]):
+                used[place] = True
+                members[size] = place
+                size += 1
             last = place
-            if index + 1 < ends[tag]:
-                heapq.heapreplace(candidates, (place_list[index + 1], tag, index + 1))
-            else:
-                heapq.heappop(candidates)
-        if len(members) == group_size:
-            groups.append(members)
+        if size == group_size:
+            made += 1
         else:  # no partner is left for the first; the others go back to the queue
-            for place in members[1:]:
-                used[place] = 0
-    return order[np.array(groups, np.int64).reshape(-1, group_size)]
+            for k in range(1, size):
+                used[members[k]] = False
+    return groups[:made]
+
+
+@jit
+def _shares_with_all(tags, starts, place, members):
+    for member in members:
+        shared = False
+        for a in range(starts[place], starts[place + 1]):
+            for b in range(starts[member], starts[member + 1]):
+                shared |= tags[a] == tags[b]
+        if not shared:
+            return False
+    return True
 
 
 class GroupSampler:
