@@ -22,18 +22,21 @@ def run(data: Path, out: Path, processes: int, **settings) -> subprocess.Complet
 
 def test_two_processes(pictures, tmp_path):
     data = pictures(count=16, masks=True)
-    one = run(data, tmp_path / "one", 1)
-    two = run(data, tmp_path / "two", 2, **{"classify.batch_size": 2, "train.batch_size": 2})
+    settings = {"train.optimizer.name": "sgd", "train.optimizer.lr": 0.05, "train.completion_after": 0}
+    halves = {"classify.batch_size": 2, "train.batch_size": 2, **settings}
+    one = run(data, tmp_path / "one", 1, **settings)
+    two = run(data, tmp_path / "two", 2, **halves)
     assert one.returncode == two.returncode == 0, two.stderr
     assert two.stdout.split() == [str(tmp_path / "two" / "report.html")]  # one of them speaks for both
-    weights = [load_file(tmp_path / name / "classify/model.safetensors") for name in ("one", "two")]
-    for name, value in weights[0].items():
-        np.testing.assert_allclose(value, weights[1][name], atol=1e-6, err_msg=name)
+    for stage in ("classify", "train"):
+        weights = [load_file(tmp_path / name / stage / "model.safetensors") for name in ("one", "two")]
+        for name, value in weights[0].items():
+            np.testing.assert_allclose(value, weights[1][name], atol=1e-6, err_msg=f"{stage} {name}")
     for folder in ("seeds", "relabel", "predictions", "compare/before-retraining"):
         names = [sorted(path.name for path in (tmp_path / name / folder).glob("*.png")) for name in ("one", "two")]
         assert names[0] == names[1] != []
     for file in (tmp_path / "one/seeds").glob("*.png"):
         assert (read_mask(file) == read_mask(tmp_path / "two/seeds" / file.name)).mean() > 0.99
 
-    again = run(data, tmp_path / "two", 2, **{"classify.batch_size": 2, "train.batch_size": 2})
+    again = run(data, tmp_path / "two", 2, **halves)
     assert again.returncode == 0 and "images in" not in again.stderr  # nothing is done twice

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cian.processes import BatchNorm
+
 Similarity = Literal["dot", "cosine"]
 Merge = Literal["max", "mean"]
 
@@ -117,7 +119,7 @@ class CrossImageAffinity(nn.Module):
         self.value = nn.Conv2d(channels, hidden, 1, bias=False)
         self.project = nn.Conv2d(hidden, channels, 1, bias=False)
         self.pool = nn.MaxPool2d(3, 2, 1) if pool else nn.Identity()
-        self.norm = nn.BatchNorm2d(channels)
+        self.norm = BatchNorm(channels)
         for conv in (self.query, self.key, self.value, self.project):
             nn.init.normal_(conv.weight, std=0.01)
         nn.init.zeros_(self.norm.weight)
@@ -125,7 +127,8 @@ class CrossImageAffinity(nn.Module):
     def forward(self, features: Tensor, group_size: int = 2) -> tuple[Tensor, Tensor | None]:
         """Features with what was retrieved from the image itself, and with what was retrieved from its group.
 
-        Both branches share `project` and `norm`; in training, each is normalised by its own batch statistics.
+        Both branches share `project` and `norm`; in training, each is normalised by its own batch statistics (over
+        all processes of a distributed run).
 
         Shape:
             features: X, (N, C, H, W), laid out as `cross_image_affinity` says.

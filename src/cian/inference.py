@@ -13,15 +13,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cian.config import Config, CrfConfig, PredictConfig
+from cian._version import __version__
+from cian.config import Config, CrfConfig, PredictConfig, dump_config
 from cian.crf import dense_crf
 from cian.data.images import read_image, reduced
 from cian.data.masks import overlay
 from cian.errors import CianError
 from cian.grid import as_input, scaled, upsample
 from cian.network import CIAN, build_network
-from cian.runs import read_json
-from cian.training import load_weights
+from cian.runs import read_json, write_json
+from cian.training import load_weights, save_weights
 
 FORMAT = 1  # of a model folder's config.json
 
@@ -171,6 +172,18 @@ class Segmenter:
         logits = segment_logits(self.network, working, settings)
         result = probabilities(logits, working, allowed, settings.crf)
         return Prediction(image, label_map(result, image.shape[:2]), result, self.class_names)
+
+    def save(self, folder: str | Path) -> None:
+        """Writes what `load` reads: config.json and model.safetensors. The paths and the device of the machine that
+        trained the network stay behind."""
+        folder = Path(folder)
+        save_weights(self.network, folder / "model.safetensors")
+        tree = dump_config(self.config)
+        del tree["data"], tree["runtime"]
+        write_json(
+            folder / "config.json",
+            {"format": FORMAT, "cian": __version__, "classes": list(self.class_names), "config": tree},
+        )
 
     def digest(self) -> str:
         """A fingerprint of the weights and the classes."""

@@ -11,11 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cian import processes
+
 IGNORE = 255
 
 
 def seed_loss(logits: Tensor, seeds: Tensor, balanced: bool = False) -> Tensor:
     """Mean cross-entropy over the labelled cells of the batch; 0 where no cell is labelled, never NaN.
+
+    The batch is that of all processes of a distributed run (see `cian.processes`).
 
     Args:
         balanced: the mean of the foreground's mean and the background's, so that sparse foreground is not drowned (the
@@ -37,7 +41,8 @@ def seed_loss(logits: Tensor, seeds: Tensor, balanced: bool = False) -> Tensor:
         background, foreground = seeds.masked_fill(seeds != 0, IGNORE), seeds.masked_fill(seeds == 0, IGNORE)
         return (seed_loss(logits, background) + seed_loss(logits, foreground)) / 2
     total = F.cross_entropy(_at_least_float32(logits), seeds, ignore_index=IGNORE, reduction="sum")
-    return total / (seeds != IGNORE).sum().clamp(min=1)
+    labelled = processes.total((seeds != IGNORE).sum())
+    return total * processes.world() / labelled.clamp(min=1)
 
 
 def _at_least_float32(x: Tensor) -> Tensor:

@@ -183,8 +183,7 @@ def fit(
             epoch, step = epoch + 1, 0
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        with atomic(weights) as temporary:
-            save_file({k: v.contiguous() for k, v in model.state_dict().items()}, temporary)
+        save_weights(model, weights)
         checkpoint.unlink(missing_ok=True)
         if log is not None:
             log.close()
@@ -330,6 +329,11 @@ def _signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    with atomic(path) as temporary:
+        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, temporary)
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

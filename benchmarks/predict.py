@@ -1,0 +1,117 @@
+"""What `cian predict` costs beside its network, and how much memory a large photograph takes.
+
+    python benchmarks/predict.py [--model runs/NAME/model] [--images DIR] [--count 24] [--repetitions 3]
+
+* reading, 3 scales, mirror, upsampling, dense CRF, writing / the network's forward passes alone, over the same images
+  on the same cores, in turn. Without --model a network of 21 classes with random weights, in which every class of every
+  pixel is alive for the CRF: the worst case. Without --images the demo's pictures at 375 × 500 pixels.
+* peak memory of a process that predicts one photograph of 24 megapixels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import resource
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from cian.config import Config
+from cian.data.images import find_images, read_image
+from cian.data.table import Table
+from cian.demo.animals import generate
+from cian.grid import as_input, scaled
+from cian.inference import Segmenter, load
+from cian.network import build_network
+from cian.stages.context import for_each_image
+from cian.stages.predict import predict_folder
+from cian.training import make_accelerator
+
+CLASSES = 21
+
+
+def forward_alone(segmenter: Segmenter, files: list[Path]) -> None:
+    """The network at every scale, with the mirrored image, on all images, each core an image of its own."""
+    accelerator = make_accelerator(Config().runtime)
+    network, scales = segmenter.network, segmenter.config.predict.scales
+    table = Table.build(("x",), [str(i) for i in range(len(files))], files, [None] * len(files), ["all"] * len(files))
+    nowhere = [Path("nowhere")] * len(files)
+
+    @torch.no_grad()
+    def compute(_: int, image: np.ndarray) -> None:
+        pixels = as_input(image, network.backbone, accelerator.device)
+        for scale in scales:
+            batch = scaled(pixels, scale, network.backbone)
+            network(torch.cat([batch, batch.flip(3)]), group_size=1)
+
+    for_each_image(accelerator, 512, table, nowhere, "forward alone", compute, lambda *_: None)
+
+
+def seconds(work, *arguments) -> float:
+    start = time.perf_counter()
+    work(*arguments)
+    return time.perf_counter() - start
+
+
+def large_photograph(model: Path, folder: Path, answer) -> None:
+    rng = np.random.default_rng(0)
+    small = Image.fromarray(rng.integers(0, 256, (60, 90, 3), dtype=np.uint8))
+    (folder / "large").mkdir()
+    small.resize((6000, 4000), Image.Resampling.BICUBIC).save(folder / "large" / "photo.jpg", quality=95)
+    start = time.perf_counter()
+    predict_folder(model, folder / "large", folder / "large-masks")
+    answer.put((time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--images", type=Path)
+    parser.add_argument("--count", type=int, default=24)
+    parser.add_argument("--repetitions", type=int, default=3)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model = options.model
+        if model is None:
+            model = folder / "model"
+            network = build_network(Config(), CLASSES, weights="random")
+            Segmenter(network, Config(), [f"class {i}" for i in range(CLASSES)]).save(model)
+        source = options.images
+        if source is None:
+            generate(folder / "data", train=options.count, val=1)
+            source = folder / "data" / "images"
+        files = find_images(source)[: options.count]
+        (folder / "images").mkdir()
+        for i, file in enumerate(files):
+            image = Image.fromarray(read_image(file))
+            if options.images is None:
+                image = image.resize((500, 375))
+            image.save(folder / "images" / f"{i}.png")
+        files = find_images(folder / "images")
+        segmenter = load(model)
+        pairs = []
+        for repetition in range(options.repetitions):
+            whole = seconds(predict_folder, model, folder / "images", folder / f"masks{repetition}")
+            pairs.append((whole, seconds(forward_alone, segmenter, files)))
+        ratios = [a / b for a, b in pairs]
+        print(
+            f"cian predict / forward passes alone, {len(files)} images: {statistics.median(ratios):.2f} "
+            f"[{min(ratios):.2f}, {max(ratios):.2f}]   ({pairs[0][0] / len(files):.2f} s an image)"
+        )
+        answer = multiprocessing.get_context("spawn").Queue()
+        process = multiprocessing.get_context("spawn").Process(target=large_photograph, args=(model, folder, answer))
+        process.start()
+        took, memory = answer.get()
+        process.join()
+        print(f"a photograph of 24 megapixels: {memory:.2f} GB, {took:.1f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""Sums over all processes of a distributed run, so that together they compute what one with the whole batch would.
+
+Gradients are averaged over processes (`DistributedDataParallel`), so a loss that is a mean over the whole batch is, in
+each process, its share of the sum times the number of processes, divided by the whole count.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+def world() -> int:
+    """The number of processes that train together."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def total(x: Tensor) -> Tensor:
+    """The sum of `x` over all processes, in each of them; gradients flow back into all of them."""
+    return x if world() == 1 else _Total.apply(x)
+
+
+class _Total(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        x = x.clone()
+        dist.all_reduce(x)
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return _Total.apply(grad)
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch norm whose statistics in training are those of all processes' images, on any device.
+
+    Every process must hold as many cells as the others.
+
+    Shape:
+        (N, C, H, W), as is the result.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or world() == 1:
+            return super().forward(x)
+        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        assert self.momentum is not None
+        count = world() * x.numel() // x.shape[1]
+        mean = total(x.float().mean((0, 2, 3))) / world()
+        centred = x.float() - mean[:, None, None]
+        var = total(centred.square().mean((0, 2, 3))) / world()
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(var * count / (count - 1), self.momentum)
+        scale = torch.rsqrt(var + self.eps) * self.weight
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
