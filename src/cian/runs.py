@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import fcntl
 import hashlib
 import json
 import os
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 
 from cian.data.table import Table
 from cian.errors import CianError
@@ -147,14 +147,17 @@ class Run:
         self.path.mkdir(parents=True, exist_ok=True)
         if not self.stages_file.exists():
             write_json(self.stages_file, {})
-        with (self.path / ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise CianError(
-                    f"{self.path}: another process works on this run. Wait for it, or give another --out."
-                ) from None
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise CianError(
+                f"{self.path}: another process works on this run. Wait for it, or give another --out."
+            ) from None
+        try:
             yield
+        finally:
+            lock.release()
 
     def records(self) -> dict[str, Record]:
         if not self.stages_file.exists():
