@@ -1,6 +1,7 @@
 """What the affinity module and the loading of data cost, as ratios in one run.
 
-    python benchmarks/overhead.py [--backbone tf_efficientnet_lite0] [--stride 16] [--crop 257] [--repetitions 7]
+    python benchmarks/overhead.py [--backbone tf_efficientnet_lite0] [--stride 16] [--crop 257] [--batch 16]
+        [--repetitions 7]
 
 * a CIAN training step (groups of 2, all four loss terms) / the same backbone and head without the module;
 * throughput of the training loop from files / the same loop on tensors already in memory.
@@ -14,6 +15,7 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -29,10 +31,8 @@ from cian.demo import data_config
 from cian.demo.animals import generate
 from cian.grid import cells, grid_size, normalise
 from cian.losses import cian_loss
-from cian.network import CIAN, build_network
+from cian.network import build_network
 from cian.training import loader_workers, make_accelerator, make_optimizer
-
-BATCH = 16
 
 
 def spread(ratios: list[float]) -> str:
@@ -52,7 +52,11 @@ def make_step(config: Config, classes: int):
         optimizer.step()
         optimizer.zero_grad()
 
-    return network, step
+    return step
+
+
+def labelled(batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    return batch["image"], batch["labels"]
 
 
 def seconds(work, *arguments) -> float:
@@ -61,51 +65,53 @@ def seconds(work, *arguments) -> float:
     return time.perf_counter() - start
 
 
-def module_overhead(config: Config, crop: int, repetitions: int) -> None:
-    _, with_module = make_step(config, 21)
-    _, without = make_step(
-        config.model_copy(update={"affinity": config.affinity.model_copy(update={"mode": "none"})}), 21
-    )
-    pixels = torch.randint(0, 256, (BATCH, 3, crop, crop), dtype=torch.uint8)
-    labels = torch.randint(0, 21, (BATCH, crop, crop), dtype=torch.uint8)
+def module_overhead(config: Config, crop: int, batch: int, repetitions: int) -> None:
+    with_module = make_step(config, 21)
+    without = make_step(config.model_copy(update={"affinity": config.affinity.model_copy(update={"mode": "none"})}), 21)
+    pixels = torch.randint(0, 256, (batch, 3, crop, crop), dtype=torch.uint8)
+    labels = torch.randint(0, 21, (batch, crop, crop), dtype=torch.uint8)
     for step in (with_module, without):
         step(pixels, labels)
     pairs = [(seconds(with_module, pixels, labels), seconds(without, pixels, labels)) for _ in range(repetitions)]
-    speed = BATCH / statistics.median(pair[0] for pair in pairs)
+    speed = batch / statistics.median(pair[0] for pair in pairs)
     print(f"CIAN step / without the module: {spread([a / b for a, b in pairs])}   ({speed:.1f} images/s)")
 
 
-def loading_overhead(config: Config, crop: int, repetitions: int, images: int = 96) -> None:
+def loading_overhead(config: Config, crop: int, batch_size: int, repetitions: int, images: int = 96) -> None:
     with tempfile.TemporaryDirectory() as folder:
         generate(Path(folder) / "data", train=images, val=8)
         table, _ = read_dataset(data_config(Path(folder) / "data"), 0)
         assert table is not None
         table = table.split(TRAIN)
-        network, step = make_step(config, table.num_classes)
+        step = make_step(config, table.num_classes)
         augment = config.train.augment.model_copy(update={"crop": crop})
         labels = [mask for mask in table.masks if mask is not None]
         data = TrainingSet(table, augment, 0, (127, 127, 127), labels)
-        sampler = GroupSampler(table.tag_ids, table.tag_offsets, BATCH, 2)
+        sampler = GroupSampler(table.tag_ids, table.tag_offsets, batch_size, 2)
         workers = loader_workers(RuntimeConfig())
-        kept: list[dict[str, torch.Tensor]] = []
+        plan = list(sampler.batches(4))
 
-        def from_files() -> None:
-            plan = list(sampler.batches(2))
-            for batch in DataLoader(data, batch_sampler=plan, num_workers=workers, prefetch_factor=3):
-                step(batch["image"], batch["labels"])
-                if len(kept) < len(plan):
-                    kept.append(batch)
+        def loader() -> DataLoader:
+            return DataLoader(data, batch_sampler=plan, num_workers=workers, prefetch_factor=3)
 
-        def from_memory() -> None:
-            for batch in kept:
-                step(batch["image"], batch["labels"])
+        kept = list(loader())
 
-        from_files()
-        pairs = [(seconds(from_memory), seconds(from_files)) for _ in range(repetitions)]
-    print(
-        f"throughput from files / from memory: {spread([a / b for a, b in pairs])}   (12 steps with the workers' start)"
-    )
-    assert isinstance(network, CIAN)
+        def from_files() -> float:
+            batches = iter(loader())
+            step(*labelled(next(batches)))  # a training starts its workers once
+            return seconds(run, batches)
+
+        def from_memory() -> float:
+            step(*labelled(kept[0]))
+            return seconds(run, kept[1:])
+
+        def run(batches: Iterable[dict[str, torch.Tensor]]) -> None:
+            for batch in batches:
+                step(*labelled(batch))
+
+        from_memory()
+        pairs = [(from_memory(), from_files()) for _ in range(repetitions)]
+    print(f"throughput from files / from memory: {spread([a / b for a, b in pairs])}   ({len(plan) - 1} steps)")
 
 
 def main() -> None:
@@ -113,6 +119,7 @@ def main() -> None:
     parser.add_argument("--backbone", default="tf_efficientnet_lite0")
     parser.add_argument("--stride", type=int, default=16)
     parser.add_argument("--crop", type=int, default=257)
+    parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--repetitions", type=int, default=7)
     options = parser.parse_args()
     config = load_config(
@@ -121,9 +128,10 @@ def main() -> None:
     )
     make_accelerator(config.runtime)
     crop, _ = grid_size(options.crop, options.crop, build_network(config, 2).backbone)
-    print(f"{options.backbone}, stride {options.stride}, {crop} px, batch {BATCH}, {torch.get_num_threads()} threads")
-    module_overhead(config, crop, options.repetitions)
-    loading_overhead(config, crop, max(3, options.repetitions // 2))
+    shape = f"{options.backbone}, stride {options.stride}, {crop} px, batch {options.batch}"
+    print(f"{shape}, {torch.get_num_threads()} threads")
+    module_overhead(config, crop, options.batch, options.repetitions)
+    loading_overhead(config, crop, options.batch, max(3, options.repetitions // 2))
 
 
 if __name__ == "__main__":
