@@ -15,9 +15,14 @@ lint: $(READY)  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY)  ## the quick benchmarks; benchmarks/README.md has the long ones
+bench: $(READY)  ## every figure of speed, about 15 minutes on two cores; benchmarks/README.md has the long ones
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/groups.py
 	$(BIN)/python benchmarks/crf.py
+	$(BIN)/python benchmarks/predict.py
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/overhead.py --backbone resnet50 --stride 8 --crop 321 --batch 4 --repetitions 3
+	$(BIN)/python benchmarks/plain.py
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv .venv
