@@ -162,7 +162,7 @@ class CrfConfig(Section):
     iterations: Annotated[int, Field(ge=0)] = Field(5, description="mean-field iterations; 0 = no CRF")
     gaussian: tuple[Positive, Positive] = Field((3, 3), description="smoothness kernel: sigma in px, weight")
     bilateral: tuple[Positive, Positive, Positive] = Field(
-        (80, 13, 10), description="appearance kernel: sigma in px, sigma in RGB levels, weight"
+        (80, 5, 10), description="appearance kernel: sigma in px, sigma in RGB levels (the paper: 13), weight"
     )
 
 
