@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from cian import crf
+from cian import crf, crf_torch
 from cian.crf import dense_crf
 
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 PHOTOS = Path(__file__).parents[2] / "shared" / "data" / "voc2012-320" / "JPEGImages"
 
 
@@ -126,6 +128,37 @@ def test_against_exact_filter():
     actual = dense_crf(image, unary, bilateral=(40, 20, 5), iterations=5).reshape(3, -1)
     assert np.abs(actual - expected).mean() < 0.02
     assert (actual.argmax(axis=0) == expected.argmax(axis=0)).mean() > 0.97
+
+
+class TestTorch:
+    """The version for GPUs, here on the CPU (and on a GPU, where there is one)."""
+
+    @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpu)])
+    @pytest.mark.parametrize(("classes", "height", "width"), [(1, 20, 32), (3, 48, 64), (21, 60, 84), (3, 1, 64)])
+    def test_agrees(self, device, classes, height, width):
+        image, unary = scene(classes, classes, height, width)
+        actual = crf_torch.dense_crf(image, torch.from_numpy(unary).to(device)).cpu().numpy()
+        assert_agrees(actual, dense_crf(image, unary))
+
+    def test_parameters_and_impossible_classes(self):
+        image, unary = scene(0, 4, 60, 80)
+        unary[2] = np.inf
+        settings = {"gaussian": (1.5, 4), "bilateral": (30, 5, 6.5), "iterations": 4}
+        actual = crf_torch.dense_crf(image, torch.from_numpy(unary), **settings).numpy()
+        assert_agrees(actual, dense_crf(image, unary, **settings))
+        assert (actual[2] == 0).all()
+
+    def test_no_iteration_is_softmax(self):
+        image, unary = scene(0, 3, 12, 16)
+        actual = crf_torch.dense_crf(image, torch.from_numpy(unary), iterations=0).numpy()
+        np.testing.assert_allclose(actual, softmax(-unary), atol=1e-6)
+
+    def test_errors(self):
+        image, unary = scene(0, 3, 12, 16)
+        with pytest.raises(ValueError, match=r"unary is torch.int64 of shape \(3, 12, 16\)"):
+            crf_torch.dense_crf(image, torch.from_numpy(unary).long())
+        with pytest.raises(ValueError, match="image is float64"):
+            crf_torch.dense_crf(image / 255, torch.from_numpy(unary))
 
 
 class TestProperties:

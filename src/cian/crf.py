@@ -62,7 +62,8 @@ def dense_crf(
         ValueError: wrong shape or type, NaN or -inf, a pixel without a possible class, a parameter out of range.
     """
     image, unary = np.asarray(image), np.asarray(unary)
-    _check(image, unary, gaussian, bilateral, iterations)
+    floating = np.issubdtype(unary.dtype, np.floating)
+    check(image, unary.shape, floating, str(unary.dtype), gaussian, bilateral, iterations)
     classes, height, width = unary.shape
     n = height * width
     with np.errstate(over="ignore"):  # beyond float32 is as good as +inf
@@ -75,7 +76,7 @@ def dense_crf(
             q = np.exp(lowest - unary)
         return (q / q.sum(axis=0)).reshape(classes, height, width)
 
-    features = [_features(image, gaussian[0]), _features(image, *bilateral[:2])]
+    features = [image_features(image, gaussian[0]), image_features(image, *bilateral[:2])]
     threads = _threads()
     with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
 
@@ -88,7 +89,7 @@ def dense_crf(
     return probabilities.reshape(classes, height, width)
 
 
-def _features(image: np.ndarray, sxy: float, srgb: float | None = None) -> np.ndarray:
+def image_features(image: np.ndarray, sxy: float, srgb: float | None = None) -> np.ndarray:
     """Position, and colour if `srgb` is given, in standard deviations: (2, N) or (5, N) float32."""
     height, width, _ = image.shape
     features = np.empty((2 if srgb is None else 5, height, width), np.float32)
@@ -101,23 +102,35 @@ def _features(image: np.ndarray, sxy: float, srgb: float | None = None) -> np.nd
     return features.reshape(len(features), height * width)
 
 
-def _check(image: np.ndarray, unary: np.ndarray, gaussian: Sequence, bilateral: Sequence, iterations: int) -> None:
+def check(
+    image: np.ndarray,
+    shape: tuple[int, ...],
+    floating: bool,
+    dtype: str,
+    gaussian: Sequence,
+    bilateral: Sequence,
+    iterations: int,
+) -> None:
+    """
+    Raises:
+        ValueError: as `dense_crf`, of the image, the shape and type of the energies, and the parameters.
+    """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(
             f"image is {image.dtype} of shape {image.shape}, not uint8 of shape (H, W, 3): open it with "
             "PIL.Image.open(file).convert('RGB')"
         )
-    if unary.ndim != 3 or not np.issubdtype(unary.dtype, np.floating):
+    if len(shape) != 3 or not floating:
         raise ValueError(
-            f"unary is {unary.dtype} of shape {unary.shape}, not floating point of shape (K, H, W): give one map of "
+            f"unary is {dtype} of shape {shape}, not floating point of shape (K, H, W): give one map of "
             "energies per class, for instance -logits"
         )
-    if unary.shape[1:] != image.shape[:2]:
+    if shape[1:] != image.shape[:2]:
         raise ValueError(
-            f"unary is {unary.shape[1:]} pixels, image {image.shape[:2]}: resize the logits to the size of the image"
+            f"unary is {shape[1:]} pixels, image {image.shape[:2]}: resize the logits to the size of the image"
         )
-    if 0 in unary.shape:
-        raise ValueError(f"unary has shape {unary.shape}: at least one class and one pixel are needed")
+    if 0 in shape:
+        raise ValueError(f"unary has shape {shape}: at least one class and one pixel are needed")
     for name, value, meaning in (("gaussian", gaussian, "sxy, compat"), ("bilateral", bilateral, "sxy, srgb, compat")):
         valid = np.shape(value) == (meaning.count(",") + 1,) and np.isfinite(value).all()
         if not valid or min(value[:-1]) <= 0 or value[-1] < 0:
@@ -176,7 +189,7 @@ def _build(features: list[np.ndarray], compats: Sequence[float], run: Callable) 
     keys = np.empty((n, columns[-1]), np.int64)
     vertices = np.empty((n, columns[-1]), np.uint32)
     weights = np.empty((n, columns[-1]), np.float32)
-    layouts = [_key_layout(f) for f in features]
+    layouts = [key_layout(f) for f in features]
     for f, layout, column in zip(features, layouts, columns[:-1], strict=True):
         run(partial(_embed, f, layout, column, keys, weights), *_bounds(0, n))
     tables = run(partial(_number, keys, vertices), layouts, columns[:-1])
@@ -202,7 +215,7 @@ class _Layout(NamedTuple):
     diagonal: int  # sum of the strides
 
 
-def _key_layout(features: np.ndarray) -> _Layout:
+def key_layout(features: np.ndarray) -> _Layout:
     d = len(features)
     j = np.arange(d)
     scale = (1 / np.sqrt((j + 1.0) * (j + 2.0)) * np.float32(math.sqrt(2 / 3) * (d + 1))).astype(np.float32)

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from cian import crf_torch
 from cian._version import __version__
 from cian.config import Config, CrfConfig, PredictConfig, dump_config
 from cian.crf import dense_crf
@@ -53,17 +54,17 @@ def multi_scale_logits(network: CIAN, image: np.ndarray, scales: Sequence[float]
 
 
 def segment_logits(network: CIAN, image: np.ndarray, settings: PredictConfig) -> Tensor:
-    """(H, W, 3) uint8 → multi-scale logits (K, H, W) float32 on the CPU."""
+    """(H, W, 3) uint8 → multi-scale logits (K, H, W) float32 on the network's device."""
     fused = multi_scale_logits(network, image, settings.scales, settings.mirror)
     height, width = image.shape[:2]
-    return upsample(fused[None], (height, width), network.backbone)[0].cpu()
+    return upsample(fused[None], (height, width), network.backbone)[0]
 
 
 def probabilities(logits: Tensor, image: np.ndarray, allowed: np.ndarray | None, crf: CrfConfig | None) -> np.ndarray:
     """Class probabilities at every pixel, without and with dense CRF.
 
     Args:
-        logits: (K, H, W) at full size.
+        logits: (K, H, W) at full size; on a GPU the CRF runs there, too.
         image: (H, W, 3) uint8.
         allowed: (K,) bool, the classes that may occur; others get 0. None = all.
         crf: None or 0 iterations = softmax alone.
@@ -72,13 +73,15 @@ def probabilities(logits: Tensor, image: np.ndarray, allowed: np.ndarray | None,
         (K, H, W) float32.
     """
     keep = np.flatnonzero(allowed) if allowed is not None else np.arange(len(logits))
-    kept = logits[torch.from_numpy(keep)]
+    kept = logits[torch.from_numpy(keep).to(logits.device)]
     if crf is None or not crf.iterations:
-        result = kept.softmax(0).numpy()
+        result = kept.softmax(0).cpu().numpy()
     else:
-        result = dense_crf(
-            image, -kept.numpy(), gaussian=crf.gaussian, bilateral=crf.bilateral, iterations=crf.iterations
-        )
+        settings: dict[str, Any] = {"gaussian": crf.gaussian, "bilateral": crf.bilateral, "iterations": crf.iterations}
+        if kept.is_cuda:
+            result = crf_torch.dense_crf(image, -kept, **settings).cpu().numpy()
+        else:
+            result = dense_crf(image, -kept.numpy(), **settings)
     full = np.zeros(logits.shape, np.float32)
     full[keep] = result
     return full
