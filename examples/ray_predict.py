@@ -1,0 +1,67 @@
+"""Masks for a lake of pictures, on one machine or a cluster, with Ray Data.
+
+    pip install 'ray[data]'
+    python examples/ray_predict.py --model runs/first/model --images pictures --out masks --workers 16
+
+Every worker loads the model once and takes batches of pictures until none is left. A picture whose mask exists is
+skipped, so that the same command goes on after an interruption. All machines need to see the model, the pictures and
+the masks under the same paths; a hub id works as the model, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import ray
+
+import cian
+from cian.data.images import find_images
+from cian.data.masks import write_mask
+
+
+class Labeller:
+    """One worker's model."""
+
+    def __init__(self, model: str, images: str, out: str):
+        self.segmenter = cian.load(model)
+        self.images, self.out = Path(images), Path(out)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list]:
+        found = []
+        for name in batch["item"]:
+            result = self.segmenter.predict(self.images / name)
+            write_mask(self.out / Path(name).with_suffix(".png"), result.mask)
+            found.append(";".join(result.classes))
+        return {"image": list(batch["item"]), "tags": found}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--gpus", type=float, default=0, help="of each worker; 0.25 lets four share one")
+    parser.add_argument("--batch", type=int, default=8, help="pictures a worker takes at a time")
+    options = parser.parse_args()
+    images, out = options.images.resolve(), options.out.resolve()
+    names = [file.relative_to(images).as_posix() for file in find_images(images)]
+    missing = [name for name in names if not (out / name).with_suffix(".png").exists()]
+    print(f"{len(names)} pictures, {len(names) - len(missing)} of them done before")
+    if missing:
+        model = str(Path(options.model).resolve()) if Path(options.model).exists() else options.model
+        done = ray.data.from_items(missing).map_batches(
+            Labeller,
+            fn_constructor_args=(model, str(images), str(out)),
+            batch_size=options.batch,
+            concurrency=options.workers,
+            num_gpus=options.gpus,
+        )
+        for row in done.iter_rows():
+            print(f"{row['image']}: {row['tags'] or 'nothing found'}")
+
+
+if __name__ == "__main__":
+    main()

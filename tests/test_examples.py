@@ -1,0 +1,44 @@
+"""The scripts under examples/."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cian import Segmenter, load
+from cian.config import load_config
+from cian.data.masks import read_mask
+from cian.network import build_network
+from tests.conftest import TINY
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def test_ray_predict(pictures, tmp_path):
+    """Two workers label a folder; the second call finds nothing to do, the third only what is missing."""
+    pytest.importorskip("ray", reason="needs pip install 'ray[data]'")
+    images = pictures(count=10) / "images"
+    config = load_config(None, TINY)
+    torch.manual_seed(0)
+    Segmenter(build_network(config, 3), config, ("background", "blue", "red")).save(tmp_path / "model")
+    model, out = tmp_path / "model", tmp_path / "masks"
+    command = [sys.executable, EXAMPLES / "ray_predict.py", "--model", model, "--images", images, "--out", out]
+
+    def label() -> str:
+        done = subprocess.run([*command, "--batch", "2"], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert label().startswith("10 pictures, 0 of them done before")
+    segmenter = load(model, "cpu")
+    for file in images.iterdir():
+        np.testing.assert_array_equal(read_mask(out / file.name), segmenter.predict(file).mask)
+    assert label().strip() == "10 pictures, 10 of them done before"
+    (out / "003.png").unlink()
+    assert "003.png:" in label()
+    assert (out / "003.png").exists()
