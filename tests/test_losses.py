@@ -93,3 +93,21 @@ def test_gradcheck():
     logits = torch.randn(1, 3, 2, 2, dtype=torch.float64, requires_grad=True)
     seeds = torch.tensor([[[0, 255], [2, 1]]])
     assert torch.autograd.gradcheck(lambda x: seed_loss(x, seeds), logits)
+
+
+@pytest.mark.parametrize(
+    ("balanced", "seeds_balanced", "completion_balanced"),
+    [
+        ("none", False, False),
+        ("seeds", True, False),
+        ("all", True, True),
+    ],
+)
+def test_which_terms_are_balanced(balanced, seeds_balanced, completion_balanced):
+    torch.manual_seed(0)
+    self_logits, cross_logits = torch.randn(2, 2, 3, 4, 4)
+    seeds = torch.randint(0, 3, (2, 4, 4))
+    target = completion_target(cross_logits, seeds)
+    losses = cian_loss(self_logits, cross_logits, seeds, balanced=balanced)
+    assert losses["cross_seed"] == seed_loss(cross_logits, seeds, seeds_balanced)
+    assert losses["self_completion"] == seed_loss(self_logits, target, completion_balanced)

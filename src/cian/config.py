@@ -133,13 +133,17 @@ class TrainConfig(Section):
     start: Literal["classifier", "backbone"] = Field(
         "classifier", description="first weights: of the seeds' classifier, if there is one (ours), or backbone.weights"
     )
-    epochs: PositiveInt = Field(8, description="epochs")
+    epochs: PositiveInt = Field(12, description="epochs")
     min_steps: Annotated[int, Field(ge=0)] = Field(
         180, description="small data sets: as many epochs as give these steps"
     )
     batch_size: PositiveInt = Field(16, description="images per step and process; a multiple of group_size")
     group_size: PositiveInt = Field(2, description="images per group; all share at least one tag")
-    balanced: bool = Field(True, description="foreground and background weigh the same in every loss term (ours)")
+    balanced: Literal["none", "seeds", "all"] = Field(
+        "seeds",
+        description="loss terms in which foreground and background weigh the same (ours; the paper: none). In 'all', "
+        "completion too: masks then grow, which helps where seeds cover little of an object",
+    )
     completion: bool = Field(True, description="train on the completion target of the cross branch too")
     completion_after: Fraction = Field(
         0.5, description="share of the training before that: first targets would be guesses (ours; the paper: 0)"

@@ -7,6 +7,8 @@ T is the completion target: what the cross branch, which has seen other images, 
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -74,19 +76,22 @@ def cian_loss(
     *,
     completion: bool = True,
     allowed: Tensor | None = None,
-    balanced: bool = False,
+    balanced: Literal["none", "seeds", "all"] = "none",
 ) -> dict[str, Tensor]:
     """The training loss and its terms, all weights 1. Without a cross branch it is the seed loss of the self branch.
 
+    Args:
+        balanced: the terms that are balanced (see `seed_loss`): none, as in the paper, those of the seeds, or all.
+
     Shape:
-        self_logits, cross_logits: (N, K, H, W); seeds: (N, H, W), 255 = ignore; allowed, balanced: see
-        `completion_target`, `seed_loss`. Returns scalars by name: "total" and the terms it sums.
+        self_logits, cross_logits: (N, K, H, W); seeds: (N, H, W), 255 = ignore; allowed: see `completion_target`.
+        Returns scalars by name: "total" and the terms it sums.
     """
-    terms = {"self_seed": seed_loss(self_logits, seeds, balanced)}
+    terms = {"self_seed": seed_loss(self_logits, seeds, balanced != "none")}
     if cross_logits is not None:
-        terms["cross_seed"] = seed_loss(cross_logits, seeds, balanced)
+        terms["cross_seed"] = seed_loss(cross_logits, seeds, balanced != "none")
         if completion:
             target = completion_target(cross_logits, seeds, allowed)
-            terms["self_completion"] = seed_loss(self_logits, target, balanced)
-            terms["cross_completion"] = seed_loss(cross_logits, target, balanced)
+            terms["self_completion"] = seed_loss(self_logits, target, balanced == "all")
+            terms["cross_completion"] = seed_loss(cross_logits, target, balanced == "all")
     return {"total": torch.stack(list(terms.values())).sum(), **terms}

@@ -24,6 +24,7 @@ SETTINGS: dict[str, Any] = {
     "train.batch_size": 8,
     "train.epochs": 6,
     "train.min_steps": 240,
+    "train.balanced": "all",
     "train.optimizer.lr": 4e-4,
     "train.optimizer.new_lr_factor": 5.0,
     "train.augment.crop": 177,
