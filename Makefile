@@ -19,6 +19,7 @@ bench: $(READY)  ## every figure of speed, about 15 minutes on two cores; benchm
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/groups.py
 	$(BIN)/python benchmarks/crf.py
+	$(BIN)/python benchmarks/limits.py
 	$(BIN)/python benchmarks/predict.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/overhead.py --backbone resnet50 --stride 8 --crop 321 --batch 4 --repetitions 3

@@ -1,0 +1,142 @@
+"""How far the hot paths are from what the machine can do: operations over its matrix rate, bytes over its bandwidth.
+
+    python benchmarks/limits.py [--backbone tf_efficientnet_lite0] [--stride 16] [--crop 257] [--batch 16]
+        [--repetitions 5]
+
+The rate is that of a large matrix product (float32, all cores), the bandwidth that of copying a large array. Each
+repetition measures the limit and right after it the work, so that another load on the machine slows both; medians.
+
+* A training step of the backbone alone (forward, and backward of the mean of its features), and of the whole CIAN.
+  PyTorch counts the operations as it runs (multiplication and addition are two; weight gradients of depthwise
+  convolutions, some per cent, are not seen).
+* Dense CRF. All bytes that pixels and vertices read and write count, also those that a cache holds: it may be faster
+  than its limit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from crf import HEIGHT, WIDTH, energies, photo
+from overhead import make_step
+from torch.utils.flop_counter import FlopCounterMode
+
+from cian import crf
+from cian.config import load_config
+from cian.grid import grid_size, normalise
+from cian.network import build_network
+from cian.training import make_accelerator
+
+Work = Callable[[], object]
+
+
+def seconds(*works: Work, repetitions: int) -> list[list[float]]:
+    """Times of each, measured in turn."""
+    for work in works:
+        work()
+    times: list[list[float]] = [[] for _ in works]
+    for _ in range(repetitions):
+        for work, measured in zip(works, times, strict=True):
+            start = time.perf_counter()
+            work()
+            measured.append(time.perf_counter() - start)
+    return times
+
+
+def matrix_product(size: int = 1024, images: int = 8, side: int = 32) -> tuple[Work, int]:
+    """A float32 matrix product, and its operations: as a 1×1 convolution, whose library is often the faster one."""
+    pixels = torch.rand(images, size, side, side).to(memory_format=torch.channels_last)
+    weights = torch.rand(size, size, 1, 1).to(memory_format=torch.channels_last)
+    return lambda: F.conv2d(pixels, weights), 2 * images * side**2 * size**2
+
+
+def copy(size: int = 2**28) -> tuple[Work, int]:
+    """Copying an array that no cache holds, on all cores, and the bytes read and written."""
+    source, target = torch.zeros(2, size // 4)
+    return lambda: target.copy_(source), 2 * size
+
+
+def operations(work: Work) -> int:
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+def crf_bytes(lattice: crf._Lattice, classes: int, iterations: int) -> int:
+    """What iterations read and write: each pixel's corners, their values, its energies; each vertex in each blur."""
+    pixels, corners = lattice.vertices.shape
+    width = 4 * (4 if classes <= 4 else -(-classes // 8) * 8)
+    axes, vertices, _ = lattice.neighbours.shape
+    splat_and_slice = pixels * (8 * corners + 3 * corners * width + width)
+    blur = axes * vertices * (8 + 4 * width)
+    return iterations * (splat_and_slice + blur)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbone", default="tf_efficientnet_lite0")
+    parser.add_argument("--stride", type=int, default=16)
+    parser.add_argument("--crop", type=int, default=257)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--repetitions", type=int, default=5)
+    options = parser.parse_args()
+    config = load_config(
+        None,
+        {"backbone.name": options.backbone, "backbone.output_stride": options.stride, "backbone.weights": "random"},
+    )
+    make_accelerator(config.runtime)
+    product, product_operations = matrix_product()
+    copying, copied = copy()
+    (product_times,), (copy_times,) = (seconds(work, repetitions=options.repetitions) for work in (product, copying))
+    rate, bandwidth = (
+        n / statistics.median(times) / 1e9 for n, times in ((product_operations, product_times), (copied, copy_times))
+    )
+    print(f"{torch.get_num_threads()} threads: matrix product {rate:.0f} G/s, copy {bandwidth:.1f} GB/s")
+
+    network = build_network(config, 21).to(memory_format=torch.channels_last).train()
+    crop, _ = grid_size(options.crop, options.crop, network.backbone)
+    pixels = torch.randint(0, 256, (options.batch, 3, crop, crop), dtype=torch.uint8)
+    labels = torch.randint(0, 21, (options.batch, crop, crop), dtype=torch.uint8)
+
+    def backbone_step() -> None:
+        network.backbone(normalise(pixels, network.backbone)).mean().backward()
+
+    step = make_step(config, 21)
+    works = (("backbone alone", backbone_step), ("CIAN step", lambda: step(pixels, labels)))
+    print(f"{options.backbone}, stride {options.stride}, {crop} px, batch {options.batch}:")
+    for name, work in works:
+        count = operations(work)
+        limits, times = seconds(product, work, repetitions=options.repetitions)
+        shares = [count / product_operations * a / b for a, b in zip(limits, times, strict=True)]
+        print(
+            f"  {name}: {count / 1e9:.0f} G operations, {statistics.median(times):.2f} s, "
+            f"{statistics.median(shares):.0%} of the matrix rate"
+        )
+
+    rng = np.random.default_rng(0)
+    image = photo(None, rng)
+    features = [crf.image_features(image, 3), crf.image_features(image, 80, 13)]
+    lattice, _ = crf._build(features, (3, 10), lambda function, *args: list(map(function, *args)))
+    print(f"dense CRF, {HEIGHT} × {WIDTH}, 10 iterations:")
+    for classes in (21, 3):
+        unary = energies(rng, classes)
+        runs = [partial(crf.dense_crf, image, unary, iterations=n) for n in (10, 1)]
+        limits, ten, one = seconds(copying, *runs, repetitions=options.repetitions)
+        moved = crf_bytes(lattice, classes, 9)
+        shares = [moved / copied * a / (b - c) for a, b, c in zip(limits, ten, one, strict=True)]
+        print(
+            f"  {classes} classes: {statistics.median(ten):.3f} s, of which set-up and one iteration "
+            f"{statistics.median(one):.3f} s; nine more move {moved / 1e9:.2f} GB, {statistics.median(shares):.0%} of "
+            "the bandwidth"
+        )
+
+
+if __name__ == "__main__":
+    main()
