@@ -100,7 +100,7 @@ def score_val(voc: Path, run: Run, name: str) -> None:
     names = (voc / "classes.txt").read_text(encoding="utf-8").split()
     files = [voc / "JPEGImages" / f"{image_id}.jpg" for image_id in ids]
     masks = [voc / "SegmentationClass" / f"{image_id}.png" for image_id in ids]
-    table = Table.build(names[1:], ids, files, masks, ["val"] * len(ids))
+    table = Table.build(names[1:], ids, files, [None] * len(ids), ["val"] * len(ids), masks)
     context = Context(run, config, table)
     for network in ("train", "retrain") if config.retrain.enabled else ("train",):
         plain, crf = f"val/{network}", f"val/{network}-crf"
