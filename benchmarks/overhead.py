@@ -47,8 +47,8 @@ def make_step(config: Config, classes: int):
     group_size = 2 if config.affinity.mode == "cross" else 1
 
     def step(pixels: torch.Tensor, labels: torch.Tensor) -> None:
-        logits = network(normalise(pixels, network.backbone), group_size)
-        cian_loss(*logits, cells(labels, network.backbone))["total"].backward()
+        self_logits, cross_logits = network(normalise(pixels, network.backbone), group_size)
+        cian_loss(self_logits, cross_logits, cells(labels, network.backbone))["total"].backward()
         optimizer.step()
         optimizer.zero_grad()
 

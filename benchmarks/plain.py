@@ -85,7 +85,8 @@ def main() -> None:
     plain_optimizer = torch.optim.SGD(plain.parameters(), 5e-4, momentum=0.9, weight_decay=5e-4)
 
     def plain_step() -> None:
-        plain_loss(*plain(images), seeds).backward()
+        self_logits, cross_logits = plain(images)
+        plain_loss(self_logits, cross_logits, seeds).backward()
         plain_optimizer.step()
         plain_optimizer.zero_grad()
 
@@ -105,8 +106,8 @@ def main() -> None:
 
     def our_step() -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bf16"):
-            logits = network(ours_images, 2)
-        cian_loss(*logits, seeds)["total"].backward()
+            self_logits, cross_logits = network(ours_images, 2)
+        cian_loss(self_logits, cross_logits, seeds)["total"].backward()
         optimizer.step()
         optimizer.zero_grad()
 
