@@ -395,7 +395,7 @@ def _mean_field(
     n = unary.shape[1]
     vertices, weights, neighbours = lattice
     count = neighbours.shape[1]
-    width = 4 if live.size <= 4 else -(-live.size // 8) * 8  # whole vector registers
+    width = padded(live.size)
     energies = _aligned((n, width))
     splats = _aligned((_PARTS, count, width))
     values = _aligned((count, width))
@@ -414,6 +414,11 @@ def _mean_field(
             source, target = target, source
     run(partial(_slice, energies, values, vertices, weights, live, probabilities), *pixels)
     return probabilities
+
+
+def padded(classes: int) -> int:
+    """Classes and what fills them up to whole vector registers."""
+    return 4 if classes <= 4 else -(-classes // 8) * 8
 
 
 def _aligned(shape: tuple[int, ...]) -> np.ndarray:

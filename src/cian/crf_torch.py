@@ -11,6 +11,7 @@ import warnings
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from cian.crf import check, image_features, key_layout
@@ -44,49 +45,49 @@ def dense_crf(
     q = (-energies).softmax(1)
     if iterations:
         features = [image_features(image, gaussian[0]), image_features(image, *bilateral[:2])]
-        lattice = _Lattice(features, (gaussian[1], bilateral[2]), unary.device)
+        lattice = _build(features, (gaussian[1], bilateral[2]), unary.device)
         for _ in range(iterations):
             q = (lattice.filter(q) - energies).softmax(1)
     return q.T.reshape(classes, height, width)
 
 
 class _Lattice:
-    """The lattices of all kernels side by side: V vertices, of which vertex 0 always holds 0, R corners per pixel."""
+    """W B W' with the blur B and a pixel's corners and weights in a row of W.
 
-    def __init__(self, features: list[np.ndarray], compats: tuple[float, float], device: torch.device):
-        vertices, weights, tables = [], [], []
-        first = 1
-        for points, compat in zip(features, compats, strict=True):
-            corners, shares, table = _embed(points, device)
-            count = table.shape[1]
-            # W' B W' with symmetric normalisation; the gain of splat, blur and slice is a constant of the reference
-            alpha = 1 / (1 + 2.0 ** -(corners.shape[1] - 1))
-            alone = torch.where(table < 0, 0, table + 1)  # this kernel's vertices behind a vertex 0
-            alone = torch.cat([alone.new_zeros(len(alone), 1, 2), alone], 1)
-            ones = torch.ones(len(corners), 1, device=device)
-            norms = _product(corners + 1, shares, alone, count + 1, ones) * alpha + 1e-20
-            vertices.append(corners + first)
-            weights.append(shares * (alpha * compat / norms).sqrt())
-            tables.append(torch.where(table < 0, 0, table + first))
-            first += count
-        axes = max(map(len, tables))
-        neighbours = torch.zeros(axes, first, 2, dtype=torch.int64, device=device)
-        start = 1
-        for table in tables:
-            neighbours[: len(table), start : start + table.shape[1]] = table
-            start += table.shape[1]
+    Vertex 0 stands for "not in the lattice" and always holds 0.
+
+    Shape:
+        vertices: (N, R), in 1 … V; weights: (N, R); neighbours: (axes, V + 1, 2), 0 where there is none.
+    """
+
+    def __init__(self, vertices: Tensor, weights: Tensor, neighbours: Tensor):
+        count = neighbours.shape[1]
         self.neighbours = neighbours
-        self.slice = _matrix(torch.cat(vertices, 1), torch.cat(weights, 1), first)
-        self.splat = _transposed(torch.cat(vertices, 1), torch.cat(weights, 1), first)
+        self.slice, self.splat = _matrix(vertices, weights, count), _transposed(vertices, weights, count)
 
     def filter(self, q: Tensor) -> Tensor:
         """(N, K) → (N, K)."""
-        return self.slice @ _blur(self.splat @ q, self.neighbours)
+        values = self.splat @ q
+        for axis in self.neighbours:  # convolves with (1/2, 1, 1/2)
+            values = values + 0.5 * (values[axis[:, 0]] + values[axis[:, 1]])
+        return self.slice @ values
 
 
-def _product(vertices: Tensor, weights: Tensor, neighbours: Tensor, count: int, q: Tensor) -> Tensor:
-    """Splat, blur, slice."""
-    return _matrix(vertices, weights, count) @ _blur(_transposed(vertices, weights, count) @ q, neighbours)
+def _build(features: list[np.ndarray], compats: tuple[float, float], device: torch.device) -> _Lattice:
+    """The lattices of all kernels side by side; symmetric normalisation and `compats` are folded into the weights."""
+    vertices, weights, tables = [], [], []
+    first = 0
+    for points, compat in zip(features, compats, strict=True):
+        corners, shares, table = _embed(points, device)
+        alpha = 1 / (1 + 2.0 ** -(corners.shape[1] - 1))  # gain of splat, blur and slice (a constant of the reference)
+        norms = alpha * _Lattice(corners, shares, table).filter(torch.ones(len(corners), 1, device=device)) + 1e-20
+        vertices.append(corners + first)
+        weights.append(shares * (alpha * compat / norms).sqrt())
+        tables.append(torch.where(table > 0, table + first, 0)[:, 1:])
+        first += table.shape[1] - 1
+    axes = max(map(len, tables))
+    neighbours = torch.cat([F.pad(table, (0, 0, 0, 0, 0, axes - len(table))) for table in tables], 1)
+    return _Lattice(torch.cat(vertices, 1), torch.cat(weights, 1), F.pad(neighbours, (0, 0, 1, 0)))
 
 
 def _matrix(vertices: Tensor, weights: Tensor, count: int) -> Tensor:
@@ -113,16 +114,9 @@ def _csr(rows: Tensor, columns: Tensor, values: Tensor, size: tuple[int, int]) -
         return torch.sparse_csr_tensor(rows, columns, values, size, check_invariants=False)
 
 
-def _blur(values: Tensor, neighbours: Tensor) -> Tensor:
-    """Convolves (V, K) with (1/2, 1, 1/2) along each axis of the lattice."""
-    for axis in neighbours:
-        values = values + 0.5 * (values[axis[:, 0]] + values[axis[:, 1]])
-    return values
-
-
 def _embed(features: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """The simplex of each point: corners (N, d + 1) in 0 … V - 1, their barycentric coordinates (N, d + 1), and both
-    neighbours of each vertex along each axis (d + 1, V, 2), -1 where there is none.
+    """The simplex of each point: corners (N, d + 1) in 1 … V, their barycentric coordinates (N, d + 1), and both
+    neighbours of each vertex along each axis (d + 1, V + 1, 2), 0 where there is none.
 
     float32 in the order of `cian.crf`: many points lie exactly between two simplices, and the last bit decides.
     """
@@ -166,4 +160,5 @@ def _embed(features: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor, 
     steps = ((d + 1) * strides - layout.diagonal)[:, None, None] * torch.tensor([1, -1], device=device)
     wanted = known[:, None] + steps  # (d + 1, V, 2)
     places = torch.searchsorted(known, wanted).clamp(max=len(known) - 1)
-    return corners, shares, torch.where(known[places] == wanted, places, -1)
+    neighbours = torch.where(known[places] == wanted, places + 1, 0)
+    return corners + 1, shares, F.pad(neighbours, (0, 0, 1, 0))
