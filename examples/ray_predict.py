@@ -19,6 +19,7 @@ import ray
 import cian
 from cian.data.images import find_images
 from cian.data.masks import write_mask
+from cian.stages.predict import mask_ids
 
 
 class Labeller:
@@ -47,7 +48,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8, help="pictures a worker takes at a time")
     options = parser.parse_args()
     images, out = options.images.resolve(), options.out.resolve()
-    names = [file.relative_to(images).as_posix() for file in find_images(images)]
+    files = find_images(images)
+    mask_ids(images, files)  # no two pictures may share one mask
+    names = [file.relative_to(images).as_posix() for file in files]
     missing = [name for name in names if not (out / name).with_suffix(".png").exists()]
     print(f"{len(names)} pictures, {len(names) - len(missing)} of them done before")
     if missing:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,10 +134,7 @@ def predict_folder(
     if not files:
         raise CianError(f"{images}: no images here. Give an image, or a folder of images.")
     root = images.parent if images.is_file() else images
-    ids = [file.relative_to(root).with_suffix("").as_posix() for file in files]
-    twice = next((image_id for image_id, count in Counter(ids).items() if count > 1), None)
-    if twice is not None:
-        raise CianError(f"{root / twice}: two images of this name would share one mask. Rename one of them.")
+    ids = mask_ids(root, files)
     known = _tags_by_id(root, tags, config.seed) if tags is not None else {}
     allowed = {image_id: segmenter.allowed(names) for image_id, names in known.items()}
     table = Table.build(segmenter.class_names[1:], ids, files, [None] * len(ids), ["predict"] * len(ids))
@@ -170,6 +167,19 @@ def predict_folder(
     missing = sum(not target.exists() for target in targets)
     for_each_image(accelerator, config.max_side, table, targets, "predicting", compute, finish)
     return missing
+
+
+def mask_ids(root: Path, files: Sequence[Path]) -> list[str]:
+    """What the masks of images are called: their path below `root`, without suffix.
+
+    Raises:
+        CianError: two images would share one mask.
+    """
+    ids = [file.relative_to(root).with_suffix("").as_posix() for file in files]
+    twice = next((image_id for image_id, count in Counter(ids).items() if count > 1), None)
+    if twice is not None:
+        raise CianError(f"{root / twice}: two images of this name would share one mask. Rename one of them.")
+    return ids
 
 
 def _tags_by_id(images: Path, tags: Path, seed: int) -> dict[str, list[str]]:
