@@ -15,7 +15,6 @@ repetition measures the limit and right after it the work, so that another load 
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
@@ -25,14 +24,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from crf import HEIGHT, WIDTH, energies, photo
-from overhead import make_step
+from overhead import arguments, make_step, random_batch
 from torch.utils.flop_counter import FlopCounterMode
 
 from cian import crf
-from cian.config import load_config
-from cian.grid import grid_size, normalise
+from cian.grid import normalise
 from cian.network import build_network
-from cian.training import make_accelerator
 
 Work = Callable[[], object]
 
@@ -72,7 +69,7 @@ def operations(work: Work) -> int:
 def crf_bytes(lattice: crf._Lattice, classes: int, iterations: int) -> int:
     """What iterations read and write: each pixel's corners, their values, its energies; each vertex in each blur."""
     pixels, corners = lattice.vertices.shape
-    width = 4 * (4 if classes <= 4 else -(-classes // 8) * 8)
+    width = 4 * crf.padded(classes)
     axes, vertices, _ = lattice.neighbours.shape
     splat_and_slice = pixels * (8 * corners + 3 * corners * width + width)
     blur = axes * vertices * (8 + 4 * width)
@@ -80,18 +77,7 @@ def crf_bytes(lattice: crf._Lattice, classes: int, iterations: int) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backbone", default="tf_efficientnet_lite0")
-    parser.add_argument("--stride", type=int, default=16)
-    parser.add_argument("--crop", type=int, default=257)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--repetitions", type=int, default=5)
-    options = parser.parse_args()
-    config = load_config(
-        None,
-        {"backbone.name": options.backbone, "backbone.output_stride": options.stride, "backbone.weights": "random"},
-    )
-    make_accelerator(config.runtime)
+    options, config, crop = arguments(__doc__, repetitions=5)
     product, product_operations = matrix_product()
     copying, copied = copy()
     (product_times,), (copy_times,) = (seconds(work, repetitions=options.repetitions) for work in (product, copying))
@@ -101,9 +87,7 @@ def main() -> None:
     print(f"{torch.get_num_threads()} threads: matrix product {rate:.0f} G/s, copy {bandwidth:.1f} GB/s")
 
     network = build_network(config, 21).to(memory_format=torch.channels_last).train()
-    crop, _ = grid_size(options.crop, options.crop, network.backbone)
-    pixels = torch.randint(0, 256, (options.batch, 3, crop, crop), dtype=torch.uint8)
-    labels = torch.randint(0, 21, (options.batch, crop, crop), dtype=torch.uint8)
+    pixels, labels = random_batch(options.batch, crop)
 
     def backbone_step() -> None:
         network.backbone(normalise(pixels, network.backbone)).mean().backward()

@@ -68,8 +68,7 @@ def seconds(work, *arguments) -> float:
 def module_overhead(config: Config, crop: int, batch: int, repetitions: int) -> None:
     with_module = make_step(config, 21)
     without = make_step(config.model_copy(update={"affinity": config.affinity.model_copy(update={"mode": "none"})}), 21)
-    pixels = torch.randint(0, 256, (batch, 3, crop, crop), dtype=torch.uint8)
-    labels = torch.randint(0, 21, (batch, crop, crop), dtype=torch.uint8)
+    pixels, labels = random_batch(batch, crop)
     for step in (with_module, without):
         step(pixels, labels)
     pairs = [(seconds(with_module, pixels, labels), seconds(without, pixels, labels)) for _ in range(repetitions)]
@@ -114,13 +113,19 @@ def loading_overhead(config: Config, crop: int, batch_size: int, repetitions: in
     print(f"throughput from files / from memory: {spread([a / b for a, b in pairs])}   ({len(plan) - 1} steps)")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def random_batch(batch: int, crop: int) -> tuple[torch.Tensor, torch.Tensor]:
+    pixels = torch.randint(0, 256, (batch, 3, crop, crop), dtype=torch.uint8)
+    return pixels, torch.randint(0, 21, (batch, crop, crop), dtype=torch.uint8)
+
+
+def arguments(description: str | None, repetitions: int) -> tuple[argparse.Namespace, Config, int]:
+    """The command line, the network's settings, and the crop's side on the backbone's grid."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", default="tf_efficientnet_lite0")
     parser.add_argument("--stride", type=int, default=16)
     parser.add_argument("--crop", type=int, default=257)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--repetitions", type=int, default=7)
+    parser.add_argument("--repetitions", type=int, default=repetitions)
     options = parser.parse_args()
     config = load_config(
         None,
@@ -128,6 +133,11 @@ def main() -> None:
     )
     make_accelerator(config.runtime)
     crop, _ = grid_size(options.crop, options.crop, build_network(config, 2).backbone)
+    return options, config, crop
+
+
+def main() -> None:
+    options, config, crop = arguments(__doc__, repetitions=7)
     shape = f"{options.backbone}, stride {options.stride}, {crop} px, batch {options.batch}"
     print(f"{shape}, {torch.get_num_threads()} threads")
     module_overhead(config, crop, options.batch, options.repetitions)
