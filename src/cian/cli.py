@@ -204,6 +204,34 @@ def evaluate(
     print(f"images {result['images']}\npixel accuracy {accuracy}\nmIoU {miou}")
 
 
+@app.command(cls=_WithSettings)
+def ablate(
+    out: OutFolder,
+    images: Images = None,
+    tags: Tags = None,
+    masks: Masks = None,
+    classes: Classes = None,
+    split: Splits = None,
+    config: ConfigFile = None,
+    set_: Assignments = None,
+    repeat: Annotated[int, typer.Option("--repeat", min=1, help="Random seeds: seed, seed + 1, …")] = 3,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="A variant, e.g. baseline, cosine; repeatable. Default: all.")
+    ] = None,
+    saliency: Annotated[
+        str | None, typer.Option("--saliency", help="Maps or FILE.onnx, to compare seeds with and without.")
+    ] = None,
+) -> None:
+    """The paper's steps and choices, one at a time, over several random seeds; ends in a table and a plot.
+
+    Every variant is a run of its own, OUT/seed-S/VARIANT. Scored on the held-out images that have masks.
+    """
+    from cian.ablation import ablate as run_ablation
+
+    run_ablation(_config(images, tags, masks, classes, split, config, set_), out, repeat, only, saliency)
+    print((out / "ablation.md").read_text(encoding="utf-8") + f"\n{out / 'ablation.png'}")
+
+
 @app.command()
 def demo(
     out: OutFolder = Path("runs/demo"),

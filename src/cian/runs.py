@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -171,6 +171,23 @@ class Run:
         if record is not None:
             records[name] = record
         write_json(self.stages_file, {key: value.__dict__ for key, value in records.items()})
+
+    def take_over(self, source: Run, stages: Mapping[str, str]) -> None:
+        """Copies finished stages of another run, with their records; a stage that is here already stays as it is.
+
+        Args:
+            stages: the folder of each stage.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        if not self.stages_file.exists():
+            write_json(self.stages_file, {})
+        for name, record in source.records().items():
+            if name in stages and record.done and name not in self.records():
+                temporary = self.folder(f"{TEMPORARY}{name}")
+                self.clear((temporary.name, stages[name]))
+                shutil.copytree(source.folder(stages[name]), temporary)
+                temporary.rename(self.folder(stages[name]))
+                self.record(name, record)
 
     def clear(self, names: tuple[str, ...]) -> None:
         """Removes artefacts, files and folders."""

@@ -1,0 +1,108 @@
+"""`cian ablate`: what is shared, what differs, and what the table says."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from cian import ablation
+from cian.cli import app
+from cian.config import Config, load_config
+from cian.errors import CianError
+from tests.conftest import TINY, options
+
+
+def settings(data: Path, **more) -> Config:
+    own = {"data.images": data / "images", "data.tags": data / "tags.csv", "data.val_fraction": 0.25}
+    if (data / "masks").exists():
+        own |= {"data.masks": data / "masks", "data.classes": data / "classes.txt"}
+    return load_config(None, {**TINY, **{key: str(value) for key, value in own.items()}, **more})
+
+
+@pytest.fixture(scope="module")
+def ablated(tmp_path_factory) -> Path:
+    from tests.conftest import pictures
+
+    root = tmp_path_factory.mktemp("ablated")
+    data = pictures.__wrapped__(root)(count=16, masks=True)
+    ablation.ablate(settings(data), root / "out", 2, ["baseline", "cosine", "retraining", "full-supervision"])
+    return root
+
+
+def test_a_variant_differs_in_what_it_is_named_after_alone():
+    config = load_config(None, {"train.batch_size": 16, "seeds.background": "u2netp.onnx"})
+    found = {variant.name: variant for variant in ablation.variants(config)}
+    assert list(found) == [
+        "completion", "baseline", "self-affinity", "cross-affinity", "retraining", "group-size-3", "group-size-4",
+        "merge-mean", "cosine", "unpooled", "without-self-message", "without-tag-filter", "without-saliency",
+        "full-supervision",
+    ]  # fmt: skip
+    assert found["group-size-3"].settings["train.batch_size"] == 15
+    other = load_config(None, {"affinity.similarity": "cosine", "affinity.pool": False})
+    assert {"dot", "pooled"} <= {variant.name for variant in ablation.variants(other)}
+    assert "with-saliency" in {variant.name for variant in ablation.variants(other, "maps")}
+    for variant in found.values():
+        load_config(None, variant.settings)  # every setting exists
+
+
+def test_the_runs_of_a_seed_share_classifier_and_seed_maps(ablated):
+    for seed in (0, 1):
+        folder = ablated / "out" / f"seed-{seed}"
+        names = {path.name for path in folder.iterdir()}
+        assert names == {"completion", "baseline", "cosine", "retraining", "full-supervision"}
+        for file in ("classify/model.safetensors", "seeds/003.png"):
+            first = (folder / "completion" / file).read_bytes()
+            assert all((folder / name / file).read_bytes() == first for name in ("baseline", "cosine", "retraining"))
+        assert (folder / "retraining/train/model.safetensors").read_bytes() == (
+            folder / "completion/train/model.safetensors"
+        ).read_bytes()
+        assert json.loads((folder / "cosine/stages.json").read_text())["seed"]["seconds"] >= 0
+    other = (ablated / "out/seed-1/completion/train/model.safetensors").read_bytes()
+    assert other != (ablated / "out/seed-0/completion/train/model.safetensors").read_bytes()
+
+
+def test_table_and_plot(ablated):
+    out = ablated / "out"
+    result = json.loads((out / "ablation.json").read_text())
+    assert list(result["variants"]) == ["completion", "baseline", "retraining", "cosine", "full-supervision"]
+
+    def score(name: str, seed: int, stage: str) -> float:
+        return json.loads((out / f"seed-{seed}/{name}/metrics.json").read_text())["stages"][stage]["val"]["miou"]
+
+    plain = [score("cosine", seed, "CIAN") for seed in (0, 1)]
+    crf = [score("cosine", seed, "final, with CRF") for seed in (0, 1)]
+    gains = [value - score("baseline", seed, "CIAN") for seed, value in enumerate(plain)]
+    row = next(line for line in (out / "ablation.md").read_text().splitlines() if line.startswith("| cosine"))
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[1] == "2"
+    assert cells[2] == f"{statistics.mean(plain):.2f} ± {statistics.stdev(plain):.2f}"
+    assert cells[3] == f"{statistics.mean(gains):+.2f} ± {statistics.stdev(gains):.2f}"
+    assert cells[4] == f"{statistics.mean(crf):.2f} ± {statistics.stdev(crf):.2f}"
+    with Image.open(out / "ablation.png") as picture:
+        assert picture.size[0] > 800 and len(set(picture.convert("L").tobytes())) > 50
+
+
+def test_what_is_done_is_not_done_again(ablated):
+    out = ablated / "out"
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("model.safetensors")}
+    again = CliRunner().invoke(
+        app,
+        ["ablate", *options(ablated / "data", out, **{"data.val_fraction": 0.25}), "--repeat", "1", "--only", "cosine"],
+    )
+    assert again.exit_code == 0, again.output
+    assert "| cosine | 1 |" in again.output
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("model.safetensors")} == before
+
+
+def test_errors_come_before_any_work(pictures, tmp_path):
+    config = settings(pictures(masks=True))
+    with pytest.raises(CianError, match=r"--only cosinus: no such variant.*cosine"):
+        ablation.ablate(config, tmp_path / "out", only=["cosinus"])
+    with pytest.raises(CianError, match=r"No held-out image has a mask.*--masks"):
+        ablation.ablate(settings(pictures(name="bare")), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
