@@ -1,100 +1,88 @@
-"""PASCAL VOC 2012 from tags: seeds, without affinity, self affinity, CIAN, retrained, with CRF, full supervision.
+"""PASCAL VOC 2012 from tags: the paper's steps and full supervision, and their scores on the whole of val.
 
-    python benchmarks/voc.py --data VOC --saliency u2netp.onnx [--train train-small] [--score tune] [--val] [--out DIR]
+    python benchmarks/voc.py --data VOC [--saliency u2netp.onnx] [--train train-small] [--score tune] [--repeat 1]
+        [--only completion baseline full-supervision …] [--val] [--out DIR] [--set KEY=VALUE …]
 
 VOC holds JPEGImages/, SegmentationClass/, tags.csv, classes.txt and ImageSets/LIST.txt. Thresholds and schedules are
-tuned on `tune`; `--val` then scores the final networks once on the list `val`, without tags. A run that was interrupted
-goes on. Every network starts from the same classifier and has the same schedule and augmentation; all but full
-supervision learn from the same seeds. Without --saliency, background comes from the CAMs. With --only, some of the runs
-(cian first: it makes the seeds of all).
+tuned on `tune`; `--val` then scores the networks on the list `val`, without tags. The runs are those of `cian ablate`
+(one classifier and one set of seed maps for all of a random seed; same schedule and augmentation, full supervision
+too); one that was interrupted goes on. Without --saliency, background comes from the CAMs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
+from cian.ablation import BASELINE, FIRST, FULL, ablate, markdown, mean_deviation
 from cian.config import load_config, parse_assignment
 from cian.data.table import Table
-from cian.pipeline import run_config
-from cian.runs import Run, write_json
+from cian.runs import Run, read_json, write_json
 from cian.stages.context import Context
 from cian.stages.evaluate import score
 from cian.stages.predict import predict_masks
-
-VARIANTS: dict[str, dict[str, Any]] = {
-    "cian": {"retrain.enabled": True, "retrain.epochs": 4},
-    "none": {"affinity.mode": "none"},
-    "self": {"affinity.mode": "self"},
-    "full": {"affinity.mode": "none", "train.labels": "masks"},
-}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--saliency", type=Path)
+    parser.add_argument("--saliency")
     parser.add_argument("--train", default="train-small")
     parser.add_argument("--score", default="tune")
+    parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--only", nargs="+", default=[FIRST, BASELINE, FULL])
     parser.add_argument("--val", action="store_true")
-    parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--out", type=Path, default=Path("runs/voc"))
     parser.add_argument("--set", dest="settings", action="append", default=[])
     options = parser.parse_args()
     voc: Path = options.data
-    base: dict[str, Any] = {
-        "data.images": str(voc / "JPEGImages"),
-        "data.tags": str(voc / "tags.csv"),
-        "data.masks": str(voc / "SegmentationClass"),
-        "data.classes": str(voc / "classes.txt"),
-        "data.splits.train": str(voc / "ImageSets" / f"{options.train}.txt"),
-        f"data.splits.{options.score}": str(voc / "ImageSets" / f"{options.score}.txt"),
-        **({"seeds.background": str(options.saliency)} if options.saliency else {}),
-        **dict(parse_assignment(text) for text in options.settings),
+    config = load_config(
+        None,
+        {
+            "data.images": str(voc / "JPEGImages"),
+            "data.tags": str(voc / "tags.csv"),
+            "data.masks": str(voc / "SegmentationClass"),
+            "data.classes": str(voc / "classes.txt"),
+            "data.splits.train": str(voc / "ImageSets" / f"{options.train}.txt"),
+            f"data.splits.{options.score}": str(voc / "ImageSets" / f"{options.score}.txt"),
+            **({"seeds.background": options.saliency} if options.saliency else {}),
+            **dict(parse_assignment(text) for text in options.settings),
+        },
+    )
+    result = ablate(config, options.out, options.repeat, options.only)
+    print(f"\n{options.train} → {options.score}\n\n{markdown(result)}")
+    runs = {
+        name: [options.out / f"seed-{seed}" / name for seed in entry["runs"]]
+        for name, entry in result["variants"].items()
     }
-    for name in options.only:
-        config = load_config(None, {**base, **VARIANTS[name]})
-        if name != "cian":
-            share_seeds(options.out / "cian", options.out / name)
-        run_config(config, Run(options.out / name))
-    print(f"\n{options.train} → {options.score}, mIoU %")
-    for name in options.only:
-        show(options.out / name)
+    for seed in result["variants"][FIRST]["runs"]:
+        show_seeds(options.out / f"seed-{seed}" / FIRST)
     if options.val:
-        print(f"\n{options.train} → val, mIoU %, without tags")
-        for name in options.only:
-            score_val(voc, Run(options.out / name), name)
+        val = {name: [score_val(voc, Run(run)) for run in each] for name, each in runs.items()}
+        write_json(options.out / "val.json", val)
+        print(f"{options.train} → val, without tags\n\n{val_table(val)}")
 
 
-def share_seeds(source: Path, target: Path) -> None:
-    """Gives a new run the classifier and the seeds of another one."""
-    if target.exists():
-        return
-    for name in ("classify", "seeds"):
-        shutil.copytree(source / name, target / name)
-    records = json.loads((source / "stages.json").read_text(encoding="utf-8"))
-    write_json(target / "stages.json", {name: records[name] for name in ("classify", "seed")})
+def show_seeds(run: Path) -> None:
+    """How good the seed maps of a run are, by split, and what its stages cost."""
+    for split, scores in json.loads((run / "metrics.json").read_text())["stages"]["seeds"].items():
+        precision = [value for value in scores["precision"].values() if value is not None]
+        print(
+            f"{run.parent.name} seeds, {split}: mIoU {scores['miou']:.2f}, of what is labelled "
+            f"{scores['miou_labelled']:.2f}, coverage {scores['coverage']:.1f} %, mean precision "
+            f"{sum(precision) / len(precision):.1f} %"
+        )
+    minutes = (f"{name} {record.seconds / 60:.1f}" for name, record in Run(run).records().items())
+    print(f"{run.parent.name} minutes: {', '.join(minutes)}\n")
 
 
-def show(run: Path) -> None:
-    """One line for each stage and split of a run."""
-    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-    records = json.loads((run / "stages.json").read_text(encoding="utf-8"))
-    for stage, splits in metrics["stages"].items():
-        for split, scores in splits.items():
-            precision = [value for value in scores["precision"].values() if value is not None]
-            print(
-                f"{run.name:5s} {stage:18s} {split:6s} {scores['miou']:6.2f}  labelled {scores['miou_labelled']:6.2f}  "
-                f"coverage {scores['coverage']:6.2f}   precision {sum(precision) / len(precision):6.2f}"
-            )
-    print(f"{run.name:5s} minutes: " + ", ".join(f"{name} {r['seconds'] / 60:.1f}" for name, r in records.items()))
-
-
-def score_val(voc: Path, run: Run, name: str) -> None:
-    """Predicts the list `val` without tags, without and with CRF, and scores it (its masks have VOC's full size)."""
+def score_val(voc: Path, run: Run) -> dict[str, Any]:
+    """Scores on the list `val` without tags, plain and with CRF (its masks have VOC's full size)."""
+    file = run.path / "val" / "scores.json"
+    if file.exists():
+        return read_json(file)
     config = load_config(run.config_file)
     ids = (voc / "ImageSets" / "val.txt").read_text(encoding="utf-8").split()
     names = (voc / "classes.txt").read_text(encoding="utf-8").split()
@@ -102,14 +90,35 @@ def score_val(voc: Path, run: Run, name: str) -> None:
     masks = [voc / "SegmentationClass" / f"{image_id}.png" for image_id in ids]
     table = Table.build(names[1:], ids, files, [None] * len(ids), ["val"] * len(ids), masks)
     context = Context(run, config, table)
-    for network in ("train", "retrain") if config.retrain.enabled else ("train",):
-        plain, crf = f"val/{network}", f"val/{network}-crf"
-        predict_masks(context, table, network, "val", without_crf=plain, with_crf=(crf, config.predict.crf))
-        for folder, what in ((plain, ""), (crf, ", with CRF")):
-            print(
-                f"{name:5s} {network + what:18s} {score(run.folder(folder), table, 'val').scores().miou:6.2f}",
-                flush=True,
-            )
+    predict_masks(
+        context, table, context.final_network, "val", without_crf="val/plain", with_crf=("val/crf", config.predict.crf)
+    )
+    scores = {
+        folder: score(run.folder(f"val/{folder}"), table, "val").scores().as_dict(table.class_names)
+        for folder in ("plain", "crf")
+    }
+    write_json(file, scores)
+    return scores
+
+
+def val_table(val: dict[str, list[dict[str, Any]]]) -> str:
+    """Mean and deviation over the random seeds, the share of full supervision, and the IoU of every class."""
+    means: dict[str, dict[str, float]] = {}
+    lines = ["| | mIoU | of full supervision | with CRF | of full supervision |", "|---|---|---|---|---|"]
+    for name, runs in val.items():
+        values = {key: [run[key]["miou"] for run in runs] for key in ("plain", "crf")}
+        means[name] = {key: sum(each) / len(each) for key, each in values.items()}
+        cells = [name]
+        for key, each in values.items():
+            full = [run[key]["miou"] for run in val.get(FULL, [])]
+            share = f"{100 * means[name][key] / (sum(full) / len(full)):.1f} %" if full and name != FULL else ""
+            cells += [mean_deviation(each), share]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", f"| IoU without CRF | {' | '.join(val)} |", "|---" * (len(val) + 1) + "|"]
+    for class_name in next(iter(val.values()))[0]["plain"]["iou"]:
+        ious = ([run["plain"]["iou"][class_name] for run in runs] for runs in val.values())
+        lines.append(f"| {class_name} | {' | '.join(f'{sum(each) / len(each):.1f}' for each in ious)} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
