@@ -191,7 +191,7 @@ def _runs(segmentation: dict[str, Any], height: int, width: int) -> np.ndarray:
         counts = _decompress(counts)
     if not isinstance(counts, list) or not all(isinstance(count, int) and count >= 0 for count in counts):
         raise ValueError("its segmentation has no counts")
-    if list(segmentation.get("size") or ()) != [height, width] or sum(counts) != height * width:
+    if segmentation.get("size") != [height, width] or sum(counts) != height * width:
         raise ValueError(f"its run lengths are not of the image's size, {width} x {height} pixels")
     return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(width, height).T
 

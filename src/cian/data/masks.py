@@ -133,7 +133,8 @@ def _read_sbd(path: Path) -> np.ndarray:
 
     cure = "Give SBD's folder `cls`, or PNG masks"
     try:
-        mask = loadmat(path)["GTcls"]["Segmentation"][0, 0]
+        with path.open("rb") as file:
+            mask = loadmat(file)["GTcls"]["Segmentation"][0, 0]
     except KeyError:
         raise file_error(path, "holds no GTcls", cure) from None
     except OSError as error:
