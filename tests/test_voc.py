@@ -221,6 +221,9 @@ def test_problems_of_devkits(devkit: DataConfig, tmp_path: Path) -> None:
         ({"val_fraction": 0.1}, "settings: data.voc and data.val_fraction are given. Give one"),
     ):
         assert message in texts(devkit.model_copy(update=update)), message
+    write(devkit.voc / "ImageSets" / "Segmentation" / "test.txt", b"\0")
+    assert "test.txt: is not a text file" in texts(devkit)
+    write(devkit.voc / "ImageSets" / "Segmentation" / "test.txt", "k\n")
     write(devkit.sbd / "val.txt", "f\nmissing\n")
     assert f"{devkit.sbd / 'val.txt'}, line 2: there is no image 'missing'" in texts(devkit)
 

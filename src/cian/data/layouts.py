@@ -70,7 +70,7 @@ def _existing(*folders: Path) -> tuple[Path, ...] | None:
 
 
 def _voc(config: DataConfig, root: Path, explicit: dict[str, Lists], problems: ProblemList) -> Layout | None:
-    """https://host.robots.ox.ac.uk/pascal/VOC/voc2012/ and SBD (Hariharan et al. 2011)."""
+    """VOC 2012 (http://host.robots.ox.ac.uk/pascal/VOC/voc2012) with SBD (Hariharan et al. 2011)."""
     if not root.is_dir():
         problems.add(root, "no such folder", "Give the devkit that holds JPEGImages, e.g. VOCdevkit/VOC2012")
         return None
@@ -126,7 +126,7 @@ def _has_images(file: Path, images: Path | None) -> bool:
 
 
 def _coco(config: DataConfig, root: Path, explicit: dict[str, Lists], problems: ProblemList) -> Layout | None:
-    """https://cocodataset.org: the split of an image is that of its file of annotations."""
+    """COCO (https://cocodataset.org): the split of an image is that of its file of annotations."""
     annotations = root / "annotations"
     files = instance_files(annotations)
     if not files and config.tags is None:

@@ -50,7 +50,9 @@ class _Rows:
 
 
 def _read(config: DataConfig, seed: int, problems: ProblemList) -> Table | None:
-    layout = find_layout(config, problems)
+    layout = None
+    with problems.collecting():
+        layout = find_layout(config, problems)
     if layout is None:
         return None
     config = layout.config
