@@ -214,6 +214,17 @@ def test_masks_of_the_devkit(tmp_path: Path) -> None:
     assert np.array_equal(read_mask(Path(str(table.masks[3]))), expected)
 
 
+def test_check_of_the_devkit(tmp_path: Path) -> None:
+    devkit(tmp_path / "COCO")
+    for path in (tmp_path / "COCO").rglob("*.jpg"):
+        Image.new("RGB", (32, 24)).save(path)
+    args = ["check", "--set", f"data.coco={tmp_path / 'COCO'}", "--set"]
+    result = cli(*args, "data.untagged=negative")
+    assert result.returncode == 0, result.stderr
+    assert "teddy bear" in result.stdout and "No problems" in result.stdout
+    fails(cli(*args, "data.untagged=error"), "COCO_train2014_000000000002.jpg", "data.untagged=negative")
+
+
 def test_problems_of_devkits(tmp_path: Path) -> None:
     root = tmp_path / "COCO"
     (problem,) = fatal(read_dataset(DataConfig(coco=root), 0)[1])
