@@ -36,7 +36,7 @@ def test_help_names_every_command_and_setting():
     text = cli("--help").stdout
     for command in (
         "run", "check", "classify", "seed", "train", "relabel", "retrain", "predict", "evaluate", "export", "report",
-        "demo",
+        "demo", "coco-masks",
     ):  # fmt: skip
         assert command in text
     text = cli("run", "--help").stdout

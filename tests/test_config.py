@@ -17,6 +17,15 @@ def test_overrides_win_over_the_file(tmp_path):
     assert (config.train.epochs, config.train.batch_size, config.seed) == (5, 4, 7)
 
 
+def test_a_section_given_in_part_keeps_the_defaults_of_its_place(tmp_path):
+    config = load_config(None, {"classify.optimizer.lr": 0.02, "classify.augment.crop": 161})
+    assert (config.classify.optimizer.name, config.classify.optimizer.lr) == ("sgd", 0.02)
+    assert config.classify.augment.scales == Config().classify.augment.scales
+    file = tmp_path / "settings.yaml"
+    file.write_text("classify: {optimizer: {weight_decay: 0}}\n", encoding="utf-8")
+    assert load_config(file).classify.optimizer == Config().classify.optimizer.model_copy(update={"weight_decay": 0})
+
+
 def test_dump_can_be_loaded_again(tmp_path):
     config = load_config(None, {"train.epochs": 5, "data.splits.train": "a.txt", "predict.scales": [0.5]})
     file = tmp_path / "config.yaml"

@@ -14,7 +14,7 @@ from rich.table import Table as RichTable
 from typer.core import TyperCommand
 
 from cian._version import __version__
-from cian.config import Config, load_config, parse_assignment, settings
+from cian.config import IMAGE_SOURCES, Config, load_config, parse_assignment, settings
 from cian.errors import CianError, DataError, Interrupted
 
 
@@ -41,7 +41,10 @@ app = typer.Typer(
 Images = Annotated[Path | None, typer.Option("--images", help="Folder of images, searched recursively.")]
 Tags = Annotated[
     Path | None,
-    typer.Option("--tags", help="CSV or JSON of tags. Without it, each sub-folder of --images is a class."),
+    typer.Option(
+        "--tags",
+        help="CSV, JSON or COCO JSON of tags, or a folder of VOC XML. Without it, sub-folders of --images are classes.",
+    ),
 ]
 Masks = Annotated[Path | None, typer.Option("--masks", help="Folder of true masks ID.png; only ever used to score.")]
 Classes = Annotated[Path | None, typer.Option("--classes", help="Class names, one a line, in order of the mask ids.")]
@@ -77,7 +80,12 @@ def _config(
         if not sign:
             raise CianError(f"--split {text}: not of the form NAME=FILE, e.g. --split train=train.txt.")
         overrides[f"data.splits.{name}"] = file
-    if config is None and run_config is not None and run_config.is_file() and "data.images" not in overrides:
+    if (
+        config is None
+        and run_config is not None
+        and run_config.is_file()
+        and not any(key in overrides for key in IMAGE_SOURCES)
+    ):
         config = run_config
     return load_config(config, overrides)
 
@@ -144,7 +152,7 @@ def check(
     from cian.progress import ticking
 
     settings = _config(images, tags, masks, classes, split, config, set_)
-    if settings.data.images is None:
+    if not settings.data.has_images:
         raise CianError("No images. Give --images DIR (and --tags FILE, unless each sub-folder is a class).")
     with ticking("checking", "files") as progress:
         table, problems = check_dataset(settings.data, settings.seed, progress=progress)
@@ -166,7 +174,7 @@ def predict(
     images: Annotated[Path, typer.Option("--images", help="An image, or a folder of images.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the masks.")],
     tags: Annotated[
-        Path | None, typer.Option("--tags", help="CSV or JSON of tags: then only these classes may appear.")
+        Path | None, typer.Option("--tags", help="Tags, as for `run`: then only these classes may appear.")
     ] = None,
     overlays: Annotated[bool, typer.Option("--overlays", help="Also write OUT/overlays/ID.jpg, to look at.")] = False,
     set_: Assignments = None,
@@ -181,15 +189,39 @@ def predict(
 @app.command()
 def evaluate(
     predictions: Annotated[Path, typer.Option("--predictions", help="Folder of predicted indexed PNGs.")],
-    masks: Annotated[Path, typer.Option("--masks", help="Folder of true indexed PNGs; 255 is ignored.")],
-    classes: Annotated[Path, typer.Option("--classes", help="Class names, one a line, background first.")],
+    masks: Annotated[Path | None, typer.Option("--masks", help="Folder of true indexed PNGs; 255 is ignored.")] = None,
+    classes: Annotated[
+        Path | None, typer.Option("--classes", help="Class names, one a line, background first.")
+    ] = None,
     list_: Annotated[Path | None, typer.Option("--list", help="Ids to score, one a line; default: all masks.")] = None,
     json_: Annotated[Path | None, typer.Option("--json", help="Also write the scores to this file.")] = None,
+    submit: Annotated[
+        Path | None,
+        typer.Option("--submit", help="Write the archive (.tgz) for PASCAL VOC's test server; needs --list alone."),
+    ] = None,
+    competition: Annotated[
+        str, typer.Option("--competition", help="comp6 (trained on any data) or comp5 (on VOC's alone).")
+    ] = "comp6",
+    images: Annotated[
+        Path | None, typer.Option("--images", help="With --submit: the test images, to compare sizes with.")
+    ] = None,
 ) -> None:
     """mIoU, per-class IoU and pixel accuracy of any folder of indexed PNGs, ours or another tool's."""
+    from cian.data.layouts import VOC_CLASSES
     from cian.runs import write_json
-    from cian.scoring import evaluate_folders
+    from cian.scoring import evaluate_folders, write_submission
 
+    if submit is not None:
+        if list_ is None:
+            raise CianError("--submit: which images? Give the list of the test images to --list.")
+        count = write_submission(
+            predictions, list_, submit, classes=classes or VOC_CLASSES, images=images, competition=competition
+        )
+        print(f"{submit}: {count} masks")
+        if masks is None:
+            return
+    if masks is None or classes is None:
+        raise CianError("--masks and --classes: scoring needs both. Give them, or --submit to pack a submission.")
     result = evaluate_folders(predictions, masks, classes, list_)
     if json_ is not None:
         write_json(json_, result)
@@ -230,6 +262,24 @@ def ablate(
 
     run_ablation(_config(images, tags, masks, classes, split, config, set_), out, repeat, only, saliency)
     print((out / "ablation.md").read_text(encoding="utf-8") + f"\n{out / 'ablation.png'}")
+
+
+@app.command("coco-masks")
+def coco_masks(
+    annotations: Annotated[
+        Path, typer.Option("--annotations", help="A COCO JSON of instances, or COCO's folder annotations/.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the masks; COCO/masks is where data.coco looks.")],
+    classes: Annotated[
+        Path | None,
+        typer.Option("--classes", help="Class names, one a line, background first; default: as tags have it."),
+    ] = None,
+) -> None:
+    """Draws COCO's instances into masks to score on, and writes their class names (classes.txt)."""
+    from cian.coco_masks import write_coco_masks
+
+    names = write_coco_masks(annotations, out, classes)
+    print(f"{out}: masks of {len(names) - 1} classes ({out / 'classes.txt'})")
 
 
 @app.command()

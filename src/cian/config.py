@@ -26,11 +26,31 @@ class Section(BaseModel):
 class DataConfig(Section):
     """Images, tags, and (for scoring only) masks."""
 
+    voc: Path | None = Field(
+        None,
+        description="PASCAL VOC devkit, e.g. VOCdevkit/VOC2012: gives images, tags, masks, classes and lists, where "
+        "they are not given",
+    )
+    sbd: Path | None = Field(
+        None,
+        description="with `voc`: SBD's folder `dataset` (cls/ID.mat, train.txt, val.txt): more masks and train_aug",
+    )
+    coco: Path | None = Field(
+        None,
+        description="COCO's folder (annotations/instances_train2014.json, train2014/, …; or 2017): gives images, tags, "
+        "classes, splits and, from `cian coco-masks --out COCO/masks`, masks where they are not given",
+    )
     images: Path | None = Field(None, description="folder of images, searched recursively")
     tags: Path | None = Field(
-        None, description="CSV or JSON file of tags; without it, each sub-folder of `images` is a class"
+        None,
+        description="CSV, JSON or COCO JSON of tags, or a folder of VOC XML or of COCO's instances_*.json; without it, "
+        "each sub-folder of `images` is a class",
     )
-    masks: Path | None = Field(None, description="folder of indexed PNG masks ID.png; only ever used to score")
+    masks: Path | tuple[Path, ...] | None = Field(
+        None,
+        description="folder of indexed PNG masks ID.png (or of SBD's ID.mat), or several: the first that has the mask "
+        "counts; only ever used to score",
+    )
     classes: Path | None = Field(
         None, description="file with one class name a line, in order of the class ids in the masks (background first)"
     )
@@ -46,7 +66,19 @@ class DataConfig(Section):
     untagged: Literal["error", "negative"] = Field(
         "error", description="an image with an empty tag: an error, or a picture that shows none of the classes"
     )
+    difficult: bool = Field(
+        False,
+        description="VOC XML: objects marked difficult are tags too; else only where an image has no others",
+    )
     min_images: PositiveInt = Field(2, description="fewest training images of a class")
+
+    @property
+    def has_images(self) -> bool:
+        """Whether anything says where the images are."""
+        return any(path is not None for path in (self.images, self.voc, self.coco))
+
+
+IMAGE_SOURCES = ("data.images", "data.voc", "data.coco")
 
 
 class BackboneConfig(Section):
@@ -259,7 +291,7 @@ def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = 
                 raise CianError(f"setting {key}: {parent} is a value, not a section. `cian run --help` lists all.")
         node[leaf] = value
     try:
-        return Config.model_validate(tree)
+        return Config.model_validate(_merged(Config().model_dump(), tree))
     except ValidationError as error:
         known = dict(settings())
         lines = []
@@ -316,6 +348,16 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
+
+
+def _merged(defaults: Mapping[str, Any], tree: Mapping[str, Any]) -> dict[str, Any]:
+    """`defaults` with what `tree` gives. A section that is given in part keeps the defaults of its place in the tree
+    (`classify.optimizer` is SGD), not those of its type."""
+    merged = dict(defaults)
+    for key, value in tree.items():
+        default = defaults.get(key)
+        merged[key] = _merged(default, value) if isinstance(default, dict) and isinstance(value, Mapping) else value
+    return merged
 
 
 def _nearest(key: str, known: Mapping[str, Any]) -> str:

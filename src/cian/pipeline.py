@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from cian.config import Config, dump_config, flatten, load_config
+from cian.config import IMAGE_SOURCES, Config, dump_config, flatten, load_config
 from cian.data.check import check_dataset
 from cian.data.table import Table
 from cian.errors import CianError, DataError
@@ -124,7 +124,7 @@ def run(
 
     Args:
         images: folder of images.
-        tags: CSV or JSON file; None = each sub-folder of `images` is a class.
+        tags: see the setting `data.tags`; None = each sub-folder of `images` is a class.
         out: the run directory; a run that was interrupted goes on.
         config: settings to start from: a `Config`, or a YAML file. Without it and without `images`, those of the run.
         until: the last stage to run.
@@ -146,7 +146,7 @@ def run(
     if isinstance(config, Config):
         overrides = {**flatten(dump_config(config)), **overrides}
         config = None
-    if config is None and "data.images" not in overrides and target.config_file.exists():
+    if config is None and not any(key in overrides for key in IMAGE_SOURCES) and target.config_file.exists():
         config = target.config_file
     return run_config(load_config(Path(config) if config else None, overrides), target, until, overwrite)
 
@@ -157,7 +157,7 @@ def run_config(config: Config, target: Run, until: str = LAST, overwrite: bool =
     names = [stage.name for stage in stages]
     if until not in names:
         raise CianError(f"stage {until}: not part of this run. With its settings it has: {', '.join(names)}.")
-    if config.data.images is None:
+    if not config.data.has_images:
         raise CianError("No images. Give --images DIR (and --tags FILE, unless each sub-folder is a class).")
     accelerator = make_accelerator(config.runtime)
     _check_settings(config)

@@ -1,7 +1,13 @@
-"""Scores any folder of indexed PNGs against true masks, ours or another tool's. Imports no torch."""
+"""Scores any folder of indexed PNGs against true masks, ours or another tool's, or packs it for a test server.
+
+Imports no torch.
+"""
 
 from __future__ import annotations
 
+import gzip
+import io
+import tarfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,12 +16,17 @@ from typing import Any
 import numpy as np
 
 from cian.data.classes import class_names
-from cian.data.masks import read_mask, resize_mask
+from cian.data.images import image_size
+from cian.data.layouts import VOC_CLASSES
+from cian.data.lookup import find_image, index_images
+from cian.data.masks import indexed, read_mask, resize_mask
+from cian.data.problems import ProblemList, file_error
 from cian.data.table import BACKGROUND
 from cian.data.textfiles import read_lines
-from cian.errors import CianError
+from cian.errors import CianError, DataError
 from cian.metrics import Confusion
 from cian.progress import Ticker
+from cian.runs import atomic
 
 
 def score_pairs(
@@ -70,8 +81,7 @@ def evaluate_folders(predictions: Path, masks: Path, classes: Path, names_file: 
         if not folder.is_dir():
             raise CianError(f"{folder}: no such folder. Give the folder that holds the PNG files.")
     if names_file is not None:
-        lines = (line.strip() for line in read_lines(names_file))
-        ids = [line.removesuffix(".png") for line in lines if line]
+        ids = _listed(names_file)
     else:
         ids = sorted(path.relative_to(masks).with_suffix("").as_posix() for path in masks.rglob("*.png"))
     if not ids:
@@ -79,10 +89,87 @@ def evaluate_folders(predictions: Path, masks: Path, classes: Path, names_file: 
     names = [BACKGROUND, *class_names(classes)]
     pairs = [(predictions / f"{image_id}.png", masks / f"{image_id}.png") for image_id in ids]
     for side, what in ((0, "prediction"), (1, "mask")):
-        missing = [pair[side] for pair in pairs if not pair[side].is_file()]
-        if missing:
-            raise CianError(
-                f"{missing[0]}: no such {what}; {len(missing)} of {len(pairs)} are missing. "
-                "Every image must be there, or be left out with --list."
-            )
+        _check_there([pair[side] for pair in pairs], what)
     return {"images": len(pairs), **score_pairs(pairs, len(names)).scores().as_dict(tuple(names))}
+
+
+def write_submission(
+    predictions: Path,
+    names_file: Path,
+    target: Path,
+    *,
+    classes: Path = VOC_CLASSES,
+    images: Path | None = None,
+    competition: str = "comp6",
+) -> int:
+    """Packs predictions into the archive that PASCAL VOC's test server takes. The same predictions make the same bytes.
+
+    Args:
+        predictions: folder of indexed PNGs ID.png.
+        names_file: the ids of the test images, one a line.
+        target: the .tgz to write.
+        classes: one class name a line, background first.
+        images: folder of the test images, to compare the sizes with.
+        competition: "comp6" (trained on any data), or "comp5" (on VOC's alone).
+
+    Returns:
+        The number of images.
+
+    Raises:
+        CianError: a prediction is missing, holds ids that are no classes (255 is none) or is not of its image's size,
+            all of them at once; or another file, or an option, cannot be used.
+    """
+    if competition not in ("comp5", "comp6"):
+        raise CianError(f"competition {competition}: PASCAL VOC has comp5 (its own data alone) and comp6 (any data).")
+    if not predictions.is_dir():
+        raise CianError(f"{predictions}: no such folder. Give the folder that holds the PNG files.")
+    ids = list(dict.fromkeys(_listed(names_file)))
+    if not ids:
+        raise CianError(f"{names_file}: names no image. Give the list of the test images.")
+    files = [predictions / f"{image_id}.png" for image_id in ids]
+    _check_there(files, "prediction")
+    num_classes = 1 + len(class_names(classes))
+    index = index_images(images) if images is not None else None
+    problems = ProblemList()
+    folder = f"results/VOC2012/Segmentation/{competition}_test_cls"
+    with Ticker("packing", len(ids)) as ticker, atomic(target) as temporary:
+        with (
+            temporary.open("wb") as file,
+            gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed,
+            tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive,
+        ):
+            for image_id, path in zip(ids, files, strict=True):
+                with problems.collecting():
+                    mask = read_mask(path)
+                    if mask.max() >= num_classes:
+                        value = f"holds the value {mask.max()}, but class ids are 0 to {num_classes - 1}"
+                        raise file_error(path, value, "Give each pixel a class: the server knows no ignored ones")
+                    row = None if index is None else find_image(image_id, index, str(names_file), problems)
+                    if index is not None and row is not None and image_size(index.files[row]) != mask.shape:
+                        height, width = image_size(index.files[row])
+                        value = f"{mask.shape[1]}×{mask.shape[0]} px, but {index.files[row]} has {width}×{height}"
+                        raise file_error(path, value, "Predict at the size of the image")
+                    content = io.BytesIO()
+                    indexed(mask).save(content, format="PNG")
+                    entry = tarfile.TarInfo(f"{folder}/{image_id}.png")
+                    entry.size = content.tell()
+                    content.seek(0)
+                    archive.addfile(entry, content)
+                ticker.advance()
+        if problems.all():
+            raise DataError(problems.all())
+    return len(ids)
+
+
+def _listed(names_file: Path) -> list[str]:
+    lines = (line.strip() for line in read_lines(names_file))
+    return [line.removesuffix(".png") for line in lines if line]
+
+
+def _check_there(files: list[Path], what: str) -> None:
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        raise CianError(
+            f"{missing[0]}: no such {what}; {len(missing)} of {len(files)} are missing. "
+            "Every image must be there, or be left out with --list."
+        )

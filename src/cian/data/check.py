@@ -17,7 +17,7 @@ from scipy.sparse import csr_matrix
 
 from cian.config import DataConfig
 from cian.data.images import image_size, read_image
-from cian.data.masks import read_mask
+from cian.data.masks import mask_size, read_mask
 from cian.data.problems import FileError, ProblemList
 from cian.data.readers import read_dataset
 from cian.data.table import IGNORE, Table
@@ -94,7 +94,7 @@ def _check_mask(path: Path, image: Size | None, num_classes: int, decode: bool, 
             size: Size = mask.shape
             _check_ids(path, mask, num_classes, problems)
         else:
-            size = image_size(path)
+            size = mask_size(path)
     except FileError as error:
         problems.append(error.problem)
         return

@@ -33,7 +33,7 @@ def class_names(path: Path) -> list[str]:
             problems.add(where, "an empty line, but each line is a class id", "Remove the line or write a name")
         elif name in names:
             problems.add(where, f"class {show(name)} occurs twice", "Remove one of them")
-        elif not _check_name(name, where, problems):
+        elif not check_name(name, where, problems):
             continue
         names[name] = None
     if not names:
@@ -47,7 +47,7 @@ def _reserved(name: str) -> bool:
     return name.casefold() == BACKGROUND
 
 
-def _check_name(name: str, where: str, problems: ProblemList) -> bool:
+def check_name(name: str, where: str, problems: ProblemList) -> bool:
     if _reserved(name):
         problems.add(where, f"the name {show(name)} is reserved for class id 0", "Remove or rename this tag")
     elif printable(name) != name:
@@ -66,7 +66,7 @@ def resolve_classes(
 ) -> list[str]:
     """Class names in the order of their ids; empty if there are none or too many."""
     used = dict.fromkeys(name for row in tags for name in row or ())
-    sound = [name for name in used if _check_name(name, source.where(name), problems)]
+    sound = [name for name in used if check_name(name, source.where(name), problems)]
     if given is None:
         classes = sorted(sound)
         _warn_of_lookalikes(classes, config.separator, source, problems)

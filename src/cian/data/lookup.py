@@ -55,13 +55,13 @@ class FileIndex:
         self._rows.update(fresh)
 
 
-def index_images(folder: Path) -> FileIndex:
-    """The images of a folder.
+def index_images(folder: Path, within: Sequence[str] = ()) -> FileIndex:
+    """The images of a folder, or of some of its sub-folders.
 
     Raises:
-        CianError: the folder cannot be read, or there is none in it.
+        CianError: a folder cannot be read, or there is none in it.
     """
-    files = find_images(folder)
+    files = [file for part in within or ("",) for file in find_images(folder / part)]
     if not files:
         known = ", ".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
         raise file_error(folder, "no image in this folder", f"Give a folder with images ({known})")
@@ -80,25 +80,33 @@ def find_image(name: str, images: FileIndex, where: str, problems: ProblemList) 
     return None
 
 
-def find_masks(folder: Path | None, ids: Sequence[str], problems: ProblemList) -> list[Path | None]:
-    """The mask of each image: FOLDER/ID.png, else the one that is called as the image in some other folder."""
+def find_masks(folders: Sequence[Path], ids: Sequence[str], problems: ProblemList) -> list[Path | None]:
+    """The mask of each image, from the first folder that has one."""
     masks: list[Path | None] = [None] * len(ids)
-    if folder is None:
-        return masks
-    with problems.collecting():
-        index = FileIndex(folder, find_files(folder, (".png",)))
-        owner: dict[int, str] = {}
-        for i, name in enumerate(ids):
-            row = index.find(name)
-            if row == MISSING:
-                row = index.find(name.rpartition("/")[2])
-            if row == AMBIGUOUS:
-                problems.add(folder, f"several masks fit image {show(name)}", "Keep the one at ID.png")
-            elif row >= 0 and row in owner:
-                problems.add(index.files[row], f"fits the images {owner[row]} and {name}", "Store masks as ID.png")
-            elif row >= 0:
-                owner[row] = name
-                masks[i] = index.files[row]
-        if not owner and ids:
-            problems.add(folder, "no mask fits any image", f"Store masks as ID.png, e.g. {ids[0]}.png")
+    listed: list[str] = []
+    for folder in folders:
+        with problems.collecting():
+            _add_masks(folder, ids, masks, problems)
+            listed.append(str(folder))
+    if listed and ids and not any(masks):
+        problems.add(" and ".join(listed), "no mask fits any image", f"Store masks as ID.png, e.g. {ids[0]}.png")
     return masks
+
+
+def _add_masks(folder: Path, ids: Sequence[str], masks: list[Path | None], problems: ProblemList) -> None:
+    """For images without: FOLDER/ID.png, else the one that is called as the image in some other folder."""
+    index = FileIndex(folder, find_files(folder, (".png",)) or find_files(folder, (".mat",)))
+    owner: dict[int, str] = {}
+    for i, name in enumerate(ids):
+        if masks[i] is not None:
+            continue
+        row = index.find(name)
+        if row == MISSING:
+            row = index.find(name.rpartition("/")[2])
+        if row == AMBIGUOUS:
+            problems.add(folder, f"several masks fit image {show(name)}", "Keep the one at ID.png")
+        elif row >= 0 and row in owner:
+            problems.add(index.files[row], f"fits the images {owner[row]} and {name}", "Store masks as ID.png")
+        elif row >= 0:
+            owner[row] = name
+            masks[i] = index.files[row]

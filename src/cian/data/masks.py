@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cian.data.images import open_image
+from cian.data.images import image_size, open_image
 from cian.data.problems import file_error, reason
 from cian.data.table import IGNORE
 
@@ -29,6 +29,13 @@ def palette() -> np.ndarray:
     return colours
 
 
+def indexed(mask: np.ndarray) -> Image.Image:
+    """A (H, W) uint8 mask as an indexed image."""
+    image = Image.fromarray(np.ascontiguousarray(mask)).convert("L")
+    image.putpalette(palette().tobytes())
+    return image
+
+
 def write_mask(path: Path, mask: np.ndarray) -> None:
     """Writes a (H, W) uint8 mask as indexed PNG: under another name first, so that `path` is never half a file.
 
@@ -39,8 +46,7 @@ def write_mask(path: Path, mask: np.ndarray) -> None:
     if mask.ndim != 2 or mask.dtype != np.uint8 or mask.size == 0:
         raise ValueError(f"a mask is (H, W) uint8, not {mask.shape} {mask.dtype}")
     path = Path(path)
-    image = Image.fromarray(np.ascontiguousarray(mask)).convert("L")
-    image.putpalette(palette().tobytes())
+    image = indexed(mask)
     partial = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,14 +60,18 @@ def write_mask(path: Path, mask: np.ndarray) -> None:
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """Reads a mask: class ids from indexed or grey PNG as they are, from RGB PNG by the colours of PASCAL VOC.
+    """Reads a mask: class ids from indexed or grey PNG as they are, from RGB PNG by the colours of PASCAL VOC, and from
+    the MATLAB files of SBD (Hariharan et al. 2011, folder `cls`).
 
     Returns:
         (H, W) uint8, writable.
 
     Raises:
-        CianError: the file is missing, damaged or no PNG, or it holds values over 255 or colours that are not VOC's.
+        CianError: the file is missing, damaged or of no such kind, or it holds values over 255 or colours that are not
+            VOC's.
     """
+    if path.suffix.lower() == ".mat":
+        return _read_sbd(path)
     with open_image(path, formats=["PNG"]) as image:
         step = _GREY_STEPS.get(_raw_mode(image), 1)
         if image.mode in ("1", "L", "P"):
@@ -71,6 +81,15 @@ def read_mask(path: Path) -> np.ndarray:
         if image.mode in ("LA", "RGB", "RGBA"):
             return _from_colours(np.array(image.convert("RGBA")), path)
         raise file_error(path, f"a mask of mode {image.mode}", _CURE)
+
+
+def mask_size(path: Path) -> tuple[int, int]:
+    """(height, width) of a mask; of a PNG without decoding its pixels.
+
+    Raises:
+        CianError: as `read_mask`, but a PNG that is damaged after its header passes.
+    """
+    return read_mask(path).shape if path.suffix.lower() == ".mat" else image_size(path)
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -107,6 +126,24 @@ def _contours(mask: np.ndarray) -> np.ndarray:
     edge[1:] |= down
     edge[:-1] |= down
     return edge
+
+
+def _read_sbd(path: Path) -> np.ndarray:
+    from scipy.io import loadmat  # not at the top: it slows every start down
+
+    cure = "Give SBD's folder `cls`, or PNG masks"
+    try:
+        with path.open("rb") as file:
+            mask = loadmat(file)["GTcls"]["Segmentation"][0, 0]
+    except KeyError:
+        raise file_error(path, "holds no GTcls", cure) from None
+    except OSError as error:
+        raise file_error(path, f"cannot be opened ({reason(error)})", "Give a readable file") from None
+    except Exception as error:  # noqa: BLE001 (at a broken file loadmat raises anything)
+        raise file_error(path, f"damaged, or no MATLAB file ({reason(error)})", cure) from None
+    if not isinstance(mask, np.ndarray) or mask.ndim != 2 or mask.dtype != np.uint8 or not mask.size:
+        raise file_error(path, "its GTcls.Segmentation is no map of 8 bit class ids", cure)
+    return np.array(mask)
 
 
 def _raw_mode(image: Image.Image) -> str:

@@ -7,7 +7,7 @@ dictionaries: linear in the number of images.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,14 +15,13 @@ import numpy as np
 
 from cian.config import DataConfig
 from cian.data.classes import class_names, resolve_classes
-from cian.data.lookup import FileIndex, find_image, find_masks, index_images
+from cian.data.layouts import VAL, Layout, Lists, find_layout
+from cian.data.lookup import MISSING, FileIndex, find_image, find_masks, index_images
 from cian.data.problems import ProblemList, printable, show
 from cian.data.table import TRAIN, Table
 from cian.data.tags import EXAMPLE, TagSource, open_tags
 from cian.data.textfiles import read_lines, text_encoding
 from cian.errors import Problem
-
-VAL = "val"
 
 
 def read_dataset(config: DataConfig, seed: int) -> tuple[Table | None, list[Problem]]:
@@ -30,7 +29,8 @@ def read_dataset(config: DataConfig, seed: int) -> tuple[Table | None, list[Prob
 
     Rows name images by file name, by path under `config.images`, or by either without suffix. Names are compared in
     Unicode normal form C. Images without a row are left out, unless a list file of a split other than `train` names
-    them: these are kept with `tagged=False`. Images in no list file are left out.
+    them: these are kept with `tagged=False`. Images in no list file are left out. What the settings do not give comes
+    from a devkit, if there is one (see `layouts`).
 
     Returns:
         The table (None if nothing usable is left) and the problems. A table that comes with a fatal problem is good
@@ -50,26 +50,37 @@ class _Rows:
 
 
 def _read(config: DataConfig, seed: int, problems: ProblemList) -> Table | None:
-    _check_settings(config, problems)
+    layout = None
+    with problems.collecting():
+        layout = find_layout(config, problems)
+    if layout is None:
+        return None
+    config = layout.config
+    _check_settings(layout, problems)
     images, given = None, None
     with problems.collecting():
-        images = index_images(config.images) if config.images else None
+        images = index_images(config.images, layout.folders) if config.images else None
     with problems.collecting():
         given = class_names(config.classes) if config.classes else None
     if images is None:
-        _check_readable(config, problems)
+        _check_readable(layout, problems)
         return None
 
     source, rows = None, _Rows([None] * len(images), [None] * len(images))
+    listed = _read_lists(layout.lists, images, problems) if layout.lists else None
     with problems.collecting():
-        opened = open_tags(config, images, problems)
+        opened = open_tags(config, images, listed, problems)
         _collect(opened, images, rows, problems)
         source = opened
-    if config.splits:
-        _read_lists(config.splits, images, rows, problems)
+    if listed is not None:
+        rows.splits = listed
     if source is None:
         return None
-    _check_rows(config, source, images, rows, problems)
+    held_out = listed is not None or config.split_column is not None or source.splits
+    if source.splits and config.val_fraction:
+        value = f"data.val_fraction is given, but {source.path} says what is held out"
+        problems.add("settings", value, "Leave it out, or give one of its files as data.tags")
+    _check_rows(config, source, images, rows, listed is not None, held_out, problems)
     _check_ids(images, rows, problems)
 
     kept = [i for i, split in enumerate(rows.splits) if split is not None]
@@ -83,19 +94,20 @@ def _read(config: DataConfig, seed: int, problems: ProblemList) -> Table | None:
         return None
     numbers = {name: i for i, name in enumerate(classes, start=1)}
     numbered = [None if row is None else [numbers[name] for name in row if name in numbers] for row in tags]
-    if config.val_fraction and not config.splits and not config.split_column:
+    if config.val_fraction and not held_out:
         _draw_val(numbered, splits, config, seed, problems)
     _check_counts(numbered, splits, classes, config, source, problems)
     ids = [images.ids[i] for i in kept]
-    masks = find_masks(config.masks, ids, problems)
+    masks = find_masks(layout.masks, ids, problems)
     return Table.build(classes, ids, [images.files[i] for i in kept], numbered, splits, masks)
 
 
-def _check_settings(config: DataConfig, problems: ProblemList) -> None:
+def _check_settings(layout: Layout, problems: ProblemList) -> None:
+    config = layout.config
     if config.images is None:
         problems.add("settings", "data.images is not given", "Give a folder of images")
     ways = {
-        "data.splits": bool(config.splits),
+        "data.voc" if config.voc else "data.splits": bool(layout.lists),
         "data.split_column": config.split_column is not None,
         "data.val_fraction": config.val_fraction > 0,
     }
@@ -106,10 +118,11 @@ def _check_settings(config: DataConfig, problems: ProblemList) -> None:
         problems.add("settings", "data.split_column is given without data.tags", "Give the CSV that has this column")
 
 
-def _check_readable(config: DataConfig, problems: ProblemList) -> None:
+def _check_readable(layout: Layout, problems: ProblemList) -> None:
     """Without images nothing can be matched; says at least which other files cannot be read."""
-    for path in (config.tags, *config.splits.values()):
-        if path is not None:
+    tags = layout.config.tags
+    for path in (tags, *(file for lists in layout.lists.values() for file in lists.files)):
+        if path is not None and not (path == tags and path.is_dir()):
             with problems.collecting():
                 text_encoding(path)
 
@@ -143,31 +156,56 @@ def _collect(source: TagSource, images: FileIndex, rows: _Rows, problems: Proble
         problems.add(source.path, "holds no rows", EXAMPLE)
 
 
-def _read_lists(splits: dict[str, Path], images: FileIndex, rows: _Rows, problems: ProblemList) -> None:
-    """Sets `rows.splits` from list files, one image a line."""
-    rows.splits[:] = [None] * len(images)
-    for split, path in splits.items():
-        with problems.collecting():
-            for number, line in enumerate(read_lines(path), start=1):
-                if not line.strip():
+def _read_lists(lists: dict[str, Lists], images: FileIndex, problems: ProblemList) -> list[str | None]:
+    """The split of each image by list files, one image a line; None where it is in none of them."""
+    splits: list[str | None] = [None] * len(images)
+    for split, files in lists.items():
+        left_out = {row for file in files.without for _, _, row in _listed(file, images, ProblemList())}
+        for file in files.files:
+            for where, name, row in _listed(file, images, problems):
+                other = splits[row]
+                if row in left_out:
                     continue
-                where = f"{path}, line {number}"
-                row = find_image(line.strip(), images, where, problems)
-                if row is None:
-                    continue
-                other = rows.splits[row]
                 if other not in (None, split):
-                    problems.add(where, f"{show(line.strip())} is in split {other} too", "Keep it in one split")
+                    problems.add(where, f"{show(name)} is in split {other} too", "Keep it in one split")
                 else:
-                    rows.splits[row] = split
+                    splits[row] = split
+    return splits
 
 
-def _check_rows(config: DataConfig, source: TagSource, images: FileIndex, rows: _Rows, problems: ProblemList) -> None:
+def _listed(path: Path, images: FileIndex, problems: ProblemList) -> Iterator[tuple[str, str, int]]:
+    """(where, what the line says, row of the image) of the lines of a list file.
+
+    An image is named by a whole line or, as in the lists of PASCAL VOC's users, by its first column, which may start
+    with a slash: `/JPEGImages/ID.jpg /SegmentationClassAug/ID.png`.
+    """
+    with problems.collecting():
+        for number, line in enumerate(read_lines(path), start=1):
+            name = line.strip()
+            if not name:
+                continue
+            where = f"{path}, line {number}"
+            first = name.split()[0]
+            keys = (name, first, first.lstrip("/"))
+            key = next((key for key in keys if images.find(key) != MISSING), name)
+            row = find_image(key, images, where, problems)
+            if row is not None:
+                yield where, name, row
+
+
+def _check_rows(
+    config: DataConfig,
+    source: TagSource,
+    images: FileIndex,
+    rows: _Rows,
+    listed: bool,
+    held_out: bool,
+    problems: ProblemList,
+) -> None:
     """Images without a row, and rows without a tag."""
     without: list[str] = []
-    held_out = bool(config.splits) or config.split_column is not None
     for i, (tags, split) in enumerate(zip(rows.tags, rows.splits, strict=True)):
-        if split is None and tags is None and not config.splits:
+        if split is None and tags is None and not listed:
             without.append(images.paths[i])
         elif split == TRAIN and tags is None:
             problems.add(images.files[i], "listed for training, but has no tags", f"Add it to {source.path}")

@@ -1,10 +1,10 @@
-"""Reads rows of tags: from CSV in any common layout, from JSON, or from a folder per class."""
+"""Reads rows of tags: from CSV in any common layout, from JSON, from the annotations of PASCAL VOC and COCO, or from a
+folder per class."""
 
 from __future__ import annotations
 
 import csv
 import functools
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,11 +14,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cian.config import DataConfig
-from cian.data.images import IMAGE_SUFFIXES
-from cian.data.lookup import MISSING, FileIndex
+from cian.data.coco import CURE as COCO_CURE
+from cian.data.coco import is_coco, read_annotations, without_shapes
+from cian.data.images import IMAGE_SUFFIXES, find_files
+from cian.data.layouts import instance_files, split_of
+from cian.data.lookup import AMBIGUOUS, MISSING, FileIndex
 from cian.data.problems import ProblemList, file_error, reason, show
 from cian.data.table import TRAIN
-from cian.data.textfiles import clean, text_encoding
+from cian.data.textfiles import JsonObject, clean, parse_json, text_encoding
+from cian.data.voc import object_tags
 
 IMAGE_HEADERS = ("image", "file", "filename", "path", "id")
 ONE_ROW_PER_IMAGE = ("tags", "labels", "classes")
@@ -26,6 +30,7 @@ ONE_ROW_PER_TAG = ("tag", "label", "class")
 YES = frozenset({"1", "1.0", "true", "yes", "x"})
 NO = frozenset({"0", "0.0", "false", "no", ""})
 EXAMPLE = "Start it with the line `image,tags`, followed by lines like `photo.jpg,dog;cat`"
+JSON_CURE = 'Write {"photo.jpg": ["dog", "cat"]} or [{"image": "photo.jpg", "tags": ["dog", "cat"]}]'
 _PEEK = 100  # rows that are looked at to tell the layout of a CSV
 
 
@@ -45,6 +50,8 @@ class TagSource:
         rows: the rows, read while they are iterated over; raises FileError where the file is broken.
         merge: the tags of several rows of one image are united (one row per image and tag).
         unit: what a row's number counts, e.g. "line".
+        files: what a row's number counts, if it is files.
+        splits: the rows say what is held out.
         first: where each tag occurs first.
     """
 
@@ -52,9 +59,13 @@ class TagSource:
     rows: Iterable[TagRow]
     merge: bool = False
     unit: str = "line"
+    files: Sequence[Path] = ()
+    splits: bool = False
     first: dict[str, int] = field(default_factory=dict)
 
     def at(self, line: int) -> str:
+        if self.files:
+            return str(self.files[line])
         return f"{self.path}, {self.unit} {line}" if self.unit else str(self.path)
 
     def where(self, tag: str) -> str:
@@ -62,13 +73,94 @@ class TagSource:
         return self.at(self.first[tag]) if tag in self.first else str(self.path)
 
 
-def open_tags(config: DataConfig, images: FileIndex, problems: ProblemList) -> TagSource:
-    if config.tags is None:
+def open_tags(
+    config: DataConfig, images: FileIndex, listed: Sequence[str | None] | None, problems: ProblemList
+) -> TagSource:
+    """
+    Args:
+        listed: the split of each image, if list files say it; the annotations of other images need not be read.
+    """
+    path = config.tags
+    if path is None:
         assert config.images is not None
         return TagSource(config.images, _folder_rows(images), unit="")
-    if config.tags.suffix.lower() == ".json":
-        return TagSource(config.tags, _json_rows(config.tags, config, problems), unit="entry")
-    return _open_csv(config.tags, config, images, problems)
+    if path.is_dir():
+        return _open_folder(path, config, images, listed, problems)
+    if path.suffix.lower() == ".json":
+        content = parse_json(path, JSON_CURE, without_shapes)
+        if is_coco(content):
+            return TagSource(
+                path, _coco_rows([path], [content], [TRAIN], config, images, problems), unit="", files=[path]
+            )
+        return TagSource(path, _json_rows(path, content, config, problems), unit="entry")
+    return _open_csv(path, config, images, problems)
+
+
+def _open_folder(
+    path: Path, config: DataConfig, images: FileIndex, listed: Sequence[str | None] | None, problems: ProblemList
+) -> TagSource:
+    """COCO's instances_*.json, or an XML file of PASCAL VOC for each image."""
+    files = instance_files(path)
+    if not files:
+        files = find_files(path, (".xml",))
+        if not files:
+            cure = "Give a CSV or JSON file, a folder of PASCAL VOC XML, or COCO's folder of instances_*.json"
+            raise file_error(path, "holds no annotations", cure)
+        if config.split_column is not None:
+            raise file_error(path, f"is XML, so it has no {show(config.split_column)}", "Give list files")
+        return TagSource(path, _xml_rows(path, files, images, listed, config.difficult, problems), unit="", files=files)
+    contents = (parse_json(file, COCO_CURE, without_shapes) for file in files)
+    splits = [split_of(file) for file in files]
+    rows = _coco_rows(files, contents, splits, config, images, problems)
+    return TagSource(path, rows, unit="", files=files, splits=set(splits) != {TRAIN})
+
+
+def _xml_rows(
+    folder: Path,
+    files: Sequence[Path],
+    images: FileIndex,
+    listed: Sequence[str | None] | None,
+    difficult: bool,
+    problems: ProblemList,
+) -> Iterator[TagRow]:
+    """The objects of each image; `<filename>` is not asked, as it tells what an image was called once."""
+    owner: dict[int, Path] = {}
+    for number, name in enumerate(FileIndex(folder, list(files)).ids):
+        file = files[number]
+        row = images.find(name)
+        if row == MISSING:
+            row = images.find(name.rpartition("/")[2])
+        if listed is not None and (row < 0 or listed[row] is None):
+            continue
+        if row == AMBIGUOUS:
+            problems.add(file, f"several images are called {show(name)}", "Lay it where its image lies")
+        elif row == MISSING:
+            problems.add(file, f"there is no image {show(name)}", "Add its image, or remove it")
+        elif row in owner:
+            problems.add(file, f"is of {images.paths[row]}, but so is {owner[row]}", "Keep one of them")
+        else:
+            owner[row] = file
+            with problems.collecting():
+                yield TagRow(number, images.paths[row], object_tags(file, difficult))
+
+
+def _coco_rows(
+    files: Sequence[Path],
+    contents: Iterable[Any],
+    splits: Sequence[str],
+    config: DataConfig,
+    images: FileIndex,
+    problems: ProblemList,
+) -> Iterator[TagRow]:
+    """The categories of each image: of instances_NAME.json, the one in the folder NAME, if it is there."""
+    for number, (file, content, split) in enumerate(zip(files, contents, splits, strict=True)):
+        if config.split_column is not None:
+            raise file_error(file, f"is COCO's, so it has no {show(config.split_column)}", "Give list files")
+        labels = read_annotations(file, content, problems)
+        for image, tags in labels.tags().items():
+            name = labels.images[image]["file_name"].strip()
+            inner = f"{file.stem.removeprefix('instances_')}/{name}"
+            yield TagRow(number, inner if images.find(inner) >= 0 else name, tags, split)
 
 
 def _folder_rows(images: FileIndex) -> Iterator[TagRow]:
@@ -244,25 +336,17 @@ def _flagged(
     return tuple(tags)
 
 
-class _Object(list):
-    """A JSON object as its (key, value) pairs: doubled keys are not lost."""
-
-
-def _json_rows(path: Path, config: DataConfig, problems: ProblemList) -> Iterator[TagRow]:
+def _json_rows(path: Path, content: Any, config: DataConfig, problems: ProblemList) -> Iterator[TagRow]:
     """`{"a.jpg": ["dog"], ...}`, `{"a.jpg": "dog;cat"}` or `[{"image": "a.jpg", "tags": [...]}, ...]`."""
-    cure = 'Write {"photo.jpg": ["dog", "cat"]} or [{"image": "photo.jpg", "tags": ["dog", "cat"]}]'
-    try:
-        content = json.loads(path.read_text(encoding=text_encoding(path)), object_pairs_hook=_Object)
-    except (ValueError, RecursionError) as error:
-        raise file_error(path, f"is not JSON ({reason(error)})", cure) from None
+    cure = JSON_CURE
     if not isinstance(content, list):
         raise file_error(path, f"holds {type(content).__name__}, neither a map nor a list", cure)
-    if isinstance(content, _Object) and config.split_column is not None:
+    if isinstance(content, JsonObject) and config.split_column is not None:
         raise file_error(
             path, f"is a map, so it has no {show(config.split_column)}", "Write a list, or give list files"
         )
     for number, entry in enumerate(content, start=1):
-        image, value, split = (*entry, TRAIN) if isinstance(content, _Object) else _json_entry(entry, config)
+        image, value, split = (*entry, TRAIN) if isinstance(content, JsonObject) else _json_entry(entry, config)
         tags = _json_tags(value, config.separator)
         where = f"{path}, entry {number}"
         if not isinstance(image, str) or not image.strip():
@@ -277,7 +361,7 @@ def _json_rows(path: Path, config: DataConfig, problems: ProblemList) -> Iterato
 
 def _json_entry(entry: Any, config: DataConfig) -> tuple[Any, Any, Any]:
     """(image, tags, split) of an entry of a list; None where it lacks one."""
-    if not isinstance(entry, _Object):
+    if not isinstance(entry, JsonObject):
         return None, None, TRAIN
     values = {clean(key).casefold(): value for key, value in entry}
     image = next((values[key] for key in IMAGE_HEADERS if key in values), None)

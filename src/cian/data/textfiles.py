@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from cian.data.problems import file_error, reason
 
@@ -51,3 +54,23 @@ def read_lines(path: Path) -> list[str]:
 def clean(text: str) -> str:
     """Unicode normal form C, with single spaces."""
     return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+class JsonObject(list):
+    """A JSON object as its (key, value) pairs: doubled keys are not lost."""
+
+
+def parse_json(path: Path, cure: str, make: Callable[[list[tuple[str, Any]]], JsonObject] = JsonObject) -> Any:
+    """The content of a JSON file.
+
+    Args:
+        cure: what to do if it is none.
+        make: makes each object of its pairs.
+
+    Raises:
+        CianError: the file cannot be read, or it is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding=text_encoding(path)), object_pairs_hook=make)
+    except (ValueError, RecursionError) as error:
+        raise file_error(path, f"is not JSON ({reason(error)})", cure) from None

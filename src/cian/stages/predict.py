@@ -113,7 +113,7 @@ def predict_folder(
     Args:
         model: see `cian.load`.
         images: an image, or a folder, searched recursively.
-        tags: CSV or JSON of tags; then only these classes may appear in an image.
+        tags: see `cian.run`; then only these classes may appear in an image.
         overlays: also write OUT/overlays/ID.jpg, to look at.
         settings: dotted settings of prediction, e.g. {"predict.crf.iterations": 0, "runtime.device": "cpu"}.
         overwrite: predict all images anew.
