@@ -7,40 +7,68 @@ from PIL import Image
 
 from cian import CianError
 from cian.backbones import build_backbone
-from cian.config import SeedConfig
+from cian.config import CrfConfig, SeedConfig
 from cian.seeds.cam import Classifier, class_activation_maps, classification_loss
 from cian.seeds.saliency import SaliencyFolder, SaliencyNetwork, saliency_source
-from cian.seeds.seeds import seed_map
+from cian.seeds.seeds import along_edges, seed_map
 from cian.seeds.spread import spread
 from tests.conftest import shared
 
 SETTINGS = SeedConfig(
-    foreground=0.5, confirmed=0.4, background_below=0.2, salient_above=0.6, salient_below=0.3, margin=0.1
-)
+    foreground=0.5, confirmed=0.4, background_below=0.2, salient_above=0.6, salient_below=0.3, margin=0.1,
+    crf=CrfConfig(iterations=0),
+)  # fmt: skip
+
+
+def seeds_of(cams, spread, tags, saliency=None) -> list:
+    image = np.zeros((*cams.shape[1:], 3), np.uint8)
+    return seed_map(image, cams, spread, np.array(tags, int), SETTINGS, saliency).tolist()
 
 
 def test_certain_pixels_are_labelled_and_the_rest_is_ignored():
     """Two tags, 3 and 5; one column each: background, uncertain, class 3, class 5, contradictory."""
     cams = np.array([[[0.1, 0.3, 0.9, 0.2, 0.8]], [[0.0, 0.1, 0.1, 0.7, 0.75]]], np.float32)
-    assert seed_map(cams, cams, np.array([3, 5]), SETTINGS).tolist() == [[0, 255, 3, 5, 255]]
+    assert seeds_of(cams, cams, [3, 5]) == [[0, 255, 3, 5, 255]]
 
 
 def test_what_looks_alike_confirms_foreground_and_saves_the_rest_from_background():
     """A head that is confirmed, a body that looks like it, an activation on what looks like background, background."""
     cams = np.array([[[0.9, 0.0, 0.8, 0.0]]], np.float32)
     spread = np.array([[[1.0, 0.6, 0.3, 0.1]]], np.float32)
-    assert seed_map(cams, spread, np.array([1]), SETTINGS).tolist() == [[1, 255, 255, 0]]
+    assert seeds_of(cams, spread, [1]) == [[1, 255, 255, 0]]
 
 
 def test_saliency_decides_where_no_cam_contradicts():
     cams = np.array([[[0.0, 0.4, 0.9, 0.9, 0.0]]], np.float32)
     saliency = np.array([[0.1, 0.1, 0.1, 0.8, 0.8]], np.float32)
-    assert seed_map(cams, cams, np.array([1]), SETTINGS, saliency).tolist() == [[0, 0, 255, 1, 255]]
+    assert seeds_of(cams, cams, [1], saliency) == [[0, 0, 255, 1, 255]]
+
+
+def test_labels_follow_the_edges_of_the_picture():
+    """A red disc on grey, labelled by a square that reaches beyond it and leaves a part of it open."""
+    y, x = np.mgrid[:60, :60]
+    disc = (y - 30) ** 2 + (x - 30) ** 2 < 20**2
+    image = np.where(disc[..., None], (200, 40, 40), (120, 120, 120)).astype(np.uint8)
+    image += np.random.default_rng(0).integers(0, 6, image.shape, dtype=np.uint8)
+    labels = np.full((60, 60), 2)  # open
+    labels[:, 42:], labels[:10], labels[50:] = 0, 0, 0
+    labels[14:46, 6:38] = 1
+    found = along_edges(image, labels, np.ones((60, 60), int), 2, CrfConfig(iterations=10))
+    assert (found[disc] == 1).mean() > 0.95 and (found[~disc] == 1).mean() < 0.02
+    assert (found[~disc] == 0).mean() > 0.9
+
+
+def test_what_the_edges_do_not_decide_stays_open():
+    flat = np.full((40, 40, 3), 90, np.uint8)
+    labels = np.full((40, 40), 3)
+    labels[:, :4], labels[:, 36:] = 0, 2
+    found = along_edges(flat, labels, np.full((40, 40), 2), 3, CrfConfig(iterations=3, bilateral=(3, 5, 3)))
+    assert (found[:, :4] == 0).all() and (found[:, 36:] == 2).all() and (found[:, 15:25] == 3).all()
 
 
 def test_image_without_tags_is_background():
     none = np.zeros((0, 2, 3), np.float32)
-    assert seed_map(none, none, np.array([], int), SETTINGS).tolist() == [[0, 0, 0]] * 2
+    assert seeds_of(none, none, []) == [[0, 0, 0]] * 2
 
 
 @pytest.fixture(scope="module")

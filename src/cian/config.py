@@ -122,6 +122,16 @@ class ClassifyConfig(Section):
     augment: AugmentConfig = AugmentConfig(scales=(0.75, 1.0, 1.25, 1.5))
 
 
+class CrfConfig(Section):
+    """Dense CRF (Krähenbühl & Koltun 2011)."""
+
+    iterations: Annotated[int, Field(ge=0)] = Field(5, description="mean-field iterations; 0 = no CRF")
+    gaussian: tuple[Positive, Positive] = Field((3, 3), description="smoothness kernel: sigma in px, weight")
+    bilateral: tuple[Positive, Positive, Positive] = Field(
+        (80, 5, 10), description="appearance kernel: sigma in px, sigma in RGB levels (the paper: 13), weight"
+    )
+
+
 class SeedConfig(Section):
     """Sparse labels from class activation maps, without ground truth."""
 
@@ -137,6 +147,7 @@ class SeedConfig(Section):
     salient_above: Fraction = Field(0.3, description="with a saliency map, a class only where it is over this")
     salient_below: Fraction = Field(0.06, description="with a saliency map, background where it is below this")
     margin: Fraction = Field(0.1, description="ignore where the two best classes are closer than this")
+    crf: CrfConfig = CrfConfig(iterations=10)
 
 
 class AffinityConfig(Section):
@@ -190,16 +201,6 @@ class TrainConfig(Section):
         if self.batch_size % self.group_size:
             raise ValueError(f"batch_size {self.batch_size} is not a multiple of group_size {self.group_size}")
         return self
-
-
-class CrfConfig(Section):
-    """Dense CRF (Krähenbühl & Koltun 2011)."""
-
-    iterations: Annotated[int, Field(ge=0)] = Field(5, description="mean-field iterations; 0 = no CRF")
-    gaussian: tuple[Positive, Positive] = Field((3, 3), description="smoothness kernel: sigma in px, weight")
-    bilateral: tuple[Positive, Positive, Positive] = Field(
-        (80, 5, 10), description="appearance kernel: sigma in px, sigma in RGB levels (the paper: 13), weight"
-    )
 
 
 class PredictConfig(Section):

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from cian.config import SeedConfig
+from cian.config import CrfConfig, SeedConfig
+from cian.crf import dense_crf
 from cian.data.table import IGNORE
+
+CERTAINTY = 0.7  # probability of a label, before the edges of the picture are asked
 
 
 def seed_map(
+    image: np.ndarray,
     cams: np.ndarray,
     spread: np.ndarray,
     tags: np.ndarray,
@@ -20,10 +26,12 @@ def seed_map(
     Foreground is where a class's CAM is over `foreground`, leads the next class by `margin`, and is confirmed: by what
     looks alike (the spread CAM is over `confirmed`) or, with a saliency map, by saliency over `salient_above`.
     Background is where every spread CAM is under `background_below` or, with a saliency map, where that is under
-    `salient_below` and no CAM claims the pixel. All else is 255; an image without tags is background throughout.
+    `salient_below` and no CAM claims the pixel. All else is open; an image without tags is background throughout. The
+    edges of the picture then decide (see `along_edges`).
 
     Shape:
-        cams, spread: (T, H, W) float32 in [0, 1] of the tags (T,), class ids from 1; saliency: (H, W) in [0, 1].
+        image: (H, W, 3) uint8; cams, spread: (T, H, W) float32 in [0, 1] of the tags (T,), class ids from 1; saliency:
+        (H, W) in [0, 1].
         Returns (H, W) uint8.
     """
     if not len(tags):
@@ -39,7 +47,33 @@ def seed_map(
     else:
         certain &= saliency >= settings.salient_above
         background = (saliency < settings.salient_below) & ~claimed
-    seeds = np.full(score.shape, IGNORE, np.uint8)
-    seeds[background] = 0
-    seeds[certain] = np.asarray(tags)[best[certain]]
-    return seeds
+    classes = np.append(np.append(0, tags), IGNORE).astype(np.uint8)
+    labels = np.full(score.shape, len(tags) + 1)  # indices into `classes`
+    labels[background] = 0
+    labels[certain] = best[certain] + 1
+    if settings.crf.iterations:
+        labels = along_edges(image, labels, best + 1, len(tags) + 1, settings.crf)
+    return classes[labels]
+
+
+def along_edges(
+    image: np.ndarray, labels: np.ndarray, best: np.ndarray, num_classes: int, crf: CrfConfig
+) -> np.ndarray:
+    """Labels that follow the edges of the picture: a CRF is asked twice, with the open pixels as background and as
+    foreground; what both times comes out the same is labelled, the rest stays open (Ahn et al., CVPR 2019,
+    arXiv 1904.05044, make their labels so).
+
+    Shape:
+        image: (H, W, 3) uint8; labels: (H, W) in 0 … num_classes, the last of which is "open"; best: (H, W), the class
+        that an open pixel has if it is foreground. Returns labels of the same kind.
+    """
+    found = []
+    for guess in (np.zeros_like(best), best):
+        start = np.where(labels == num_classes, guess, labels)  # (H, W)
+        unary = np.full((num_classes, *start.shape), -math.log((1 - CERTAINTY) / (num_classes - 1)), np.float32)
+        np.put_along_axis(unary, start[None], -math.log(CERTAINTY), 0)
+        probabilities = dense_crf(
+            image, unary, gaussian=crf.gaussian, bilateral=crf.bilateral, iterations=crf.iterations
+        )
+        found.append(probabilities.argmax(0))
+    return np.where(found[0] == found[1], found[0], num_classes)

@@ -36,7 +36,7 @@ def run(context: Context) -> None:
 
     def finish(row: int, image: np.ndarray, maps: tuple[np.ndarray, np.ndarray]) -> None:
         salient = saliency(table.ids[row], image) if saliency is not None and len(table.tags(row)) else None
-        write_mask(targets[row], seed_map(*maps, table.tags(row), settings, salient))
+        write_mask(targets[row], seed_map(image, *maps, table.tags(row), settings, salient))
 
     targets = [context.run.mask(FOLDER, image_id) for image_id in table.ids]
     for_each_image(context.accelerator, context.config.max_side, table, targets, "seeds", compute, finish)
