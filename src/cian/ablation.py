@@ -25,6 +25,7 @@ from cian.stages import seed as seed_stage
 from cian.stages.evaluate import AFFINITY, FINAL, RETRAINED, SEEDS
 
 FOLDERS = {"classify": classify.FOLDER, "seed": seed_stage.FOLDER, "train": train.TRAIN}
+STEPS = ("baseline", "self-affinity", "cross-affinity", "completion", "retraining")  # each adds to the one before
 BASELINE, FIRST, FULL = "baseline", "completion", "full-supervision"
 
 
@@ -165,7 +166,7 @@ def _add(result: dict[str, Any], variant: Variant, seed: int, run: Run) -> None:
 
 
 def summary(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row per variant: its values by seed, their mean and deviation, and the gain over the baseline, paired by
+    """One row per variant, the paper's steps first: its values by seed, and its gains over the baseline, paired by
     seed."""
     base = result["variants"].get(BASELINE, {}).get("runs", {})
     rows = []
@@ -176,7 +177,7 @@ def summary(result: Mapping[str, Any]) -> list[dict[str, Any]]:
             row[key] = list(values.values())
             row[f"{key}_gain"] = [values[seed] - base[seed][key] for seed in values if seed in base]
         rows.append(row)
-    return rows
+    return sorted(rows, key=lambda row: STEPS.index(row["name"]) if row["name"] in STEPS else len(STEPS))
 
 
 def mean_deviation(values: Sequence[float], signed: bool = False) -> str:
