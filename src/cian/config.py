@@ -133,7 +133,8 @@ class CrfConfig(Section):
 
 
 class SeedConfig(Section):
-    """Sparse labels from class activation maps, without ground truth."""
+    """Sparse labels from class activation maps, without ground truth. `crf` makes them follow the edges of the picture;
+    with a saliency map, which has edges of its own, it is not used."""
 
     folder: Path | None = Field(None, description="ready-made seed maps ID.png (indexed, 255 = ignore) to use instead")
     scales: Scales = Field((1.0, 1.5), description="image scales of the class activation maps, averaged")

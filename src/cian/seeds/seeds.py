@@ -26,8 +26,8 @@ def seed_map(
     Foreground is where a class's CAM is over `foreground`, leads the next class by `margin`, and is confirmed: by what
     looks alike (the spread CAM is over `confirmed`) or, with a saliency map, by saliency over `salient_above`.
     Background is where every spread CAM is under `background_below` or, with a saliency map, where that is under
-    `salient_below` and no CAM claims the pixel. All else is open; an image without tags is background throughout. The
-    edges of the picture then decide (see `along_edges`).
+    `salient_below` and no CAM claims the pixel. All else is open; an image without tags is background throughout.
+    Without a saliency map, which has edges of its own, labels then follow the edges of the picture (see `along_edges`).
 
     Shape:
         image: (H, W, 3) uint8; cams, spread: (T, H, W) float32 in [0, 1] of the tags (T,), class ids from 1; saliency:
@@ -51,7 +51,7 @@ def seed_map(
     labels = np.full(score.shape, len(tags) + 1)  # indices into `classes`
     labels[background] = 0
     labels[certain] = best[certain] + 1
-    if settings.crf.iterations:
+    if saliency is None and settings.crf.iterations:
         labels = along_edges(image, labels, best + 1, len(tags) + 1, settings.crf)
     return classes[labels]
 
