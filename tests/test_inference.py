@@ -43,6 +43,42 @@ def test_prediction_has_the_size_of_the_image(segmenter, image):
     assert set(result.classes) <= set(NAMES[1:])
 
 
+def test_tiles_have_no_seams(segmenter, monkeypatch):
+    """What looks at each pixel alone is the same in tiles; what depends on the tile goes over from one to the next."""
+    import cian.inference as inference
+
+    image = np.random.default_rng(1).integers(0, 256, (300, 517, 3), dtype=np.uint8)
+    settings = segmenter.config.predict.model_copy(update={"tile": 128})
+
+    def colours(network, part, scales, mirror):
+        assert max(part.shape[:2]) <= 128
+        return torch.from_numpy(part.copy()).permute(2, 0, 1).float()
+
+    monkeypatch.setattr(inference, "multi_scale_logits", colours)
+    monkeypatch.setattr(inference, "upsample", lambda logits, size, backbone: logits)
+    tiled = segment_logits(segmenter.network, image, settings)
+    torch.testing.assert_close(tiled, torch.from_numpy(image).permute(2, 0, 1).float(), rtol=1e-5, atol=1e-3)
+
+    number = iter(range(1000))
+    monkeypatch.setattr(
+        inference, "multi_scale_logits", lambda n, part, s, m: torch.full((1, *part.shape[:2]), float(next(number) % 2))
+    )
+    stripes = segment_logits(segmenter.network, image[:100], settings)[0]  # 0, 1, 0, … from left to right
+    assert stripes.min() == 0 and stripes.max() == 1 and stripes.diff(dim=1).abs().max() < 1.5 / 32
+
+
+def test_tiles_of_a_network(segmenter):
+    image = np.random.default_rng(2).integers(0, 256, (100, 300, 3), dtype=np.uint8)
+    settings = segmenter.config.predict
+    tiled = segment_logits(segmenter.network, image, settings.model_copy(update={"tile": 128}))
+    whole = segment_logits(segmenter.network, image, settings)
+    assert tiled.shape == whole.shape == (3, 100, 300) and tiled.isfinite().all()
+    jumps = tiled.diff(dim=2).abs().mean((0, 1))  # (299,), from each column to the next
+    borders = torch.tensor([86, 128, 172, 214]) - 1  # tiles start at 0, 86 and 172
+    assert jumps[borders].max() < 1.5 * jumps.max().clamp(max=3 * jumps.median())
+    assert not torch.equal(tiled, whole)
+
+
 def test_tags_filter_what_may_appear(segmenter, image):
     everything = segmenter.predict(image)
     assert len(np.unique(everything.mask)) > 1

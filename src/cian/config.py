@@ -209,6 +209,9 @@ class PredictConfig(Section):
 
     scales: Scales = Field((0.75, 1.0, 1.25), description="image scales; their maximum is averaged in as one more")
     mirror: bool = Field(True, description="average with the mirrored image")
+    tile: Annotated[int, Field(ge=128)] = Field(
+        1024, description="longer sides (of `max_side`, if you raise it) are cut into overlapping tiles, in px"
+    )
     crf: CrfConfig = CrfConfig()
     splits: tuple[str, ...] | None = Field(
         None, description="splits to predict; default: all but train, or train if there is no other"

@@ -54,10 +54,48 @@ def multi_scale_logits(network: CIAN, image: np.ndarray, scales: Sequence[float]
 
 
 def segment_logits(network: CIAN, image: np.ndarray, settings: PredictConfig) -> Tensor:
-    """(H, W, 3) uint8 → multi-scale logits (K, H, W) float32 on the network's device."""
-    fused = multi_scale_logits(network, image, settings.scales, settings.mirror)
+    """(H, W, 3) uint8 → multi-scale logits (K, H, W) float32 on the network's device.
+
+    Sides over `settings.tile` are cut into tiles that overlap by a quarter; there the weight goes over from one tile to
+    the next linearly, so that no seam shows.
+    """
     height, width = image.shape[:2]
-    return upsample(fused[None], (height, width), network.backbone)[0]
+    rows, columns = (_tiles(side, settings.tile) for side in (height, width))
+    total: Tensor | None = None
+    for top, bottom, vertical in rows:
+        for left, right, horizontal in columns:
+            fused = multi_scale_logits(network, image[top:bottom, left:right], settings.scales, settings.mirror)
+            logits = upsample(fused[None], (bottom - top, right - left), network.backbone)[0]  # (K, h, w)
+            if len(rows) == len(columns) == 1:
+                return logits
+            if total is None:
+                total = logits.new_zeros(len(logits), height, width)
+            weights = torch.from_numpy(np.outer(vertical, horizontal)).to(logits)  # (h, w)
+            total[:, top:bottom, left:right] += logits.mul_(weights)
+    assert total is not None
+    return total
+
+
+def _tiles(side: int, most: int) -> list[tuple[int, int, np.ndarray]]:
+    """(start, end, weights (end - start,)) of the tiles along one side: evenly laid, none longer than `most`; the
+    weights of all tiles sum to 1 at every pixel."""
+    if side <= most:
+        return [(0, side, np.ones(side, np.float32))]
+    overlap = most // 4
+    count = -(-(side - overlap) // (most - overlap))
+    starts = np.linspace(0, side - most, count).round().astype(int)
+    ends = starts + most
+    tiles = []
+    for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        weights = np.ones(most, np.float32)
+        if i:
+            shared = ends[i - 1] - start
+            weights[:shared] = (np.arange(shared) + 0.5) / shared
+        if i < count - 1:
+            shared = end - starts[i + 1]
+            weights[-shared:] = 1 - (np.arange(shared) + 0.5) / shared
+        tiles.append((int(start), int(end), weights))
+    return tiles
 
 
 def probabilities(logits: Tensor, image: np.ndarray, allowed: np.ndarray | None, crf: CrfConfig | None) -> np.ndarray:
