@@ -75,7 +75,7 @@ def test_tiles_of_a_network(segmenter):
     assert tiled.shape == whole.shape == (3, 100, 300) and tiled.isfinite().all()
     jumps = tiled.diff(dim=2).abs().mean((0, 1))  # (299,), from each column to the next
     borders = torch.tensor([86, 128, 172, 214]) - 1  # tiles start at 0, 86 and 172
-    assert jumps[borders].max() < 1.5 * jumps.max().clamp(max=3 * jumps.median())
+    assert jumps[borders].max() < 4 * jumps.median()
     assert not torch.equal(tiled, whole)
 
 

@@ -46,7 +46,7 @@ class Stage:
 
 
 _NETWORK = ("seed", "max_side", "backbone", "train", "affinity", "runtime.precision", "runtime.accumulate")
-_VIEW = ("max_side", "predict.scales", "predict.mirror")
+_VIEW = ("max_side", "predict.scales", "predict.mirror", "predict.tile")
 
 
 def plan(config: Config) -> list[Stage]:
