@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from accelerate import Accelerator
 
 from cian.config import Config, dump_config, flatten, load_config
 from cian.data.table import TRAIN
@@ -23,6 +24,7 @@ from cian.runs import Run, atomic, read_json, write_json, write_text
 from cian.stages import classify, train
 from cian.stages import seed as seed_stage
 from cian.stages.evaluate import AFFINITY, FINAL, RETRAINED, SEEDS
+from cian.training import make_accelerator
 
 FOLDERS = {"classify": classify.FOLDER, "seed": seed_stage.FOLDER, "train": train.TRAIN}
 STEPS = ("baseline", "self-affinity", "cross-affinity", "completion", "retraining")  # each adds to the one before
@@ -105,6 +107,7 @@ def ablate(
         CianError: no held-out image has a mask, a name is unknown, or what `cian.run` raises.
     """
     chosen = _choose(variants(config, saliency), only)
+    accelerator = make_accelerator(config.runtime)
     table = check_data(config)
     held_out = [split for split in table.split_names if split != TRAIN and len(table.split(split).with_masks())]
     if not held_out:
@@ -121,11 +124,12 @@ def ablate(
     for seed in seeds:
         for number, variant in enumerate(chosen, 1):
             console.rule(f"{variant.name} · seed {seed} · {number} of {len(chosen)}")
-            run = _run(config, out, seed, variant)
+            run = _run(config, out, seed, variant, accelerator)
             _add(result, variant, seed, run)
-            write_json(out / "ablation.json", result)
-            write_text(out / "ablation.md", markdown(result))
-            plot(result, out / "ablation.png")
+            if accelerator.is_main_process:
+                write_json(out / "ablation.json", result)
+                write_text(out / "ablation.md", markdown(result))
+                plot(result, out / "ablation.png")
     return result
 
 
@@ -139,14 +143,17 @@ def _choose(found: list[Variant], only: Sequence[str] | None) -> list[Variant]:
     return [variant for variant in found if variant.name in only or variant.name == FIRST]
 
 
-def _run(config: Config, out: Path, seed: int, variant: Variant) -> Run:
+def _run(config: Config, out: Path, seed: int, variant: Variant, accelerator: Accelerator) -> Run:
     common = {**flatten(dump_config(config)), "seed": seed, "compare": False, "retrain.enabled": False}
     own = load_config(None, {**common, **variant.settings})
     folder = out / f"seed-{seed}"
     target = Run(folder / variant.name)
-    if variant.name != FIRST:
+    if variant.name != FIRST and accelerator.is_main_process:
         target.take_over(Run(folder / FIRST), {stage: FOLDERS[stage] for stage in variant.reuse})
-    return run_config(own, target, until="evaluate")
+    accelerator.wait_for_everyone()
+    run_config(own, target, until="evaluate")
+    accelerator.wait_for_everyone()
+    return target
 
 
 def _add(result: dict[str, Any], variant: Variant, seed: int, run: Run) -> None:

@@ -258,10 +258,13 @@ def ablate(
 
     Every variant is a run of its own, OUT/seed-S/VARIANT. Scored on the held-out images that have masks.
     """
+    from accelerate import PartialState
+
     from cian.ablation import ablate as run_ablation
 
     run_ablation(_config(images, tags, masks, classes, split, config, set_), out, repeat, only, saliency)
-    print((out / "ablation.md").read_text(encoding="utf-8") + f"\n{out / 'ablation.png'}")
+    if PartialState().is_main_process:
+        print((out / "ablation.md").read_text(encoding="utf-8") + f"\n{out / 'ablation.png'}")
 
 
 @app.command("coco-masks")
