@@ -32,10 +32,6 @@ class Classifier(nn.Module):
         """(N, 3, H, W), normalised → logits (N, num_tags)."""
         return self.head(self.backbone(images).mean((2, 3), keepdim=True)).flatten(1)
 
-    def activation(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W), normalised → class activation maps (N, num_tags, h, w), ≥ 0."""
-        return self.head(self.backbone(images)).relu()
-
     def parameter_groups(self, lr: float, new_lr_factor: float) -> list[dict]:
         old = [p for p in self.backbone.parameters() if p.requires_grad]
         return [{"params": old, "lr": lr}, {"params": self.head.parameters(), "lr": lr * new_lr_factor}]
@@ -65,16 +61,16 @@ def class_activation_maps(
         return np.zeros((0, height, width), np.float32), np.zeros((0, height, width), np.float32)
     channels = torch.as_tensor(tags, dtype=torch.long) - 1
     pixels = as_input(image, model.backbone, next(model.parameters()).device)
-    _, detail = model.backbone.forward_detail(scaled(pixels, 1.0, model.backbone))
+    features, detail = model.backbone.forward_detail(scaled(pixels, 1.0, model.backbone))
     maps: list[Tensor] = []
     for scale in scales:
         batch = scaled(pixels, scale, model.backbone)
-        if mirror:
-            batch = torch.cat([batch, batch.flip(3)])
-        cam = model.activation(batch)[:, channels]  # (1 or 2, T, h, w)
-        if mirror:
-            cam = (cam[:1] + cam[1:].flip(3)) / 2
-        maps.append(cam)
+        views = [features] if scale == 1.0 else []  # these are there already
+        todo = [batch] * (scale != 1.0) + [batch.flip(3)] * mirror
+        if todo:
+            views += model.backbone(torch.cat(todo)).split(1)
+        cams = [model.head(view).relu()[:, channels] for view in views]  # (1, T, h, w) each
+        maps.append((cams[0] + cams[1].flip(3)) / 2 if mirror else cams[0])
     finest = max((cam.shape[2:] for cam in maps), key=lambda size: size[0] * size[1])
     mean = torch.stack([upsample(cam, finest, model.backbone) for cam in maps]).mean(0)  # (1, T, h, w)
     spread_maps = spread(mean[0], detail[0], pixels[0], model.backbone.grid == "corner")
