@@ -65,12 +65,12 @@ def class_activation_maps(
     maps: list[Tensor] = []
     for scale in scales:
         batch = scaled(pixels, scale, model.backbone)
-        views = [features] if scale == 1.0 else []  # these are there already
+        views: list[Tensor] = [features] if scale == 1.0 else []  # these are there already
         todo = [batch] * (scale != 1.0) + [batch.flip(3)] * mirror
         if todo:
-            views += model.backbone(torch.cat(todo)).split(1)
-        cams = [model.head(view).relu()[:, channels] for view in views]  # (1, T, h, w) each
-        maps.append((cams[0] + cams[1].flip(3)) / 2 if mirror else cams[0])
+            views += torch.split(model.backbone(torch.cat(todo)), 1)
+        found = [model.head(view).relu()[:, channels] for view in views]  # (1, T, h, w) each
+        maps.append((found[0] + found[1].flip(3)) / 2 if mirror else found[0])
     finest = max((cam.shape[2:] for cam in maps), key=lambda size: size[0] * size[1])
     mean = torch.stack([upsample(cam, finest, model.backbone) for cam in maps]).mean(0)  # (1, T, h, w)
     spread_maps = spread(mean[0], detail[0], pixels[0], model.backbone.grid == "corner")
