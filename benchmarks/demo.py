@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 from pathlib import Path
 
+from cian.ablation import mean_deviation
 from cian.config import parse_assignment
 from cian.demo.run import run_demo
 
@@ -34,9 +34,8 @@ def main() -> None:
         seconds.append(sum(record.seconds for record in run.records().values()))
     print("mIoU % on the held-out pictures; seeds " + " ".join(map(str, options.seeds)))
     for name, values in table.items():
-        deviation = statistics.stdev(values) if len(values) > 1 else 0.0
         shown = "  ".join(f"{value:5.2f}" for value in values)
-        print(f"{name:18s} {shown}   mean {statistics.mean(values):5.2f} ± {deviation:.2f}")
+        print(f"{name:18s} {shown}   mean {mean_deviation(values)}")
     print("seconds of each run: " + " ".join(f"{value:.0f}" for value in seconds))
 
 

@@ -12,7 +12,6 @@ too); one that was interrupted goes on. Without --saliency, background comes fro
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +66,7 @@ def main() -> None:
 
 def show_seeds(run: Path) -> None:
     """How good the seed maps of a run are, by split, and what its stages cost."""
-    for split, scores in json.loads((run / "metrics.json").read_text())["stages"]["seeds"].items():
+    for split, scores in read_json(run / "metrics.json")["stages"]["seeds"].items():
         precision = [value for value in scores["precision"].values() if value is not None]
         print(
             f"{run.parent.name} seeds, {split}: mIoU {scores['miou']:.2f}, of what is labelled "

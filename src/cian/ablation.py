@@ -18,15 +18,12 @@ from accelerate import Accelerator
 from cian.config import Config, dump_config, flatten, load_config
 from cian.data.table import TRAIN
 from cian.errors import CianError
-from cian.pipeline import check_data, run_config
+from cian.pipeline import check_data, plan, run_config
 from cian.progress import console
 from cian.runs import Run, atomic, read_json, write_json, write_text
-from cian.stages import classify, train
-from cian.stages import seed as seed_stage
 from cian.stages.evaluate import AFFINITY, FINAL, RETRAINED, SEEDS
 from cian.training import make_accelerator
 
-FOLDERS = {"classify": classify.FOLDER, "seed": seed_stage.FOLDER, "train": train.TRAIN}
 STEPS = ("baseline", "self-affinity", "cross-affinity", "completion", "retraining")  # each adds to the one before
 BASELINE, FIRST, FULL = "baseline", "completion", "full-supervision"
 
@@ -146,10 +143,11 @@ def _choose(found: list[Variant], only: Sequence[str] | None) -> list[Variant]:
 def _run(config: Config, out: Path, seed: int, variant: Variant, accelerator: Accelerator) -> Run:
     common = {**flatten(dump_config(config)), "seed": seed, "compare": False, "retrain.enabled": False}
     own = load_config(None, {**common, **variant.settings})
+    shared = {stage.name: stage.outputs for stage in plan(load_config(None, common)) if stage.name in variant.reuse}
     folder = out / f"seed-{seed}"
     target = Run(folder / variant.name)
     if variant.name != FIRST and accelerator.is_main_process:
-        target.take_over(Run(folder / FIRST), {stage: FOLDERS[stage] for stage in variant.reuse})
+        target.take_over(Run(folder / FIRST), shared)
     accelerator.wait_for_everyone()
     run_config(own, target, until="evaluate")
     accelerator.wait_for_everyone()

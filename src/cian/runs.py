@@ -172,22 +172,24 @@ class Run:
             records[name] = record
         write_json(self.stages_file, {key: value.__dict__ for key, value in records.items()})
 
-    def take_over(self, source: Run, stages: Mapping[str, str]) -> None:
+    def take_over(self, source: Run, stages: Mapping[str, tuple[str, ...]]) -> None:
         """Copies finished stages of another run, with their records; a stage that is here already stays as it is.
 
         Args:
-            stages: the folder of each stage.
+            stages: by name, the folders that are a stage's own.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         if not self.stages_file.exists():
             write_json(self.stages_file, {})
         for name, record in source.records().items():
-            if name in stages and record.done and name not in self.records():
-                temporary = self.folder(f"{TEMPORARY}{name}")
-                self.clear((temporary.name, stages[name]))
-                shutil.copytree(source.folder(stages[name]), temporary)
-                temporary.rename(self.folder(stages[name]))
-                self.record(name, record)
+            if name not in stages or not record.done or name in self.records():
+                continue
+            for folder in stages[name]:
+                temporary = self.folder(f"{TEMPORARY}{folder}")
+                self.clear((temporary.name, folder))
+                shutil.copytree(source.folder(folder), temporary)
+                temporary.rename(self.folder(folder))
+            self.record(name, record)
 
     def clear(self, names: tuple[str, ...]) -> None:
         """Removes artefacts, files and folders."""
