@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from cian import crf, crf_torch
-from cian.crf import dense_crf
+from cian.crf import dense_crf, dense_crfs
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 PHOTOS = Path(__file__).parents[2] / "shared" / "data" / "voc2012-320" / "JPEGImages"
@@ -295,3 +295,12 @@ class TestErrors:
     def test_iterations(self, iterations):
         with pytest.raises(ValueError, match=f"iterations is {iterations}"):
             dense_crf(self.image, self.unary, iterations=iterations)
+
+
+@pytest.mark.parametrize("iterations", [0, 3])
+def test_several_unaries_of_one_image_are_as_one_after_the_other(iterations):
+    rng = np.random.default_rng(5)
+    image = rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    unaries = [rng.normal(size=(classes, 20, 30)).astype(np.float32) for classes in (2, 4)]
+    for unary, found in zip(unaries, dense_crfs(image, unaries, iterations=iterations), strict=True):
+        assert np.array_equal(found, dense_crf(image, unary, iterations=iterations))

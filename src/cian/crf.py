@@ -61,20 +61,28 @@ def dense_crf(
     Raises:
         ValueError: wrong shape or type, NaN or -inf, a pixel without a possible class, a parameter out of range.
     """
-    image, unary = np.asarray(image), np.asarray(unary)
-    floating = np.issubdtype(unary.dtype, np.floating)
-    check(image, unary.shape, floating, str(unary.dtype), gaussian, bilateral, iterations)
-    classes, height, width = unary.shape
-    n = height * width
-    with np.errstate(over="ignore"):  # beyond float32 is as good as +inf
-        unary = np.ascontiguousarray(unary, np.float32).reshape(classes, n)
-    lowest = unary.min(axis=0)
-    if not np.isfinite(lowest).all():
-        raise ValueError("unary has NaN, -inf, or a pixel where every class is +inf: use finite energies")
+    return dense_crfs(image, [unary], gaussian=gaussian, bilateral=bilateral, iterations=iterations)[0]
+
+
+def dense_crfs(
+    image: np.ndarray,
+    unaries: Sequence[np.ndarray],
+    *,
+    gaussian: tuple[float, float] = (3, 3),
+    bilateral: tuple[float, float, float] = (80, 13, 10),
+    iterations: int = 10,
+) -> list[np.ndarray]:
+    """`dense_crf` of several unaries of one image, whose lattice is built once."""
+    image = np.asarray(image)
+    energies = [_energies(image, np.asarray(unary), gaussian, bilateral, iterations) for unary in unaries]
+    height, width, _ = image.shape
     if iterations == 0:
-        with np.errstate(over="ignore"):
-            q = np.exp(lowest - unary)
-        return (q / q.sum(axis=0)).reshape(classes, height, width)
+        results = []
+        for unary, lowest in energies:
+            with np.errstate(over="ignore"):
+                q = np.exp(lowest - unary)
+            results.append(q / q.sum(axis=0))
+        return [result.reshape(-1, height, width) for result in results]
 
     features = [image_features(image, gaussian[0]), image_features(image, *bilateral[:2])]
     threads = _threads()
@@ -84,9 +92,25 @@ def dense_crf(
             return list((pool.map if pool else map)(function, *args))
 
         lattice, strength = _build(features, (gaussian[1], bilateral[2]), run)
-        live = _live(unary, lowest, strength)
-        probabilities = _mean_field(unary, lowest, live, lattice, iterations, run)
-    return probabilities.reshape(classes, height, width)
+        results = [
+            _mean_field(unary, lowest, _live(unary, lowest, strength), lattice, iterations, run)
+            for unary, lowest in energies
+        ]
+    return [result.reshape(-1, height, width) for result in results]
+
+
+def _energies(
+    image: np.ndarray, unary: np.ndarray, gaussian: Sequence, bilateral: Sequence, iterations: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """A checked unary as (K, N) float32, and its lowest energy at each pixel (N,)."""
+    floating = np.issubdtype(unary.dtype, np.floating)
+    check(image, unary.shape, floating, str(unary.dtype), gaussian, bilateral, iterations)
+    with np.errstate(over="ignore"):  # beyond float32 is as good as +inf
+        unary = np.ascontiguousarray(unary, np.float32).reshape(len(unary), -1)
+    lowest = unary.min(axis=0)
+    if not np.isfinite(lowest).all():
+        raise ValueError("unary has NaN, -inf, or a pixel where every class is +inf: use finite energies")
+    return unary, lowest
 
 
 def image_features(image: np.ndarray, sxy: float, srgb: float | None = None) -> np.ndarray:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from cian.config import CrfConfig, SeedConfig
-from cian.crf import dense_crf
+from cian.crf import dense_crfs
 from cian.data.table import IGNORE
 
 CERTAINTY = 0.7  # probability of a label, before the edges of the picture are asked
@@ -67,13 +67,12 @@ def along_edges(
         image: (H, W, 3) uint8; labels: (H, W) in 0 … num_classes, the last of which is "open"; best: (H, W), the class
         that an open pixel has if it is foreground. Returns labels of the same kind.
     """
-    found = []
+    unaries = []
     for guess in (np.zeros_like(best), best):
         start = np.where(labels == num_classes, guess, labels)  # (H, W)
         unary = np.full((num_classes, *start.shape), -math.log((1 - CERTAINTY) / (num_classes - 1)), np.float32)
         np.put_along_axis(unary, start[None], -math.log(CERTAINTY), 0)
-        probabilities = dense_crf(
-            image, unary, gaussian=crf.gaussian, bilateral=crf.bilateral, iterations=crf.iterations
-        )
-        found.append(probabilities.argmax(0))
-    return np.where(found[0] == found[1], found[0], num_classes)
+        unaries.append(unary)
+    found = dense_crfs(image, unaries, gaussian=crf.gaussian, bilateral=crf.bilateral, iterations=crf.iterations)
+    first, second = (probabilities.argmax(0) for probabilities in found)  # (H, W) each
+    return np.where(first == second, first, num_classes)
