@@ -22,6 +22,7 @@ import torch
 from accelerate.utils import set_seed
 from torch.utils.data import DataLoader
 
+from cian.backbones import Backbone
 from cian.config import Config, RuntimeConfig, load_config
 from cian.data.dataset import TrainingSet
 from cian.data.groups import GroupSampler
@@ -127,12 +128,18 @@ def arguments(description: str | None, repetitions: int) -> tuple[argparse.Names
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--repetitions", type=int, default=repetitions)
     options = parser.parse_args()
+    backbone = Backbone(options.backbone, options.stride, frozen_stages=None)  # random weights freeze none by default
     config = load_config(
         None,
-        {"backbone.name": options.backbone, "backbone.output_stride": options.stride, "backbone.weights": "random"},
+        {
+            "backbone.name": options.backbone,
+            "backbone.output_stride": options.stride,
+            "backbone.weights": "random",
+            "backbone.frozen_stages": backbone.frozen_stages,
+        },
     )
     make_accelerator(config.runtime)
-    crop, _ = grid_size(options.crop, options.crop, build_network(config, 2).backbone)
+    crop, _ = grid_size(options.crop, options.crop, backbone)
     return options, config, crop
 
 

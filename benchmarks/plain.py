@@ -96,7 +96,12 @@ def main() -> None:
     untouched = time.perf_counter() - start
 
     settings = {"backbone.name": "resnet50", "backbone.output_stride": 8, "backbone.weights": "random"}
-    settings |= {"affinity.hidden": 1024, "train.optimizer.name": "sgd", "train.optimizer.lr": 5e-4}
+    settings |= {
+        "backbone.frozen_stages": 0,
+        "affinity.hidden": 1024,
+        "train.optimizer.name": "sgd",
+        "train.optimizer.lr": 5e-4,
+    }
     config = load_config(None, {**settings, "runtime.precision": options.precision, "runtime.device": "cpu"})
     make_accelerator(config.runtime)
     network = build_network(config, CLASSES).to(memory_format=torch.channels_last).train()

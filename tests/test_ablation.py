@@ -14,6 +14,7 @@ from cian import ablation
 from cian.cli import app
 from cian.config import Config, load_config
 from cian.errors import CianError
+from cian.runs import Record, Run
 from tests.conftest import TINY, options
 
 
@@ -106,3 +107,30 @@ def test_errors_come_before_any_work(pictures, tmp_path):
     with pytest.raises(CianError, match=r"No held-out image has a mask.*--masks"):
         ablation.ablate(settings(pictures(name="bare")), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_cannot_be_compared_is_said_before_any_work(pictures, tmp_path):
+    data = pictures(masks=True)
+    with pytest.raises(CianError, match=r"typo\.onnx: no such"):
+        ablation.ablate(settings(data), tmp_path / "out", 1, saliency="typo.onnx")
+    with pytest.raises(CianError, match="have a background already"):
+        ablation.ablate(settings(data, **{"seeds.folder": str(data / "masks")}), tmp_path / "out", 1, saliency="maps")
+    for file in sorted((data / "masks").iterdir())[1:]:
+        file.unlink()
+    with pytest.raises(CianError, match="in one of the random seeds"):  # each draws other held-out images
+        ablation.ablate(settings(data), tmp_path / "out", 5)
+    assert not (tmp_path / "out").exists()
+
+
+def test_take_over_replaces_what_was_made_otherwise(tmp_path):
+    source, target = Run(tmp_path / "source"), Run(tmp_path / "target")
+    for run, text in ((source, "new"), (target, "old")):
+        (run.path / "seeds").mkdir(parents=True)
+        (run.path / "stages.json").write_text("{}")
+        (run.path / "seeds/a.png").write_text(text)
+        run.record("seed", Record({"made": text}, True))
+    target.take_over(source, {"seed": ("seeds",)})
+    assert (target.path / "seeds/a.png").read_text() == "new" and target.records()["seed"].inputs == {"made": "new"}
+    (target.path / "seeds/a.png").write_text("the same settings: stays")
+    target.take_over(source, {"seed": ("seeds",)})
+    assert (target.path / "seeds/a.png").read_text() == "the same settings: stays"

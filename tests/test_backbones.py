@@ -102,6 +102,28 @@ def test_frozen_stages_have_no_gradient():
     assert any(p.grad is not None for p in backbone.model.blocks[1].parameters())
 
 
+@pytest.mark.parametrize(
+    ("name", "stages"),
+    [
+        ("tf_efficientnet_lite0", 3),
+        ("resnet50", 2),
+        ("convnext_tiny", 2),
+        ("regnety_002", 2),
+        ("vit_tiny_patch16_224", 0),
+    ],
+)
+def test_default_freezes_up_to_stride_4(name, stages):
+    backbone = Backbone(name, 16, None)
+    given = Backbone(name, 16, stages)
+    trained = [key for key, value in backbone.named_parameters() if value.requires_grad]
+    assert trained == [key for key, value in given.named_parameters() if value.requires_grad]
+    assert (len(trained) < len([*Backbone(name, 16).parameters()])) == (stages > 0)
+
+
+def test_random_weights_are_never_frozen_by_default():
+    assert all(p.requires_grad for p in build_backbone("test_convnext", 16, "random", frozen_stages=None).parameters())
+
+
 def test_own_weights_file(tmp_path):
     source = build_backbone("test_resnet", 8, "random")
     save_file(source.model.state_dict(), tmp_path / "weights.safetensors")

@@ -115,6 +115,12 @@ def test_folder_that_is_no_run(tmp_path, pictures):
     fails(cli("run", "--images", data / "images", "--tags", data / "tags.csv", "--out", data), "no run of cian")
 
 
+def test_file_in_the_place_of_a_folder(tmp_path, pictures):
+    data = pictures()
+    out = data / "tags.csv" / "run"
+    fails(cli("run", "--images", data / "images", "--tags", data / "tags.csv", "--out", out), "a folder is needed")
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_read_only_folder(tmp_path, pictures):
     data = pictures()

@@ -68,6 +68,9 @@ def test_assignments():
     assert parse_assignment("train.epochs=4") == ("train.epochs", 4)
     assert parse_assignment("predict.scales=[0.5, 1]") == ("predict.scales", [0.5, 1])
     assert parse_assignment("retrain.enabled=false") == ("retrain.enabled", False)
+    assert parse_assignment("data.separator=|") == ("data.separator", "|")  # a sign of YAML's
+    assert parse_assignment("data.classes=") == ("data.classes", None)
+    assert parse_assignment("data.classes=null") == ("data.classes", None)
     for text in ("train.epochs", "=4", "a=["):
         with pytest.raises(CianError, match="--set"):
             parse_assignment(text)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 from safetensors.torch import load_file
 
 from cian.data.masks import read_mask
+from cian.training import read_metrics
 from tests.conftest import options
 
 
-def run(data: Path, out: Path, processes: int, **settings) -> subprocess.CompletedProcess:
+def command(data: Path, out: Path, processes: int, **settings) -> list[str]:
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes)] if processes > 1 else []
-    command = [sys.executable, *launcher, "-m", "cian", "run"]
     args = options(data, out, **{"data.val_fraction": 0.25, **settings})
-    return subprocess.run([*command, *args], capture_output=True, text=True, timeout=300)
+    return [sys.executable, *launcher, "-m", "cian", "run", *args]
+
+
+def run(data: Path, out: Path, processes: int, **settings) -> subprocess.CompletedProcess:
+    return subprocess.run(command(data, out, processes, **settings), capture_output=True, text=True, timeout=300)
 
 
 def test_two_processes(pictures, tmp_path):
@@ -40,3 +46,29 @@ def test_two_processes(pictures, tmp_path):
 
     again = run(data, tmp_path / "two", 2, **halves)
     assert again.returncode == 0 and "images in" not in again.stderr  # nothing is done twice
+
+
+def test_two_processes_stopped_by_a_signal_go_on(pictures, tmp_path):
+    """Checkpoints whenever the clock of either says so; one signal stops both; the weights are those of a whole run."""
+    data = pictures(count=16, masks=True)
+    settings = {
+        "retrain.enabled": False, "classify.batch_size": 2, "train.batch_size": 2, "train.min_steps": 60,
+        "runtime.checkpoint_seconds": 0.3,
+    }  # fmt: skip
+    whole = run(data, tmp_path / "whole", 2, **settings)
+    assert whole.returncode == 0, whole.stderr
+    stopped = command(data, tmp_path / "stopped", 2, **settings)
+    process = subprocess.Popen(stopped, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    log, start = tmp_path / "stopped/train/metrics.jsonl", time.monotonic()
+    while not read_metrics(log) and process.poll() is None and time.monotonic() - start < 200:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)  # torchrun hands it on to its processes
+    _, text = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert (tmp_path / "stopped/train/checkpoints/last.pt").exists(), text
+    assert not (tmp_path / "stopped/train/model.safetensors").exists()
+    again = run(data, tmp_path / "stopped", 2, **settings)
+    assert again.returncode == 0 and "train: goes on" in again.stderr, again.stderr
+    weights = [load_file(tmp_path / name / "train/model.safetensors") for name in ("whole", "stopped")]
+    for name, value in weights[0].items():
+        np.testing.assert_allclose(value, weights[1][name], atol=1e-6, err_msg=name)

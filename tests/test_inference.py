@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from cian import CianError, Segmenter, load
 from cian.config import CrfConfig, load_config
-from cian.inference import label_map, multi_scale_logits, probabilities, segment_logits
+from cian.inference import _tiles, label_map, multi_scale_logits, probabilities, segment_logits
 from cian.network import build_network
 from cian.runs import write_json
 from tests.conftest import TINY
@@ -65,6 +67,15 @@ def test_tiles_have_no_seams(segmenter, monkeypatch):
     )
     stripes = segment_logits(segmenter.network, image[:100], settings)[0]  # 0, 1, 0, … from left to right
     assert stripes.min() == 0 and stripes.max() == 1 and stripes.diff(dim=1).abs().max() < 1.5 / 32
+
+
+def test_tile_weights_sum_to_one_at_every_pixel():
+    for side in range(100, 700, 3):
+        total = np.zeros(side)
+        for start, end, weights in _tiles(side, 128):
+            assert len(weights) == end - start <= 128
+            total[start:end] += weights
+        np.testing.assert_allclose(total, 1, atol=1e-5, err_msg=str(side))
 
 
 def test_tiles_of_a_network(segmenter):
@@ -163,3 +174,12 @@ def test_load_errors(tmp_path):
 def test_refuses_what_is_no_picture(segmenter, image):
     with pytest.raises(CianError, match="uint8 RGB"):
         segmenter.predict(image)
+
+
+def test_model_of_another_version_is_one_message(segmenter, tmp_path):
+    segmenter.save(tmp_path)
+    saved = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    saved["config"]["affinity"]["heads"] = 4
+    write_json(tmp_path / "config.json", saved)
+    with pytest.raises(CianError, match=r"affinity\.heads.*was saved by cian"):
+        load(tmp_path)

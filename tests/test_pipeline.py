@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,9 @@ import pytest
 from safetensors.torch import load_file
 
 import cian
+from cian import pipeline
 from cian.data.masks import read_mask
+from cian.stages.predict import predict_folder
 from tests.conftest import TINY, options
 
 CLI = [sys.executable, "-m", "cian"]
@@ -147,6 +151,106 @@ def test_changed_setting_redoes_what_depends_on_it(finished, capsys):
     cian.run(out=finished, **{"predict.crf.iterations": 1})
 
 
+def test_predict_never_touches_the_images(finished, tmp_path):
+    """A folder of masks within that of the images would be read as images; a mask would replace its image."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for file in sorted((finished.parent / "data/images").iterdir())[:2]:
+        (photos / file.name).write_bytes(file.read_bytes())
+    before = {file: file.read_bytes() for file in photos.iterdir()}
+    first = next(iter(before))
+    for images, out in ((photos, photos), (photos, photos / "masks"), (first, photos)):
+        for overwrite in (False, True):
+            with pytest.raises(cian.CianError, match="--out"):
+                predict_folder(finished, images, out, overwrite=overwrite)
+    assert {file: file.read_bytes() for file in photos.iterdir()} == before
+
+
+def test_predict_at_another_size_is_not_done_before(finished, tmp_path):
+    image = finished.parent / "data/images/000.png"
+    assert predict_folder(finished, image, tmp_path / "masks") == 1
+    with pytest.raises(cian.CianError, match="--overwrite"):
+        predict_folder(finished, image, tmp_path / "masks", settings={"max_side": 256})
+
+
+def test_predict_finds_tags_however_the_name_is_composed(finished, tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    image = (finished.parent / "data/images/000.png").read_bytes()
+    (photos / unicodedata.normalize("NFD", "été.png")).write_bytes(image)
+    for tag, class_id in (("blue", 1), ("red", 2)):
+        tags = tmp_path / f"{tag}.csv"
+        tags.write_text(unicodedata.normalize("NFC", f"image,tags\nété.png,{tag}\n"), encoding="utf-8")
+        predict_folder(finished, photos, tmp_path / tag, tags, settings={"predict.crf.iterations": 0})
+        (mask,) = (tmp_path / tag).glob("*.png")
+        assert set(np.unique(read_mask(mask))) <= {0, class_id}
+
+
+def test_run_within_the_images_is_refused(pictures):
+    data = pictures()
+    with pytest.raises(cian.CianError, match="outside of it"):
+        cian.run(data / "images", data / "tags.csv", data / "images" / "runs" / "first", **TINY)
+    assert not (data / "images" / "runs").exists()
+
+
+def test_too_large_a_batch_is_found_before_the_classifier_trains(pictures, tmp_path):
+    data = pictures()
+    settings = {**TINY, "train.batch_size": 64}
+    with pytest.raises(cian.CianError, match=r"Lower train\.batch_size"):
+        cian.run(data / "images", data / "tags.csv", tmp_path / "run", **settings)
+    with pytest.raises(cian.CianError, match=r"--set classify\.batch_size=3"):
+        cian.run(data / "images", data / "tags.csv", tmp_path / "run", **{**TINY, "classify.batch_size": 64})
+    assert not (tmp_path / "run" / "classify").exists()
+
+
+def test_changed_label_files_are_noticed(pictures, tmp_path, capsys):
+    data = pictures(masks=True)
+    maps = tmp_path / "maps"
+    shutil.copytree(data / "masks", maps)
+    settings = {**TINY, "retrain.enabled": False, "affinity.mode": "none"}
+    masks = {"data.masks": str(data / "masks"), "data.classes": str(data / "classes.txt"), "train.labels": "masks"}
+    for more in (masks, {"seeds.folder": str(maps)}):
+        out = tmp_path / more.get("train.labels", "seeds")
+
+        def once(more=more, out=out) -> str:
+            cian.run(data / "images", data / "tags.csv", out, until="train", **settings, **more)
+            return capsys.readouterr().err
+
+        once()
+        assert "train: done before" in once()
+        changed = (data / "masks" if more is masks else maps) / "000.png"
+        os.utime(changed, (0, 0))
+        text = once()
+        assert "train: again" in text and "train: done before" not in text
+
+
+def test_other_precision_in_the_same_python_process(pictures, tmp_path):
+    data = pictures()
+    for precision in ("fp32", "bf16"):
+        cian.run(
+            data / "images", data / "tags.csv", tmp_path / precision, until="classify", **TINY,
+            **{"runtime.precision": precision},
+        )  # fmt: skip
+    assert not same(weights(tmp_path / "fp32", "classify"), weights(tmp_path / "bf16", "classify"))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_image_that_breaks_while_training_is_one_message(pictures, tmp_path, workers, monkeypatch):
+    data = pictures()
+    check = pipeline.check_data
+
+    def then_break(config):
+        table = check(config)
+        for file in (data / "images").iterdir():
+            file.write_bytes(b"no image")
+        return table
+
+    monkeypatch.setattr(pipeline, "check_data", then_break)
+    with pytest.raises(cian.CianError) as caught:
+        cian.run(data / "images", data / "tags.csv", tmp_path / "run", **{**TINY, "runtime.workers": workers})
+    assert str(caught.value).startswith(str(data / "images")) and "Traceback" not in str(caught.value)
+
+
 def test_same_seed_same_weights_other_seed_others(pictures, tmp_path):
     data = pictures()
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
@@ -233,7 +337,7 @@ def test_interrupt_writes_a_checkpoint(pictures, tmp_path, face, number):
     os.killpg(process.pid, number)
     _, text = process.communicate(timeout=60)  # hangs if a loading process stays behind
     assert process.returncode == 1
-    assert "a checkpoint is written" in text
+    assert "a checkpoint is written" in text and "--overwrite" not in text
     assert ("Traceback" in text) == (face == "python")
     assert (out / "train/checkpoints/last.pt").exists()
 

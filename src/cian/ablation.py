@@ -16,11 +16,12 @@ import numpy as np
 from accelerate import Accelerator
 
 from cian.config import Config, dump_config, flatten, load_config
-from cian.data.table import TRAIN
+from cian.data.table import TRAIN, Table
 from cian.errors import CianError
 from cian.pipeline import check_data, plan, run_config
 from cian.progress import console
 from cian.runs import Run, atomic, read_json, write_json, write_text
+from cian.seeds.saliency import saliency_source
 from cian.stages.evaluate import AFFINITY, FINAL, RETRAINED, SEEDS
 from cian.training import make_accelerator
 
@@ -104,30 +105,44 @@ def ablate(
         CianError: no held-out image has a mask, a name is unknown, or what `cian.run` raises.
     """
     chosen = _choose(variants(config, saliency), only)
+    if saliency is not None:
+        if config.seeds.folder is not None or config.seeds.background != "cam":
+            raise CianError(f"--saliency {saliency}: the seeds have a background already. Leave one of the two out.")
+        saliency_source(saliency)
     accelerator = make_accelerator(config.runtime)
-    table = check_data(config)
-    held_out = [split for split in table.split_names if split != TRAIN and len(table.split(split).with_masks())]
-    if not held_out:
-        raise CianError(
-            "No held-out image has a mask to score on. Give --masks and --classes, and set images aside with "
-            "--split val=FILE or --set data.val_fraction=0.2."
-        )
-    if len(table.split(TRAIN).with_masks()) < len(table.split(TRAIN)):
+    tables: dict[int, Table] = {}
+    for seed in range(config.seed, config.seed + repeat):
+        if not tables or config.data.val_fraction:  # the split is drawn with the seed
+            table = check_data(config.model_copy(update={"seed": seed}))
+        tables[seed] = table
+    split = _scored_split(config, tables)
+    if any(len(table.split(TRAIN).with_masks()) < len(table.split(TRAIN)) for table in tables.values()):
         if only and FULL in only:
             raise CianError(f"{FULL}: needs the masks of all training images. Leave it out of --only.")
         chosen = [variant for variant in chosen if variant.name != FULL]
-    result: dict[str, Any] = {"split": held_out[0], "variants": {}}
-    seeds = range(config.seed, config.seed + repeat)
-    for seed in seeds:
+    result: dict[str, Any] = {"split": split, "variants": {}}
+    for seed, table in tables.items():
         for number, variant in enumerate(chosen, 1):
             console.rule(f"{variant.name} · seed {seed} · {number} of {len(chosen)}")
-            run = _run(config, out, seed, variant, accelerator)
+            run = _run(config, out, seed, variant, accelerator, table)
             _add(result, variant, seed, run)
             if accelerator.is_main_process:
                 write_json(out / "ablation.json", result)
                 write_text(out / "ablation.md", markdown(result))
                 plot(result, out / "ablation.png")
     return result
+
+
+def _scored_split(config: Config, tables: Mapping[int, Table]) -> str:
+    """The first held-out split that is predicted and has masks, with every random seed."""
+    for split in next(iter(tables.values())).split_names:
+        predicted = config.predict.splits is None or split in config.predict.splits
+        if split != TRAIN and predicted and all(len(table.split(split).with_masks()) for table in tables.values()):
+            return split
+    raise CianError(
+        "No held-out image has a mask to score on (in one of the random seeds). Give --masks and --classes, and set "
+        "images aside with --split val=FILE or --set data.val_fraction=0.2."
+    )
 
 
 def _choose(found: list[Variant], only: Sequence[str] | None) -> list[Variant]:
@@ -140,7 +155,7 @@ def _choose(found: list[Variant], only: Sequence[str] | None) -> list[Variant]:
     return [variant for variant in found if variant.name in only or variant.name == FIRST]
 
 
-def _run(config: Config, out: Path, seed: int, variant: Variant, accelerator: Accelerator) -> Run:
+def _run(config: Config, out: Path, seed: int, variant: Variant, accelerator: Accelerator, table: Table) -> Run:
     common = {**flatten(dump_config(config)), "seed": seed, "compare": False, "retrain.enabled": False}
     own = load_config(None, {**common, **variant.settings})
     shared = {stage.name: stage.outputs for stage in plan(load_config(None, common)) if stage.name in variant.reuse}
@@ -149,7 +164,7 @@ def _run(config: Config, out: Path, seed: int, variant: Variant, accelerator: Ac
     if variant.name != FIRST and accelerator.is_main_process:
         target.take_over(Run(folder / FIRST), shared)
     accelerator.wait_for_everyone()
-    run_config(own, target, until="evaluate")
+    run_config(own, target, until="evaluate", table=table)
     accelerator.wait_for_everyone()
     return target
 

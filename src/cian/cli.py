@@ -326,6 +326,9 @@ _CURES: Mapping[int, str] = {
     errno.EACCES: "permission denied. Give a place that you may read and write",
     errno.EPERM: "not permitted. Give a place that you may read and write",
     errno.EMFILE: "too many open files. Raise `ulimit -n`, or set runtime.workers=0",
+    errno.ENOTDIR: "a folder is needed, but a file is in its place. Give another --out",
+    errno.EEXIST: "a folder is needed, but a file is in its place. Give another --out",
+    errno.EISDIR: "a file is needed, but a folder is in its place. Give another name",
     errno.ENAMETOOLONG: "the name is too long. Give a shorter one",
 }
 
@@ -339,7 +342,8 @@ def main() -> None:
     except CianError as error:
         _fail(str(error))
     except KeyboardInterrupt:
-        _fail("Stopped. What was done is kept; the same command goes on from here.")
+        same = "the same command" + " without --overwrite" * ("--overwrite" in sys.argv)
+        _fail(f"Stopped. What was done is kept; {same} goes on from here.")
     except OSError as error:
         cure = _CURES.get(error.errno or 0)
         if cure is None:

@@ -90,7 +90,11 @@ class BackboneConfig(Section):
         "imagenet",
         description="'imagenet' (Lite from a package, others by timm's download), 'random', or a safetensors file",
     )
-    frozen_stages: Annotated[int, Field(ge=0)] = Field(0, description="number of first stages that are not trained")
+    frozen_stages: Annotated[int, Field(ge=0)] | None = Field(
+        None,
+        description="number of first stages that are not trained; default: those up to stride 4, where timm names them "
+        "and they have learned weights (the paper: 0)",
+    )
 
 
 class OptimizerConfig(Section):
@@ -157,7 +161,7 @@ class AffinityConfig(Section):
     mode: Literal["none", "self", "cross"] = Field(
         "cross", description="no module, self branch only, or self and cross"
     )
-    hidden: PositiveInt = Field(256, description="channels of query, key and value (the paper: 1024, of 2048)")
+    hidden: PositiveInt = Field(128, description="channels of query, key and value (the paper: 1024, of 2048)")
     similarity: Literal["dot", "cosine"] = Field("dot", description="dot product without 1/sqrt(d), or cosine")
     merge: Literal["max", "mean"] = Field("max", description="how messages of several references are merged")
     include_self: bool = Field(True, description="merge the image's own message into the cross branch")
@@ -320,7 +324,10 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     if not sign or not key.strip():
         raise CianError(f"--set {text}: not of the form key=value, e.g. --set train.epochs=4.")
     try:
-        return key.strip(), yaml.safe_load(value)
+        parsed = yaml.safe_load(value)
+        if parsed in (None, "") and value.strip() not in ("", "~", "null", '""', "''"):
+            parsed = value.strip()  # a sign that means something to YAML: data.separator=|
+        return key.strip(), parsed
     except yaml.YAMLError:
         raise CianError(f"--set {text}: the value is not YAML. Quote it: --set '{key}=\"…\"'.") from None
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from pydantic import ValidationError
 from torch import Tensor
 
 from cian import crf_torch
@@ -85,17 +86,19 @@ def _tiles(side: int, most: int) -> list[tuple[int, int, np.ndarray]]:
     count = -(-(side - overlap) // (most - overlap))
     starts = np.linspace(0, side - most, count).round().astype(int)
     ends = starts + most
-    tiles = []
+    ramps, total = [], np.zeros(side, np.float32)
     for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
-        weights = np.ones(most, np.float32)
+        ramp = np.ones(most, np.float32)
         if i:
             shared = ends[i - 1] - start
-            weights[:shared] = (np.arange(shared) + 0.5) / shared
+            ramp[:shared] *= (np.arange(shared) + 0.5) / shared
         if i < count - 1:
             shared = end - starts[i + 1]
-            weights[-shared:] = 1 - (np.arange(shared) + 0.5) / shared
-        tiles.append((int(start), int(end), weights))
-    return tiles
+            ramp[-shared:] *= 1 - (np.arange(shared) + 0.5) / shared
+        ramps.append(ramp)
+        total[start:end] += ramp
+    # where three tiles lie over each other, ramps alone do not sum to 1
+    return [(int(s), int(e), ramp / total[s:e]) for s, e, ramp in zip(starts, ends, ramps, strict=True)]
 
 
 def probabilities(logits: Tensor, image: np.ndarray, allowed: np.ndarray | None, crf: CrfConfig | None) -> np.ndarray:
@@ -266,7 +269,14 @@ def load(source: str | Path, device: str | torch.device = "auto") -> Segmenter:
         raise CianError(
             f"{folder / 'config.json'}: format {saved.get('format')!r}; this version of cian reads {FORMAT}."
         )
-    config = Config.model_validate(saved["config"])
+    try:
+        config = Config.model_validate(saved["config"])
+    except ValidationError as error:
+        where = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise CianError(
+            f"{folder / 'config.json'}: {where}: {error.errors()[0]['msg']}. The model was saved by cian "
+            f"{saved.get('cian')}, this is {__version__}: use that version, or train again."
+        ) from None
     network = build_network(config, len(saved["classes"]), weights="random")
     load_weights(network, folder / "model.safetensors")
     if device == "auto":

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import platform
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -14,9 +15,9 @@ from typing import Any
 from cian.config import IMAGE_SOURCES, Config, dump_config, flatten, load_config
 from cian.data.check import check_dataset
 from cian.data.table import Table
-from cian.errors import CianError, DataError
+from cian.errors import CianError, DataError, Interrupted
 from cian.progress import console, duration, ticking
-from cian.runs import Record, Run, Stopwatch, digest, table_digest
+from cian.runs import Record, Run, Stopwatch, digest, files_digest, table_digest
 from cian.stages.context import Context
 from cian.training import make_accelerator
 
@@ -56,6 +57,7 @@ def plan(config: Config) -> list[Stage]:
     retrain = config.retrain.enabled
     final = "retrain" if retrain else "train"
     labels = ("seed",) if seeded else ()
+    labelled = ("train_table",) if seeded else ("train_table", "train_masks")
     stages = []
     if own_seeds:
         stages.append(
@@ -73,10 +75,8 @@ def plan(config: Config) -> list[Stage]:
         stages.append(Stage("seed", "seed", before, ("seeds", "max_side"), ("seed_table",), ("seeds",)))
     if config.compare:
         settings = tuple(key for key in _NETWORK if key != "affinity")
-        stages.append(
-            Stage("baseline", "train", labels, settings, ("train_table",), ("baseline",), arguments=("baseline",))
-        )
-    stages.append(Stage("train", "train", labels, _NETWORK, ("train_table",), ("train",), arguments=("train",)))
+        stages.append(Stage("baseline", "train", labels, settings, labelled, ("baseline",), arguments=("baseline",)))
+    stages.append(Stage("train", "train", labels, _NETWORK, labelled, ("train",), arguments=("train",)))
     if retrain:
         kernels = ("predict.crf.gaussian", "predict.crf.bilateral")
         stages += [
@@ -151,18 +151,29 @@ def run(
     return run_config(load_config(Path(config) if config else None, overrides), target, until, overwrite)
 
 
-def run_config(config: Config, target: Run, until: str = LAST, overwrite: bool = False) -> Run:
-    """See `run`."""
+def run_config(
+    config: Config, target: Run, until: str = LAST, overwrite: bool = False, table: Table | None = None
+) -> Run:
+    """See `run`.
+
+    Args:
+        table: what `check_data` gave for this configuration, where several runs share it.
+    """
     stages = plan(config)
     names = [stage.name for stage in stages]
     if until not in names:
         raise CianError(f"stage {until}: not part of this run. With its settings it has: {', '.join(names)}.")
     if not config.data.has_images:
         raise CianError("No images. Give --images DIR (and --tags FILE, unless each sub-folder is a class).")
+    if config.data.images is not None and _within(target.path, config.data.images):
+        raise CianError(
+            f"--out {target.path}: lies in the folder of the images, {config.data.images}, where its masks would be "
+            "taken for images the next time. Give a folder outside of it."
+        )
     accelerator = make_accelerator(config.runtime)
     _check_settings(config)
     with target.locked() if accelerator.is_main_process else nullcontext():  # one process of a run locks it for all
-        table = check_data(config)
+        table = check_data(config) if table is None else table
         context = Context(target, config, table)
         watch = Stopwatch()
         if overwrite and accelerator.is_main_process:
@@ -171,11 +182,22 @@ def run_config(config: Config, target: Run, until: str = LAST, overwrite: bool =
         if accelerator.is_main_process:
             target.write_config(dump_config(config), versions())
             target.write_table(table)
-        for stage in stages[: names.index(until) + 1]:
-            _run_stage(stage, context)
+        wanted = stages[: names.index(until) + 1]
+        _check_batches(wanted, context)
+        for stage in wanted:
+            try:
+                _run_stage(stage, context)
+            except Interrupted as stop:
+                if overwrite:  # which would do everything anew
+                    raise Interrupted(str(stop).replace("same command", "same command without --overwrite")) from None
+                raise
         if accelerator.is_main_process:
             console.print(f"done in {duration(watch.seconds)}: {target.path}")
     return target
+
+
+def _within(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())
 
 
 def check_data(config: Config) -> Table:
@@ -219,6 +241,21 @@ def _check_settings(config: Config) -> None:
             saliency_source(config.seeds.background)
         elif not config.seeds.folder.is_dir():
             raise CianError(f"seeds.folder = {config.seeds.folder}: no such folder. Give a folder of seed maps ID.png.")
+
+
+def _check_batches(stages: Sequence[Stage], context: Context) -> None:
+    """Whether the images make batches, before hours are spent on the stages before.
+
+    Raises:
+        CianError: they are too few.
+    """
+    from cian.stages import classify, train
+
+    for stage in stages:
+        if stage.module == "classify":
+            classify.make_sampler(context)
+        elif stage.module == "train":
+            train.make_sampler(context, *stage.arguments)
 
 
 def _run_stage(stage: Stage, context: Context) -> None:
@@ -266,8 +303,16 @@ def _inputs(stage: Stage, context: Context) -> dict[str, Any]:
     inputs: dict[str, Any] = {}
     for key in stage.settings:
         inputs |= {name: value for name, value in values.items() if name == key or name.startswith(f"{key}.")}
+    for key, words in _FILES.items():
+        if key in inputs and inputs[key] is not None and inputs[key] not in words:
+            inputs[f"files of {key}"] = files_digest(Path(inputs[key]))
     for name in stage.data:
-        inputs[name] = _masks_digest(context.table) if name == "masks" else table_digest(getattr(context, name))
+        if name == "masks":
+            inputs[name] = _masks_digest(context.table)
+        elif name == "train_masks":
+            inputs[name] = _masks_digest(context.train_table)
+        else:
+            inputs[name] = table_digest(getattr(context, name))
     records = context.run.records()
     for name in stage.after:
         inputs[f"after {name}"] = digest(records[name].inputs) if name in records else None
@@ -283,11 +328,15 @@ def _masks_digest(table: Table) -> str:
     return digest(rows)
 
 
+# Settings that name files, and the words that they may be instead.
+_FILES = {"seeds.folder": (), "seeds.background": ("cam",), "backbone.weights": ("imagenet", "random")}
+
 _WORDS = {
     "train_table": "the training images",
     "seed_table": "the images",
     "predict_table": "the images",
     "masks": "the masks",
+    "train_masks": "the masks",
 }
 
 
@@ -297,7 +346,9 @@ def _changes(old: dict[str, Any], new: dict[str, Any]) -> str:
     for key in sorted({*old, *new}):
         if old.get(key) == new.get(key):
             continue
-        if key.startswith("after "):
+        if key.startswith("files of "):
+            changed.append(f"the {key} changed")
+        elif key.startswith("after "):
             changed.append(f"{key.removeprefix('after ')} was redone")
         elif key in _WORDS:
             changed.append(f"{_WORDS[key]} changed")

@@ -173,7 +173,7 @@ class Run:
         write_json(self.stages_file, {key: value.__dict__ for key, value in records.items()})
 
     def take_over(self, source: Run, stages: Mapping[str, tuple[str, ...]]) -> None:
-        """Copies finished stages of another run, with their records; a stage that is here already stays as it is.
+        """Copies finished stages of another run, with their records; what is here already stays as it is.
 
         Args:
             stages: by name, the folders that are a stage's own.
@@ -182,7 +182,8 @@ class Run:
         if not self.stages_file.exists():
             write_json(self.stages_file, {})
         for name, record in source.records().items():
-            if name not in stages or not record.done or name in self.records():
+            here = self.records().get(name)
+            if name not in stages or not record.done or (here and here.done and here.inputs == record.inputs):
                 continue
             for folder in stages[name]:
                 temporary = self.folder(f"{TEMPORARY}{folder}")
@@ -235,6 +236,15 @@ def table_digest(table: Table) -> str:
         row = (image_id, table.splits[i], table.tags(i).tolist(), status.st_size, status.st_mtime_ns)
         hashed.update(repr(row).encode())
     return hashed.hexdigest()[:16]
+
+
+def files_digest(path: Path) -> str:
+    """Changes when a file, or one in a folder, does (by size and time of change)."""
+    rows = []
+    for file in [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file()):
+        status = file.stat()
+        rows.append((file.relative_to(path).as_posix(), status.st_size, status.st_mtime_ns))
+    return digest(rows)
 
 
 class Stopwatch:

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import platform
+import re
 import signal
 import threading
 import time
@@ -22,6 +23,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -53,11 +55,11 @@ def make_accelerator(runtime: RuntimeConfig) -> Accelerator:
         raise CianError("runtime.precision = fp16: needs a GPU. Use fp32 or bf16 on a CPU.")
     if cpu:
         _keep_memory()
-    accelerator = Accelerator(
-        cpu=cpu,
-        mixed_precision={"fp32": "no"}.get(runtime.precision, runtime.precision),
-        gradient_accumulation_steps=runtime.accumulate,
-    )
+    precision = {"fp32": "no"}.get(runtime.precision, runtime.precision)
+    before = AcceleratorState._shared_state  # one for all of a Python process, which may run with several settings
+    if before and (before["_mixed_precision"] != precision or before["_cpu"] != cpu):
+        AcceleratorState._reset_state(reset_partial_state=True)
+    accelerator = Accelerator(cpu=cpu, mixed_precision=precision, gradient_accumulation_steps=runtime.accumulate)
     console.quiet = not accelerator.is_main_process  # one process of a distributed run speaks for all
     return accelerator
 
@@ -136,6 +138,7 @@ def fit(
     per_step = sampler.batch_size * accelerator.num_processes
     images = sum(len(sampler.epoch(e)) for e in range(min(epochs, 3))) / min(epochs, 3) * epochs * per_step
     log = _Log(folder, total) if accelerator.is_main_process else None
+    accelerator.step = 0  # accumulation starts anew with each stage and each checkpoint
     saved = time.monotonic()
     done = total * per_step
     text = ""
@@ -170,8 +173,11 @@ def fit(
                     log.write(total, epoch + step / steps, values, optim.param_groups[0]["lr"], ticker.speed)
                     text = f" · loss {values['total']:.3f}"
                 ticker.advance(per_step, f"epoch {epoch + 1}/{epochs}{text}")
-                interrupted = stop.is_set()
-                if interrupted or time.monotonic() - saved > runtime.checkpoint_seconds:
+                if not accelerator.sync_gradients or (accelerator.num_processes > 1 and total % LOG_STEPS):
+                    continue  # a checkpoint holds no gradients; several processes agree from time to time only
+                due = time.monotonic() - saved > runtime.checkpoint_seconds
+                interrupted, due = _any_process(accelerator, stop.is_set(), due)
+                if interrupted or due:
                     at = (epoch, step) if step < steps else (epoch + 1, 0)
                     _save_checkpoint(checkpoint, model, optim, accelerator, *at, total)
                     saved = time.monotonic()
@@ -190,6 +196,15 @@ def fit(
     accelerator.wait_for_everyone()
     accelerator.free_memory()
     return weights
+
+
+def _any_process(accelerator: Accelerator, *flags: bool) -> list[bool]:
+    """Each flag, whether it is set in any of the processes: clocks and signals differ, but what follows is done
+    together."""
+    if accelerator.num_processes == 1:
+        return list(flags)
+    own = torch.tensor([flags], dtype=torch.uint8, device=accelerator.device)
+    return [bool(flag) for flag in accelerator.gather(own).amax(0).tolist()]
 
 
 class _Batches:
@@ -222,10 +237,10 @@ def _loading_errors() -> Iterator[None]:
     try:
         yield
     except CianError as error:
-        _, marker, reason = str(error).rpartition("CianError: ")
-        if not marker:
+        found = re.search(r"^cian\.[\w.]+Error: (.*)", str(error), re.DOTALL | re.MULTILINE)  # below the traceback
+        if found is None:
             raise
-        raise CianError(reason.strip()) from None
+        raise CianError(found[1].strip()) from None
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise

@@ -133,6 +133,7 @@ class GroupSampler:
         tag_ids, tag_offsets: tags of N images, see `Table`.
         batch_size: images per process.
         rank, world: this process and the number of processes; together they see the global batch.
+        setting: what the batch size is called, for the error.
 
     Raises:
         CianError: not even one batch can be made.
@@ -147,6 +148,7 @@ class GroupSampler:
         seed: int = 0,
         rank: int = 0,
         world: int = 1,
+        setting: str = "batch_size",
     ):
         self.tag_ids, self.tag_offsets = tag_ids, tag_offsets
         self.batch_size, self.group_size, self.seed = batch_size, group_size, seed
@@ -156,7 +158,7 @@ class GroupSampler:
             images = len(tag_offsets) - 1
             raise CianError(
                 f"{images} training images make no batch of {batch_size * world} in groups of {group_size} that share "
-                f"a tag. Lower batch_size (e.g. --set train.batch_size={max(1, images // 4) * group_size}) or "
+                f"a tag. Lower {setting} (e.g. --set {setting}={max(1, images // 4 // world) * group_size}) or "
                 "give more images."
             )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import uuid
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from PIL import Image
 from cian.data.images import image_size, open_image
 from cian.data.problems import file_error, reason
 from cian.data.table import IGNORE
+from cian.runs import atomic
 
 _CURE = "Save it as an indexed or an 8 bit grey PNG whose values are class ids"
 _GREY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow spreads grey of 2 and 4 bits over 0 … 255; class ids are not spread
@@ -46,15 +46,9 @@ def write_mask(path: Path, mask: np.ndarray) -> None:
     if mask.ndim != 2 or mask.dtype != np.uint8 or mask.size == 0:
         raise ValueError(f"a mask is (H, W) uint8, not {mask.shape} {mask.dtype}")
     path = Path(path)
-    image = indexed(mask)
-    partial = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            image.save(partial, format="PNG")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with atomic(path) as temporary:
+            indexed(mask).save(temporary, format="PNG")
     except OSError as error:
         raise file_error(path, f"cannot be written ({reason(error)})", "Free space or choose another folder") from None
 

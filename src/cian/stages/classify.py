@@ -12,7 +12,6 @@ from torch import nn
 from cian.backbones import Backbone, build_backbone
 from cian.data.dataset import TrainingSet
 from cian.data.groups import GroupSampler
-from cian.data.table import Table
 from cian.grid import normalise
 from cian.seeds.cam import Classifier, classification_loss
 from cian.stages.context import Context, clean_start
@@ -29,7 +28,7 @@ def run(context: Context) -> None:
     model = build_classifier(context, config.backbone.weights)
     settings = config.classify
     fill = fill_colour(model.backbone.mean)
-    sampler = make_sampler(context, table, settings.batch_size, 1)
+    sampler = make_sampler(context)
     fit(
         model,
         partial(_loss, backbone=model.backbone),
@@ -57,8 +56,21 @@ def load_classifier(context: Context) -> Classifier:
     return model.eval().to(context.accelerator.device)
 
 
-def make_sampler(context: Context, table: Table, batch_size: int, group_size: int) -> GroupSampler:
+def make_sampler(context: Context) -> GroupSampler:
+    return training_groups(context, "classify", context.config.classify.batch_size)
+
+
+def training_groups(context: Context, section: str, batch_size: int, group_size: int = 1) -> GroupSampler:
+    """The batches of the training images.
+
+    Args:
+        section: of the settings, for the error.
+
+    Raises:
+        CianError: they are too few.
+    """
     accelerator = context.accelerator
+    table = context.train_table
     return GroupSampler(
         table.tag_ids,
         table.tag_offsets,
@@ -67,6 +79,7 @@ def make_sampler(context: Context, table: Table, batch_size: int, group_size: in
         context.config.seed,
         accelerator.process_index,
         accelerator.num_processes,
+        f"{section}.batch_size",
     )
 
 

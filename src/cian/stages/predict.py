@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from cian.data.table import TRAIN as TRAIN_SPLIT
 from cian.data.table import Table
 from cian.errors import CianError, DataError
 from cian.inference import label_map, load, probabilities, segment_logits
+from cian.progress import console
 from cian.runs import atomic, digest, read_json, remove_temporaries, write_json
 from cian.stages.context import Context, clean_start, for_each_image
 from cian.stages.train import BASELINE, TRAIN, load_network
@@ -135,10 +137,23 @@ def predict_folder(
         raise CianError(f"{images}: no images here. Give an image, or a folder of images.")
     root = images.parent if images.is_file() else images
     ids = mask_ids(root, files)
+    targets = [out / f"{image_id}.png" for image_id in ids]
+    if images.is_dir() and out.resolve().is_relative_to(images.resolve()):
+        raise CianError(
+            f"--out {out}: lies in the folder of the images, {images}, where masks would be taken for images the next "
+            "time. Give a folder outside of it."
+        )
+    if targets[0].resolve() == files[0].resolve():
+        raise CianError(f"--out {out}: the mask would replace the image {files[0]}. Give another folder.")
     known = _tags_by_id(root, tags, config.seed) if tags is not None else {}
     allowed = {image_id: segmenter.allowed(names) for image_id, names in known.items()}
     table = Table.build(segmenter.class_names[1:], ids, files, [None] * len(ids), ["predict"] * len(ids))
-    made_with = {"weights": segmenter.digest(), "predict": dump_config(config)["predict"], "tags": known}
+    made_with = {
+        "weights": segmenter.digest(),
+        "predict": dump_config(config)["predict"],
+        "max_side": config.max_side,
+        "tags": known,
+    }
     out.mkdir(parents=True, exist_ok=True)
     record = out / "predict.json"
     if record.exists() and not overwrite and read_json(record).get("made_with") != digest(made_with):
@@ -147,7 +162,6 @@ def predict_folder(
         )
     write_json(record, {"made_with": digest(made_with), "classes": list(segmenter.class_names)})
     remove_temporaries(out)
-    targets = [out / f"{image_id}.png" for image_id in ids]
     if overwrite:
         for target in targets:
             target.unlink(missing_ok=True)
@@ -156,7 +170,7 @@ def predict_folder(
         return segment_logits(segmenter.network, image, config.predict)
 
     def finish(row: int, image: np.ndarray, logits: Tensor) -> None:
-        chosen = allowed.get(ids[row])
+        chosen = allowed.get(unicodedata.normalize("NFC", ids[row]))
         result = probabilities(logits, image, chosen, config.predict.crf)
         mask = label_map(result, image_size(files[row]))
         if overlays:
@@ -188,4 +202,6 @@ def _tags_by_id(images: Path, tags: Path, seed: int) -> dict[str, list[str]]:
     fatal = [problem for problem in problems if problem.fatal]
     if fatal or table is None:
         raise DataError(fatal)
+    for problem in problems:
+        console.print(f"note: {problem}", style="yellow")
     return {image_id: [table.class_names[tag] for tag in table.tags(i)] for i, image_id in enumerate(table.ids)}

@@ -12,12 +12,13 @@ from torch import nn
 from cian.backbones import Backbone
 from cian.config import Config, TrainConfig
 from cian.data.dataset import TrainingSet
+from cian.data.groups import GroupSampler
 from cian.errors import CianError
 from cian.grid import cells, grid_size, normalise
 from cian.losses import cian_loss
 from cian.network import CIAN, build_network
 from cian.stages import classify
-from cian.stages.classify import enough_epochs, fill_colour, make_sampler
+from cian.stages.classify import enough_epochs, fill_colour, training_groups
 from cian.stages.context import Context, clean_start
 from cian.training import Batch, Losses, fit, load_weights
 
@@ -41,8 +42,7 @@ def run(context: Context, name: str) -> None:
     elif settings.start == "classifier" and (context.run.folder(classify.FOLDER) / "model.safetensors").exists():
         network.backbone.load_state_dict(classify.load_classifier(context).backbone.state_dict())
     network = network.to(memory_format=torch.channels_last)
-    group_size = settings.group_size if config.affinity.mode == "cross" else 1
-    sampler = make_sampler(context, table, settings.batch_size, group_size)
+    sampler = make_sampler(context, name)
     epochs = enough_epochs(sampler, settings.epochs, settings.min_steps)
     optimizer = settings.optimizer
     if name == RETRAIN:
@@ -50,7 +50,7 @@ def run(context: Context, name: str) -> None:
         optimizer = optimizer.model_copy(update={"lr": optimizer.lr * config.retrain.lr_factor})
     fit(
         network,
-        partial(_loss, backbone=network.backbone, settings=settings, group_size=group_size),
+        partial(_loss, backbone=network.backbone, settings=settings, group_size=sampler.group_size),
         network.parameter_groups(optimizer.lr, optimizer.new_lr_factor),
         TrainingSet(
             table,
@@ -68,6 +68,12 @@ def run(context: Context, name: str) -> None:
         runtime=config.runtime,
         accelerator=context.accelerator,
     )
+
+
+def make_sampler(context: Context, name: str) -> GroupSampler:
+    config = network_config(context.config, name)
+    group_size = config.train.group_size if config.affinity.mode == "cross" else 1
+    return training_groups(context, "train", config.train.batch_size, group_size)
 
 
 def network_config(config: Config, name: str) -> Config:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cian.data.images import read_image
+from cian.data.images import read_image, reduced
 from cian.data.masks import read_mask, resize_mask
 from cian.data.table import IGNORE, TRAIN, Table
 from cian.metrics import Confusion
@@ -99,7 +99,8 @@ def _row(context: Context, table: Table, row: int, classifier: Any, pictures: Pi
             add(name, about, mask_layer(mask, size), None if truth is None else _iou(mask, truth, table.num_classes))
 
     if classifier is not None and len(table.tags(row)):
-        maps = class_activation_maps(classifier, image, table.tags(row), config.seeds.scales, config.seeds.mirror)
+        working = reduced(image, config.max_side)
+        maps = class_activation_maps(classifier, working, table.tags(row), config.seeds.scales, config.seeds.mirror)
         names = {"CAM": "class activation map of its tags", "spread CAM": "the map spread over what looks alike"}
         for (name, about), values in zip(names.items(), maps, strict=True):
             add(name, about, heat_layer(_resized(values.max(0), size, 4)))
