@@ -122,7 +122,7 @@ class ClassifyConfig(Section):
         120, description="small data sets: as many epochs as give these steps"
     )
     batch_size: PositiveInt = Field(16, description="images per step and process")
-    optimizer: OptimizerConfig = OptimizerConfig(name="sgd", lr=0.01)
+    optimizer: OptimizerConfig = OptimizerConfig(name="sgd", lr=0.001, new_lr_factor=100)
     augment: AugmentConfig = AugmentConfig(scales=(0.75, 1.0, 1.25, 1.5))
 
 
@@ -143,7 +143,7 @@ class SeedConfig(Section):
     folder: Path | None = Field(None, description="ready-made seed maps ID.png (indexed, 255 = ignore) to use instead")
     scales: Scales = Field((1.0, 1.5), description="image scales of the class activation maps, averaged")
     mirror: bool = Field(True, description="average with the mirrored image")
-    foreground: Fraction = Field(0.3, description="a pixel is a class where its CAM is over this share of its maximum")
+    foreground: Fraction = Field(0.2, description="a pixel is a class where its CAM is over this share of its maximum")
     confirmed: Fraction = Field(0.5, description="and where its spread CAM (what looks alike) is over this share")
     background: str = Field(
         "cam", description="'cam', a folder of saliency maps ID.png (8 bit grey), or a saliency network FILE.onnx"
