@@ -103,21 +103,20 @@ def test_frozen_stages_have_no_gradient():
 
 
 @pytest.mark.parametrize(
-    ("name", "stages"),
+    ("name", "stages", "first"),
     [
-        ("tf_efficientnet_lite0", 3),
-        ("resnet50", 2),
-        ("convnext_tiny", 2),
-        ("regnety_002", 2),
-        ("vit_tiny_patch16_224", 0),
+        ("tf_efficientnet_lite0", 3, "model.blocks.2."),
+        ("resnet26", 2, "model.layer2."),
+        ("convnext_atto", 2, "model.stages.1."),
+        ("regnety_002", 2, "model.s2."),
+        ("vit_tiny_patch16_224", 0, "model."),
     ],
 )
-def test_default_freezes_up_to_stride_4(name, stages):
+def test_default_freezes_up_to_stride_4(name, stages, first):
     backbone = Backbone(name, 16, None)
-    given = Backbone(name, 16, stages)
+    assert backbone.frozen_stages == stages
     trained = [key for key, value in backbone.named_parameters() if value.requires_grad]
-    assert trained == [key for key, value in given.named_parameters() if value.requires_grad]
-    assert (len(trained) < len([*Backbone(name, 16).parameters()])) == (stages > 0)
+    assert trained[0].startswith(first)
 
 
 def test_random_weights_are_never_frozen_by_default():
