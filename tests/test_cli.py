@@ -95,7 +95,7 @@ def test_run_checks_the_data_before_anything_else(pictures, tmp_path):
         (["--split", "train=nowhere.txt"], ["nowhere.txt"]),
         (["--masks", "nowhere"], ["nowhere"]),
         (["--classes", "nowhere.txt"], ["nowhere.txt"]),
-        (["--set", "train.batch_size=64"], ["Lower batch_size"]),
+        (["--set", "train.batch_size=64"], ["Lower train.batch_size"]),
         (["--set", "predict.splits=[test]"], ["no such split"]),
     ],
 )
