@@ -342,8 +342,7 @@ def main() -> None:
     except CianError as error:
         _fail(str(error))
     except KeyboardInterrupt:
-        same = "the same command" + " without --overwrite" * ("--overwrite" in sys.argv)
-        _fail(f"Stopped. What was done is kept; {same} goes on from here.")
+        _fail("Stopped. What was done is kept; the same command goes on from here.")
     except OSError as error:
         cure = _CURES.get(error.errno or 0)
         if cure is None:
@@ -352,5 +351,7 @@ def main() -> None:
 
 
 def _fail(message: str) -> None:
+    if "--overwrite" in sys.argv:  # which would do everything anew
+        message = message.replace("same command", "same command without --overwrite")
     print(f"cian: {message}", file=sys.stderr)
     sys.exit(1)

@@ -324,10 +324,8 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     if not sign or not key.strip():
         raise CianError(f"--set {text}: not of the form key=value, e.g. --set train.epochs=4.")
     try:
-        parsed = yaml.safe_load(value)
-        if parsed in (None, "") and value.strip() not in ("", "~", "null", '""', "''"):
-            parsed = value.strip()  # a sign that means something to YAML: data.separator=|
-        return key.strip(), parsed
+        sign_of_yaml = value.strip() in ("|", ">", "#")  # data.separator=|
+        return key.strip(), value.strip() if sign_of_yaml else yaml.safe_load(value)
     except yaml.YAMLError:
         raise CianError(f"--set {text}: the value is not YAML. Quote it: --set '{key}=\"…\"'.") from None
 

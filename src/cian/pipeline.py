@@ -15,9 +15,9 @@ from typing import Any
 from cian.config import IMAGE_SOURCES, Config, dump_config, flatten, load_config
 from cian.data.check import check_dataset
 from cian.data.table import Table
-from cian.errors import CianError, DataError, Interrupted
+from cian.errors import CianError, DataError
 from cian.progress import console, duration, ticking
-from cian.runs import Record, Run, Stopwatch, digest, files_digest, table_digest
+from cian.runs import Record, Run, Stopwatch, digest, files_digest, refuse_within, table_digest
 from cian.stages.context import Context
 from cian.training import make_accelerator
 
@@ -165,11 +165,8 @@ def run_config(
         raise CianError(f"stage {until}: not part of this run. With its settings it has: {', '.join(names)}.")
     if not config.data.has_images:
         raise CianError("No images. Give --images DIR (and --tags FILE, unless each sub-folder is a class).")
-    if config.data.images is not None and _within(target.path, config.data.images):
-        raise CianError(
-            f"--out {target.path}: lies in the folder of the images, {config.data.images}, where its masks would be "
-            "taken for images the next time. Give a folder outside of it."
-        )
+    if config.data.images is not None:
+        refuse_within(target.path, config.data.images)
     accelerator = make_accelerator(config.runtime)
     _check_settings(config)
     with target.locked() if accelerator.is_main_process else nullcontext():  # one process of a run locks it for all
@@ -185,19 +182,10 @@ def run_config(
         wanted = stages[: names.index(until) + 1]
         _check_batches(wanted, context)
         for stage in wanted:
-            try:
-                _run_stage(stage, context)
-            except Interrupted as stop:
-                if overwrite:  # which would do everything anew
-                    raise Interrupted(str(stop).replace("same command", "same command without --overwrite")) from None
-                raise
+            _run_stage(stage, context)
         if accelerator.is_main_process:
             console.print(f"done in {duration(watch.seconds)}: {target.path}")
     return target
-
-
-def _within(path: Path, folder: Path) -> bool:
-    return path.resolve().is_relative_to(folder.resolve())
 
 
 def check_data(config: Config) -> Table:

@@ -223,6 +223,18 @@ def remove_temporaries(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def refuse_within(out: Path, images: Path) -> None:
+    """
+    Raises:
+        CianError: `out` is the folder of the images, or lies in it.
+    """
+    if out.resolve().is_relative_to(images.resolve()):
+        raise CianError(
+            f"--out {out}: lies in the folder of the images, {images}, where masks would be taken for images the next "
+            "time. Give a folder outside of it."
+        )
+
+
 def digest(value: Any) -> str:
     """A short fingerprint of plain data."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]

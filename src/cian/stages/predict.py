@@ -21,7 +21,7 @@ from cian.data.table import Table
 from cian.errors import CianError, DataError
 from cian.inference import label_map, load, probabilities, segment_logits
 from cian.progress import console
-from cian.runs import atomic, digest, read_json, remove_temporaries, write_json
+from cian.runs import atomic, digest, read_json, refuse_within, remove_temporaries, write_json
 from cian.stages.context import Context, clean_start, for_each_image
 from cian.stages.train import BASELINE, TRAIN, load_network
 from cian.training import make_accelerator
@@ -138,11 +138,8 @@ def predict_folder(
     root = images.parent if images.is_file() else images
     ids = mask_ids(root, files)
     targets = [out / f"{image_id}.png" for image_id in ids]
-    if images.is_dir() and out.resolve().is_relative_to(images.resolve()):
-        raise CianError(
-            f"--out {out}: lies in the folder of the images, {images}, where masks would be taken for images the next "
-            "time. Give a folder outside of it."
-        )
+    if images.is_dir():
+        refuse_within(out, images)
     if targets[0].resolve() == files[0].resolve():
         raise CianError(f"--out {out}: the mask would replace the image {files[0]}. Give another folder.")
     known = _tags_by_id(root, tags, config.seed) if tags is not None else {}
