@@ -71,6 +71,7 @@ def test_artefacts(finished):
         assert lines and all(np.isfinite(line["total"]) for line in lines)
         assert list((finished / stage / "tensorboard").iterdir())
         assert not list((finished / stage / "checkpoints").glob("*.pt"))
+    assert (finished / "classify" / "cells.safetensors").exists()
     assert len(list((finished / "seeds").glob("*.png"))) == 16
     assert len(list((finished / "relabel").glob("*.png"))) == 12
     for folder in ("predictions", "compare/without-crf", "compare/without-affinity", "compare/before-retraining"):
@@ -295,8 +296,9 @@ def test_kill_at_any_moment_then_the_same_command(pictures, tmp_path):
     assert kills >= 3
     for stage in ("classify", "train", "retrain"):
         assert same(weights(tmp_path / "whole", stage), weights(tmp_path / "killed", stage)), stage
-    for file in (tmp_path / "whole" / "predictions").glob("*.png"):
-        assert np.array_equal(read_mask(file), read_mask(tmp_path / "killed" / "predictions" / file.name))
+    for folder in ("seeds", "predictions"):
+        for file in (tmp_path / "whole" / folder).glob("*.png"):
+            assert np.array_equal(read_mask(file), read_mask(tmp_path / "killed" / folder / file.name)), file.name
     lines = (tmp_path / "killed/train/metrics.jsonl").read_text().splitlines()
     steps = [json.loads(line)["step"] for line in lines]
     assert steps == sorted(set(steps))

@@ -75,7 +75,9 @@ def make_run(path: Path, *, masks: bool = True, tags: bool = True, splits: bool 
     context = Context(run, config, table)
     for name in ("train", "retrain", "baseline"):
         save(build_network(network_config(config, name), table.num_classes), run.folder(name))
-    save(build_classifier(context, "random"), run.folder("classify"))
+    classifier = build_classifier(context, "random")
+    save(classifier, run.folder("classify"))
+    save(classifier.cells, run.folder("classify"), "cells")
     lines = [
         f'{{"step": {step}, "epoch": 1.0, "total": {9 / step}, "self_seed": {8 / step}, "cross_seed": {1 / step}, '
         '"lr": 0.001, "images_per_second": 3.0}'
@@ -92,9 +94,9 @@ def make_run(path: Path, *, masks: bool = True, tags: bool = True, splits: bool 
     return context
 
 
-def save(network: torch.nn.Module, folder: Path) -> None:
+def save(network: torch.nn.Module, folder: Path, name: str = "model") -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({key: value.contiguous() for key, value in network.state_dict().items()}, folder / "model.safetensors")
+    save_file({key: value.contiguous() for key, value in network.state_dict().items()}, folder / f"{name}.safetensors")
 
 
 class Page(HTMLParser):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,21 +10,24 @@ from PIL import Image
 from cian import CianError
 from cian.backbones import build_backbone
 from cian.config import CrfConfig, SeedConfig
+from cian.data.table import Table
 from cian.seeds.cam import Classifier, class_activation_maps, classification_loss
+from cian.seeds.cells import CellScores
 from cian.seeds.saliency import SaliencyFolder, SaliencyNetwork, saliency_source
 from cian.seeds.seeds import along_edges, seed_map
 from cian.seeds.spread import spread
+from cian.stages.classify import _some_of_each_class
 from tests.conftest import shared
 
 SETTINGS = SeedConfig(
-    foreground=0.5, confirmed=0.4, background_below=0.2, salient_above=0.6, salient_below=0.3, margin=0.1,
+    foreground=0.5, background_below=0.2, salient_above=0.6, salient_below=0.3, margin=0.1,
     crf=CrfConfig(iterations=0),
 )  # fmt: skip
 
 
-def seeds_of(cams, spread, tags, saliency=None) -> list:
+def seeds_of(cams, objects, tags, saliency=None) -> list:
     image = np.zeros((*cams.shape[1:], 3), np.uint8)
-    return seed_map(image, cams, spread, np.array(tags, int), SETTINGS, saliency).tolist()
+    return seed_map(image, cams, objects, np.array(tags, int), SETTINGS, saliency).tolist()
 
 
 def test_certain_pixels_are_labelled_and_the_rest_is_ignored():
@@ -31,11 +36,11 @@ def test_certain_pixels_are_labelled_and_the_rest_is_ignored():
     assert seeds_of(cams, cams, [3, 5]) == [[0, 255, 3, 5, 255]]
 
 
-def test_what_looks_alike_confirms_foreground_and_saves_the_rest_from_background():
-    """A head that is confirmed, a body that looks like it, an activation on what looks like background, background."""
-    cams = np.array([[[0.9, 0.0, 0.8, 0.0]]], np.float32)
-    spread = np.array([[[1.0, 0.6, 0.3, 0.1]]], np.float32)
-    assert seeds_of(cams, spread, [1]) == [[1, 255, 255, 0]]
+def test_object_maps_say_where_and_cams_say_what():
+    """Of two tags: an object that the CAM of the second calls its own; what the CAM likes beside it; background."""
+    cams = np.array([[[0.1, 0.2, 0.0, 0.0]], [[0.9, 0.6, 1.0, 0.0]]], np.float32)
+    objects = np.array([[[0.8, 0.9, 0.3, 0.1]], [[0.8, 0.7, 0.3, 0.1]]], np.float32)
+    assert seeds_of(cams, objects, [1, 2]) == [[2, 2, 255, 0]]
 
 
 def test_saliency_decides_where_no_cam_contradicts():
@@ -54,8 +59,9 @@ def test_labels_follow_the_edges_of_the_picture():
     labels[:, 42:], labels[:10], labels[50:] = 0, 0, 0
     labels[14:46, 6:38] = 1
     found = along_edges(image, labels, np.ones((60, 60), int), 2, CrfConfig(iterations=10))
-    assert (found[disc] == 1).mean() > 0.95 and (found[~disc] == 1).mean() < 0.02
-    assert (found[~disc] == 0).mean() > 0.9
+    distance = np.hypot(y - 30, x - 30) - 20  # edges are found to a pixel or two
+    assert (found[distance < -1] == 1).mean() > 0.99 and (found[distance > 1] == 1).mean() < 0.01
+    assert (found[distance > 1] == 0).mean() > 0.95
 
 
 def test_what_the_edges_do_not_decide_stays_open():
@@ -74,13 +80,16 @@ def test_image_without_tags_is_background():
 @pytest.fixture(scope="module")
 def classifier() -> Classifier:
     torch.manual_seed(0)
-    return Classifier(build_backbone("test_efficientnet", 8, "random"), 4).eval()
+    model = Classifier(build_backbone("test_efficientnet", 8, "random"), 4).eval()
+    cells = [torch.randn(20, model.backbone.channels) for _ in range(8)]
+    model.cells.estimate(cells, torch.eye(4).repeat(2, 1))
+    return model
 
 
 def test_cams_are_of_the_tags_alone_and_in_range(classifier):
     image = np.random.default_rng(0).integers(0, 256, (37, 52, 3), dtype=np.uint8)
-    cams, spread_maps = class_activation_maps(classifier, image, np.array([2, 4]), (1.0, 1.5), True)
-    for maps in (cams, spread_maps):
+    cams, objects = class_activation_maps(classifier, image, np.array([2, 4]), (1.0, 1.5), True)
+    for maps in (cams, objects):
         assert maps.shape == (2, 37, 52) and maps.dtype == np.float32
         assert maps.min() >= 0 and maps.max() <= 1 + 1e-6
     alone, _ = class_activation_maps(classifier, image, np.array([4]), (1.0, 1.5), True)
@@ -93,6 +102,45 @@ def test_cams_of_the_mirrored_image_are_mirrored(classifier):
     cams, _ = class_activation_maps(classifier, image, np.array([1, 3]), (1.0,), True)
     mirrored, _ = class_activation_maps(classifier, image[:, ::-1], np.array([1, 3]), (1.0,), True)
     np.testing.assert_allclose(mirrored[:, :, ::-1], cams, atol=1e-4)
+
+
+def test_cell_scores_agree_with_their_equation():
+    """Plain loops over cells, against `CellScores`."""
+    rng = np.random.default_rng(0)
+    cells = [rng.normal(0.5, 1, (n, 6)).astype(np.float32) for n in (5, 7, 4)]
+    tags = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0]])  # nothing has the third tag
+    x = np.concatenate(cells)
+    center = x.mean(0)
+    z = [[(cell - center) / np.linalg.norm(cell - center) for cell in part] for part in cells]
+    everything = [cell for part in z for cell in part]
+    mean = np.mean(everything, 0)
+    moments = np.mean([np.outer(cell, cell) for cell in everything], 0)
+    moments += 3.0 * np.trace(moments) / 6 * np.eye(6)
+    expected = []
+    for tag in range(3):
+        own = [cell for part, has in zip(z, tags[:, tag], strict=True) if has for cell in part]
+        expected.append(np.linalg.inv(moments) @ (0.1 * (np.mean(own, 0) if own else mean) - mean))
+    scores = CellScores(6, 3)
+    scores.estimate([torch.from_numpy(part) for part in cells], torch.from_numpy(tags).float())
+    found = scores(torch.from_numpy(x.T[None, :, :, None].copy()))[0, :, :, 0]  # (3, cells)
+    wanted = np.maximum(0, np.array(expected) @ np.array(everything).T)
+    np.testing.assert_allclose(found.numpy(), wanted, atol=1e-5)
+    assert (wanted > 0).any()
+
+
+def test_what_all_pictures_show_scores_lower_than_what_few_show():
+    """Pictures of three surfaces: most cells grass, the others of one of two kinds of animals."""
+    torch.manual_seed(0)
+    grass, cat, dog = torch.eye(8)[:3] * 4
+
+    def cells(kind: torch.Tensor) -> torch.Tensor:
+        return torch.cat([grass.expand(30, 8), kind.expand(10, 8)]) + 0.3 * torch.randn(40, 8)
+
+    scores = CellScores(8, 2)
+    scores.estimate([cells(cat), cells(dog)] * 10, torch.tensor([[1.0, 0.0], [0.0, 1.0]] * 10))
+    found = scores(torch.stack([grass, cat, dog]).T[None, :, :, None])[0, :, :, 0]
+    assert found[:, 0].max() < 0.2 * found[:, 1:].min()
+    assert found[0, 1] > found[0, 2] and found[1, 2] > found[1, 1]
 
 
 def test_spread_reaches_what_looks_alike_and_nothing_else():
@@ -109,6 +157,19 @@ def test_spread_reaches_what_looks_alike_and_nothing_else():
 def test_spread_bounds_the_grid():
     out = spread(torch.rand(2, 4, 9), torch.randn(3, 100, 200), torch.randn(3, 400, 800), True)
     assert out.shape == (2, 32, 64)
+
+
+def test_cells_come_from_some_images_of_each_class():
+    """All images of few, about as many of each class of many."""
+    tags = [[1] if i % 50 else [2] if i % 100 else [1, 3] for i in range(2000)]
+    ids = [str(i) for i in range(2000)]
+    table = Table.build(("a", "b", "c", "d"), ids, [Path(i) for i in ids], tags)
+    assert _some_of_each_class(table, 2000) == list(range(2000))
+    rows = _some_of_each_class(table, 100)
+    assert rows == sorted(set(rows)) and len(rows) <= 100
+    common, rare, beside, nowhere = table.select(rows).multi_hot().sum(0)
+    assert (rare, beside, nowhere) == (20, 20, 0)  # all there are
+    assert 25 <= common <= 25 + beside
 
 
 def test_logits_are_the_mean_of_the_maps(classifier):

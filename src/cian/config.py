@@ -143,15 +143,14 @@ class SeedConfig(Section):
     folder: Path | None = Field(None, description="ready-made seed maps ID.png (indexed, 255 = ignore) to use instead")
     scales: Scales = Field((1.0, 1.5), description="image scales of the class activation maps, averaged")
     mirror: bool = Field(True, description="average with the mirrored image")
-    foreground: Fraction = Field(0.2, description="a pixel is a class where its CAM is over this share of its maximum")
-    confirmed: Fraction = Field(0.5, description="and where its spread CAM (what looks alike) is over this share")
+    foreground: Fraction = Field(0.55, description="a pixel is a class where its object map is over this")
     background: str = Field(
         "cam", description="'cam', a folder of saliency maps ID.png (8 bit grey), or a saliency network FILE.onnx"
     )
-    background_below: Fraction = Field(0.35, description="background where every spread CAM is below this ('cam')")
+    background_below: Fraction = Field(0.3, description="background where every object map is below this ('cam')")
     salient_above: Fraction = Field(0.3, description="with a saliency map, a class only where it is over this")
     salient_below: Fraction = Field(0.06, description="with a saliency map, background where it is below this")
-    margin: Fraction = Field(0.1, description="ignore where the two best classes are closer than this")
+    margin: Fraction = Field(0.1, description="open where the two best classes are closer than this")
     crf: CrfConfig = CrfConfig(iterations=10)
 
 

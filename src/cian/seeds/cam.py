@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from cian.backbones import Backbone
 from cian.grid import as_input, scaled, upsample
+from cian.seeds.cells import CellScores
 from cian.seeds.spread import spread
 
 
 class Classifier(nn.Module):
-    """Backbone, global average pooling, and one linear layer.
+    """Backbone, global average pooling, and one linear layer; and scores of single cells, estimated after training.
 
     Args:
         backbone: features.
@@ -27,6 +28,7 @@ class Classifier(nn.Module):
         self.backbone = backbone
         self.head = nn.Conv2d(backbone.channels, num_tags, 1, bias=False)
         nn.init.normal_(self.head.weight, std=0.01)
+        self.cells = CellScores(backbone.channels, num_tags)
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W), normalised → logits (N, num_tags)."""
@@ -50,15 +52,17 @@ def classification_loss(logits: Tensor, tags: Tensor) -> Tensor:
 def class_activation_maps(
     model: Classifier, image: np.ndarray, tags: np.ndarray, scales: Sequence[float], mirror: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """CAMs of an image's own tags, averaged over scales and mirror images, each divided by its maximum; and the same
-    maps spread over what looks alike (see `spread`).
+    """CAMs of an image's own tags, which tell the classes apart, and object maps, which tell objects from what is
+    around them: the mean of the cells' scores (see `CellScores`) and of these spread over what looks alike (`spread`).
+
+    All are averaged over scales and mirror images, and each is divided by its maximum.
 
     Shape:
         image: (H, W, 3) uint8; tags: (T,) class ids from 1. Returns two (T, H, W) float32 in [0, 1].
     """
-    height, width = image.shape[:2]
+    size = image.shape[:2]
     if not len(tags):
-        return np.zeros((0, height, width), np.float32), np.zeros((0, height, width), np.float32)
+        return np.zeros((0, *size), np.float32), np.zeros((0, *size), np.float32)
     channels = torch.as_tensor(tags, dtype=torch.long) - 1
     pixels = as_input(image, model.backbone, next(model.parameters()).device)
     features, detail = model.backbone.forward_detail(scaled(pixels, 1.0, model.backbone))
@@ -69,12 +73,16 @@ def class_activation_maps(
         todo = [batch] * (scale != 1.0) + [batch.flip(3)] * mirror
         if todo:
             views += torch.split(model.backbone(torch.cat(todo)), 1)
-        found = [model.head(view).relu()[:, channels] for view in views]  # (1, T, h, w) each
-        maps.append((found[0] + found[1].flip(3)) / 2 if mirror else found[0])
-    finest = max((cam.shape[2:] for cam in maps), key=lambda size: size[0] * size[1])
-    mean = torch.stack([upsample(cam, finest, model.backbone) for cam in maps]).mean(0)  # (1, T, h, w)
-    spread_maps = spread(mean[0], detail[0], pixels[0], model.backbone.grid == "corner")
-    cams = upsample(mean, (height, width), model.backbone)[0]  # (T, H, W)
-    cams = cams / cams.amax((1, 2), keepdim=True).clamp(min=1e-6)
-    spread_maps = upsample(spread_maps[None], (height, width), model.backbone)[0]
-    return cams.cpu().numpy(), spread_maps.cpu().numpy()
+        # CAMs and scores side by side: (1, 2, T, h, w) each
+        found = [torch.stack((model.head(v).relu()[:, channels], model.cells(v)[:, channels]), 1) for v in views]
+        maps.append((found[0] + found[1].flip(4)) / 2 if mirror else found[0])
+    finest = max((view.shape[3:] for view in maps), key=lambda shape: shape[0] * shape[1])
+    cams, scores = torch.stack([upsample(view[0], finest, model.backbone) for view in maps]).mean(0)  # (T, h, w) each
+    alike = spread(scores, detail[0], pixels[0], model.backbone.grid == "corner")
+    cams, scores, alike = (_to_one(upsample(part[None], size, model.backbone)[0]) for part in (cams, scores, alike))
+    return cams.cpu().numpy(), _to_one(scores + alike).cpu().numpy()
+
+
+def _to_one(maps: Tensor) -> Tensor:
+    """(T, H, W) ≥ 0, each divided by its maximum."""
+    return maps / maps.amax((1, 2), keepdim=True).clamp(min=1e-6)

@@ -5,50 +5,52 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from PIL import Image
 
 from cian.config import CrfConfig, SeedConfig
 from cian.crf import dense_crfs
+from cian.data.masks import resize_mask
 from cian.data.table import IGNORE
 
 CERTAINTY = 0.7  # probability of a label, before the edges of the picture are asked
+SHRINK = 2  # edges are looked for at this fraction of the size: feature cells are coarser still
 
 
 def seed_map(
     image: np.ndarray,
     cams: np.ndarray,
-    spread: np.ndarray,
+    objects: np.ndarray,
     tags: np.ndarray,
     settings: SeedConfig,
     saliency: np.ndarray | None = None,
 ) -> np.ndarray:
     """One image's seeds, without ground truth.
 
-    Foreground is where a class's CAM is over `foreground`, leads the next class by `margin`, and is confirmed: by what
-    looks alike (the spread CAM is over `confirmed`) or, with a saliency map, by saliency over `salient_above`.
-    Background is where every spread CAM is under `background_below` or, with a saliency map, where that is under
-    `salient_below` and no CAM claims the pixel. All else is open; an image without tags is background throughout.
-    Without a saliency map, which has edges of its own, labels then follow the edges of the picture (see `along_edges`).
+    Foreground is where an object map is over `foreground` and its class leads the next one by `margin`, in the
+    geometric mean of CAM and object map; with a saliency map, only where that is over `salient_above`. Background is
+    where every object map is under `background_below` or, with a saliency map, where that is under `salient_below` and
+    no class claims the pixel. All else is open; an image without tags is background throughout. Without a saliency
+    map, which has edges of its own, labels then follow the edges of the picture (see `along_edges`).
 
     Shape:
-        image: (H, W, 3) uint8; cams, spread: (T, H, W) float32 in [0, 1] of the tags (T,), class ids from 1; saliency:
-        (H, W) in [0, 1].
+        image: (H, W, 3) uint8; cams, objects: (T, H, W) float32 in [0, 1] of the tags (T,), class ids from 1 (see
+        `class_activation_maps`); saliency: (H, W) in [0, 1].
         Returns (H, W) uint8.
     """
     if not len(tags):
         return np.zeros(cams.shape[1:], np.uint8)
-    best = cams.argmax(0)
-    score = np.take_along_axis(cams, best[None], 0)[0]
-    second = np.partition(cams, -2, 0)[-2] if len(tags) > 1 else np.zeros_like(score)
-    claimed = score >= settings.foreground
-    certain = claimed & (score - second >= settings.margin)
+    telling = np.sqrt(cams * objects)
+    best = telling.argmax(0)
+    lead = telling.max(0) - (np.partition(telling, -2, 0)[-2] if len(tags) > 1 else 0)
+    claimed = np.take_along_axis(objects, best[None], 0)[0] >= settings.foreground
+    certain = claimed & (lead >= settings.margin)
     if saliency is None:
-        certain &= np.take_along_axis(spread, best[None], 0)[0] >= settings.confirmed
-        background = spread.max(0) < settings.background_below
+        background = objects.max(0) < settings.background_below
     else:
         certain &= saliency >= settings.salient_above
         background = (saliency < settings.salient_below) & ~claimed
     classes = np.append(np.append(0, tags), IGNORE).astype(np.uint8)
-    labels = np.full(score.shape, len(tags) + 1)  # indices into `classes`
+    labels = np.full(best.shape, len(tags) + 1)  # indices into `classes`
     labels[background] = 0
     labels[certain] = best[certain] + 1
     if saliency is None and settings.crf.iterations:
@@ -67,12 +69,22 @@ def along_edges(
         image: (H, W, 3) uint8; labels: (H, W) in 0 … num_classes, the last of which is "open"; best: (H, W), the class
         that an open pixel has if it is foreground. Returns labels of the same kind.
     """
+    size = labels.shape
+    small = tuple(-(-side // SHRINK) for side in size)
+    image = np.asarray(Image.fromarray(image).resize(small[::-1], Image.Resampling.BOX))
+    labels, best = (resize_mask(part.astype(np.uint8), small).astype(int) for part in (labels, best))
     unaries = []
     for guess in (np.zeros_like(best), best):
         start = np.where(labels == num_classes, guess, labels)  # (H, W)
         unary = np.full((num_classes, *start.shape), -math.log((1 - CERTAINTY) / (num_classes - 1)), np.float32)
         np.put_along_axis(unary, start[None], -math.log(CERTAINTY), 0)
         unaries.append(unary)
-    found = dense_crfs(image, unaries, gaussian=crf.gaussian, bilateral=crf.bilateral, iterations=crf.iterations)
-    first, second = (probabilities.argmax(0) for probabilities in found)  # (H, W) each
-    return np.where(first == second, first, num_classes)
+    found = dense_crfs(
+        image,
+        unaries,
+        gaussian=(crf.gaussian[0] / SHRINK, crf.gaussian[1]),
+        bilateral=(crf.bilateral[0] / SHRINK, *crf.bilateral[1:]),
+        iterations=crf.iterations,
+    )
+    first, second = (probabilities.argmax(0) for probabilities in found)
+    return resize_mask(np.where(first == second, first, num_classes).astype(np.uint8), size)

@@ -1,23 +1,28 @@
-"""Trains the multi-label classifier whose class activation maps become seeds."""
+"""Trains the multi-label classifier whose class activation maps become seeds, and estimates its scores of cells."""
 
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import torch
-from accelerate.utils import set_seed
-from torch import nn
+from accelerate.utils import gather_object, set_seed
+from torch import Tensor, nn
 
 from cian.backbones import Backbone, build_backbone
 from cian.data.dataset import TrainingSet
 from cian.data.groups import GroupSampler
-from cian.grid import normalise
+from cian.data.table import Table
+from cian.grid import as_input, normalise, scaled
 from cian.seeds.cam import Classifier, classification_loss
-from cian.stages.context import Context, clean_start
-from cian.training import Batch, Losses, fit, load_weights
+from cian.stages.context import Context, clean_start, work_on_images
+from cian.training import Batch, Losses, fit, load_weights, save_weights
 
 FOLDER = "classify"
+MOST_IMAGES = 5000  # whose cells are compared with each other: about as many of each class
+MOST_CELLS = 40_000  # of all of them together
 
 
 def run(context: Context) -> None:
@@ -42,6 +47,51 @@ def run(context: Context) -> None:
         runtime=config.runtime,
         accelerator=context.accelerator,
     )
+    _estimate_cells(context, model, folder / "cells.safetensors")
+
+
+def _estimate_cells(context: Context, model: Classifier, file: Path) -> None:
+    """Compares the feature cells of the training images with each other (see `CellScores`)."""
+    table, accelerator = context.train_table, context.accelerator
+    load_weights(model, file.with_name("model.safetensors"))  # `fit` may have found it there
+    model.eval().to(accelerator.device)
+    rows = _some_of_each_class(table, MOST_IMAGES)
+    most = max(4, min(64, MOST_CELLS // len(rows)))
+    found: dict[int, Tensor] = {}
+
+    @torch.no_grad()
+    def compute(row: int, image: np.ndarray) -> Tensor:
+        pixels = scaled(as_input(image, model.backbone, accelerator.device), 1.0, model.backbone)
+        cells = model.backbone(pixels)[0].flatten(1).T  # (n, C)
+        return cells[torch.linspace(0, len(cells) - 1, min(most, len(cells))).long()].cpu()
+
+    def finish(row: int, image: np.ndarray, cells: Tensor) -> None:
+        found[row] = cells
+
+    share = rows[accelerator.process_index :: accelerator.num_processes]
+    work_on_images(accelerator, context.config.max_side, table, share, "comparing cells", compute, finish)
+    found = {row: cells for part in gather_object([found]) for row, cells in part.items()}
+    if accelerator.is_main_process:
+        scores = model.cells.cpu()
+        scores.estimate([found[row] for row in rows], torch.from_numpy(table.select(rows).multi_hot()))
+        save_weights(scores, file)
+    accelerator.wait_for_everyone()
+
+
+def _some_of_each_class(table: Table, most: int) -> list[int]:
+    """Rows of the table: all, or about `most`, as many of each class as there are."""
+    if len(table) <= most:
+        return list(range(len(table)))
+    owners = np.repeat(np.arange(len(table)), np.diff(table.tag_offsets))
+    order = np.argsort(table.tag_ids, kind="stable")
+    starts = np.searchsorted(table.tag_ids[order], np.arange(1, len(table.classes) + 2))
+    share = -(-most // len(table.classes))
+    chosen = [
+        owners[order[np.linspace(start, stop - 1, min(share, stop - start)).astype(int)]]
+        for start, stop in pairwise(starts.tolist())
+        if stop > start
+    ]
+    return sorted(set(np.concatenate(chosen).tolist()))
 
 
 def build_classifier(context: Context, weights: str) -> Classifier:
@@ -52,7 +102,9 @@ def build_classifier(context: Context, weights: str) -> Classifier:
 
 def load_classifier(context: Context) -> Classifier:
     model = build_classifier(context, "random")
-    load_weights(model, Path(context.run.folder(FOLDER)) / "model.safetensors")
+    folder = Path(context.run.folder(FOLDER))
+    load_weights(model, folder / "model.safetensors")
+    load_weights(model.cells, folder / "cells.safetensors")
     return model.eval().to(context.accelerator.device)
 
 

@@ -97,7 +97,25 @@ def for_each_image(
     """
     rows = range(len(table))[accelerator.process_index :: accelerator.num_processes]
     share = [row for row in rows if not targets[row].exists()]
-    done = len(rows) - len(share)
+    work_on_images(accelerator, max_side, table, share, label, compute, finish, len(rows) - len(share))
+    accelerator.wait_for_everyone()
+
+
+def work_on_images(
+    accelerator: Accelerator,
+    max_side: int,
+    table: Table,
+    share: Sequence[int],
+    label: str,
+    compute: Callable[[int, np.ndarray], Result],
+    finish: Callable[[int, np.ndarray, Result], None],
+    done: int = 0,
+) -> None:
+    """As `for_each_image`, of the rows `share`, by this process.
+
+    Args:
+        done: images that were done before, for the progress.
+    """
     on_cpu = accelerator.device.type == "cpu"
 
     def read(row: int) -> np.ndarray:
@@ -124,7 +142,6 @@ def for_each_image(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    accelerator.wait_for_everyone()
 
 
 def cores(accelerator: Accelerator) -> int:
