@@ -1,0 +1,66 @@
+"""How well the maps that seeds are made of tell objects from background: area under the ROC curve.
+
+    python benchmarks/objects.py RUN [--split tune] [--step 2] [--saliency u2netp.onnx]
+
+RUN is a run directory of `cian run` with masks. For every image of the split that has tags and a mask, pixels of any
+class are to score higher than those of background (of several tags' maps the highest counts); 0.5 is chance, 1 is
+perfect. Prints the mean over the images of the class activation maps, of the object maps, and of a saliency network.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from torchmetrics.functional.classification import binary_auroc
+
+from cian.config import load_config
+from cian.data.images import read_image
+from cian.data.masks import read_mask, resize_mask
+from cian.data.readers import read_dataset
+from cian.data.table import IGNORE
+from cian.runs import Run
+from cian.seeds.cam import class_activation_maps
+from cian.seeds.saliency import SaliencyNetwork
+from cian.stages.classify import load_classifier
+from cian.stages.context import Context
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--split", default="tune")
+    parser.add_argument("--step", type=int, default=1, help="every so many images")
+    parser.add_argument("--saliency", type=Path)
+    options = parser.parse_args()
+    run = Run(options.run)
+    config = load_config(run.config_file)
+    table, _ = read_dataset(config.data, config.seed)
+    context = Context(run, config, table)
+    model = load_classifier(context)
+    network = SaliencyNetwork(options.saliency) if options.saliency else None
+    images = table.split(options.split).with_masks()
+    areas: dict[str, list[float]] = {}
+    for row in range(0, len(images), options.step):
+        tags = images.tags(row)
+        image = read_image(images.images[row], config.max_side)
+        truth = resize_mask(read_mask(images.masks[row]), image.shape[:2])
+        counted = truth != IGNORE
+        objects = truth[counted] > 0
+        if not len(tags) or objects.all() or not objects.any():
+            continue
+        cams, maps = class_activation_maps(model, image, tags, config.seeds.scales, config.seeds.mirror)
+        found = {"class activation maps": cams.max(0), "object maps": maps.max(0)}
+        if network is not None:
+            found["saliency"] = network(images.ids[row], image)
+        for name, values in found.items():
+            area = binary_auroc(torch.from_numpy(values[counted]), torch.from_numpy(objects.astype(int)))
+            areas.setdefault(name, []).append(float(area))
+    for name, values in areas.items():
+        print(f"{name}: {np.mean(values):.3f} (mean of {len(values)} images of {options.split})")
+
+
+if __name__ == "__main__":
+    main()
