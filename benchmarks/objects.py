@@ -19,8 +19,8 @@ from torchmetrics.functional.classification import binary_auroc
 from cian.config import load_config
 from cian.data.images import read_image
 from cian.data.masks import read_mask, resize_mask
-from cian.data.readers import read_dataset
 from cian.data.table import IGNORE
+from cian.pipeline import check_data
 from cian.runs import Run
 from cian.seeds.cam import class_activation_maps
 from cian.seeds.saliency import SaliencyNetwork
@@ -37,16 +37,17 @@ def main() -> None:
     options = parser.parse_args()
     run = Run(options.run)
     config = load_config(run.config_file)
-    table, _ = read_dataset(config.data, config.seed)
+    table = check_data(config)
     context = Context(run, config, table)
     model = load_classifier(context)
     network = SaliencyNetwork(options.saliency) if options.saliency else None
     images = table.split(options.split).with_masks()
     areas: dict[str, list[float]] = {}
     for row in range(0, len(images), options.step):
-        tags = images.tags(row)
+        tags, mask = images.tags(row), images.masks[row]
+        assert mask is not None
         image = read_image(images.images[row], config.max_side)
-        truth = resize_mask(read_mask(images.masks[row]), image.shape[:2])
+        truth = resize_mask(read_mask(mask), (image.shape[0], image.shape[1]))
         counted = truth != IGNORE
         objects = truth[counted] > 0
         if not len(tags) or objects.all() or not objects.any():
