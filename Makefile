@@ -8,7 +8,7 @@ demo: $(READY)  ## learn to segment from tags alone on embedded data; ends in ru
 	$(BIN)/cian demo --out runs/demo
 
 test: $(READY)  ## all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check .

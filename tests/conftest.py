@@ -41,6 +41,16 @@ def options(data: Path, out: Path, **settings) -> list[str]:
     return args
 
 
+def here(monkeypatch: pytest.MonkeyPatch, *args: str | Path) -> int:
+    """The exit code of `cian ARGS`, called within this process, which has torch imported already."""
+    from cian.cli import main
+
+    monkeypatch.setattr("sys.argv", ["cian", *map(str, args)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    return int(stop.value.code or 0)
+
+
 def shared(name: str) -> Path:
     """A file or folder of the shared data; skips the test where it is absent."""
     path = SHARED / name

@@ -1,14 +1,12 @@
-"""The whole pipeline on a tiny network: artefacts, resume, kill -9, determinism, changed settings."""
+"""The whole pipeline on a tiny network: artefacts, resume, determinism, changed settings."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 import unicodedata
 from pathlib import Path
 
@@ -20,7 +18,7 @@ import cian
 from cian import pipeline
 from cian.data.masks import read_mask
 from cian.stages.predict import predict_folder
-from tests.conftest import TINY, options
+from tests.conftest import TINY
 
 CLI = [sys.executable, "-m", "cian"]
 
@@ -266,82 +264,6 @@ def test_workers_do_not_change_the_result(pictures, tmp_path):
         settings = {**TINY, "runtime.workers": workers}
         cian.run(data / "images", data / "tags.csv", tmp_path / str(workers), until="train", **settings)
     assert same(weights(tmp_path / "0", "train"), weights(tmp_path / "2", "train"))
-
-
-LONG = {"classify.min_steps": 24, "train.min_steps": 24, "runtime.checkpoint_seconds": 0.01}
-
-
-def test_kill_at_any_moment_then_the_same_command(pictures, tmp_path):
-    """Killed again and again until it is through: nothing done is redone, and the weights are the same, bit for bit."""
-    data = pictures()
-    whole = cli("run", *options(data, tmp_path / "whole", **LONG))
-    assert whole.returncode == 0, whole.stderr
-    rng = np.random.default_rng(0)
-    command = [*CLI, "run", *options(data, tmp_path / "killed", **LONG)]
-    kills, done = 0, {}
-    while True:
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
-        if kills < 6:
-            _wait_for_progress(process, tmp_path / "killed", rng)
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        if process.returncode == 0:
-            break
-        kills += 1
-        assert kills < 20
-        for name, time_ in done.items():
-            assert Path(name).stat().st_mtime_ns == time_, f"{name} was made again"
-        if (tmp_path / "killed").exists():
-            done = {str(p): p.stat().st_mtime_ns for p in (tmp_path / "killed").glob("*/model.safetensors")}
-    assert kills >= 3
-    for stage in ("classify", "train", "retrain"):
-        assert same(weights(tmp_path / "whole", stage), weights(tmp_path / "killed", stage)), stage
-    for folder in ("seeds", "predictions"):
-        for file in (tmp_path / "whole" / folder).glob("*.png"):
-            assert np.array_equal(read_mask(file), read_mask(tmp_path / "killed" / folder / file.name)), file.name
-    lines = (tmp_path / "killed/train/metrics.jsonl").read_text().splitlines()
-    steps = [json.loads(line)["step"] for line in lines]
-    assert steps == sorted(set(steps))
-
-
-def _wait_for_progress(process: subprocess.Popen, run: Path, rng: np.random.Generator) -> None:
-    """Until a file of the run changes, and then a random moment more."""
-
-    def newest() -> int:
-        return max((p.stat().st_mtime_ns for p in run.rglob("*") if p.exists()), default=0) if run.exists() else 0
-
-    try:
-        before = newest()
-        while process.poll() is None and newest() == before:
-            time.sleep(0.02)
-    except FileNotFoundError:
-        pass  # a temporary file was renamed while we looked
-    time.sleep(float(rng.uniform(0, 2)))
-
-
-@pytest.mark.parametrize(("face", "number"), [("command", signal.SIGINT), ("python", signal.SIGTERM)])
-def test_interrupt_writes_a_checkpoint(pictures, tmp_path, face, number):
-    """The signal reaches the loading processes too, as Ctrl-C or a scheduler sends it."""
-    data = pictures()
-    out = tmp_path / "run"
-    settings = {**LONG, "train.min_steps": 3000, "runtime.checkpoint_seconds": 1000, "runtime.workers": 2}
-    command = [*CLI, "train", *options(data, out, **settings)]
-    if face == "python":
-        call = (
-            f"cian.run({str(data / 'images')!r}, {str(data / 'tags.csv')!r}, {str(out)!r}, **{ {**TINY, **settings} })"
-        )
-        command = [sys.executable, "-c", f"import cian; {call}"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    log = out / "train" / "metrics.jsonl"
-    start = time.monotonic()
-    while not (log.exists() and log.stat().st_size) and time.monotonic() - start < 120:
-        time.sleep(0.05)
-    os.killpg(process.pid, number)
-    _, text = process.communicate(timeout=60)  # hangs if a loading process stays behind
-    assert process.returncode == 1
-    assert "a checkpoint is written" in text and "--overwrite" not in text
-    assert ("Traceback" in text) == (face == "python")
-    assert (out / "train/checkpoints/last.pt").exists()
 
 
 def test_classes_of_ones_own_from_folders(pictures, tmp_path):

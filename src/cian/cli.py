@@ -91,15 +91,18 @@ def _config(
 
 
 def _pipeline(until: str, out: Path, overwrite: bool, **options: Any) -> None:
-    from accelerate import PartialState
-
-    from cian.pipeline import run_config
     from cian.runs import Run
 
     target = Run(out)
     if until in ("relabel", "retrain"):
         options["assignments"] = ["retrain.enabled=true", *(options["assignments"] or ())]
-    run_config(_config(**options, run_config=target.config_file), target, until, overwrite)
+    config = _config(**options, run_config=target.config_file)  # a mistyped setting is told before torch is imported
+
+    from accelerate import PartialState
+
+    from cian.pipeline import run_config
+
+    run_config(config, target, until, overwrite)
     if until == "report" and PartialState().is_main_process:
         print(target.report_file)
 
@@ -258,11 +261,13 @@ def ablate(
 
     Every variant is a run of its own, OUT/seed-S/VARIANT. Scored on the held-out images that have masks.
     """
+    base = _config(images, tags, masks, classes, split, config, set_)
+
     from accelerate import PartialState
 
     from cian.ablation import ablate as run_ablation
 
-    run_ablation(_config(images, tags, masks, classes, split, config, set_), out, repeat, only, saliency)
+    run_ablation(base, out, repeat, only, saliency)
     if PartialState().is_main_process:
         print((out / "ablation.md").read_text(encoding="utf-8") + f"\n{out / 'ablation.png'}")
 

@@ -1,0 +1,112 @@
+"""Faults while a run works: kill -9, signals, a full disk. The same command then goes on."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cian import training
+from cian.data.masks import read_mask
+from tests.conftest import TINY, here, options
+from tests.test_pipeline import CLI, cli, same, weights
+
+LONG = {"classify.min_steps": 24, "train.min_steps": 24, "runtime.checkpoint_seconds": 0.01}
+
+
+def test_kill_at_any_moment_then_the_same_command(pictures, tmp_path):
+    """Killed again and again until it is through: nothing done is redone, and the weights are the same, bit for bit."""
+    data = pictures()
+    whole = cli("run", *options(data, tmp_path / "whole", **LONG))
+    assert whole.returncode == 0, whole.stderr
+    rng = np.random.default_rng(0)
+    command = [*CLI, "run", *options(data, tmp_path / "killed", **LONG)]
+    kills, done = 0, {}
+    while True:
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
+        if kills < 4:
+            _wait_for_progress(process, tmp_path / "killed", rng)
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        if process.returncode == 0:
+            break
+        kills += 1
+        assert kills < 20
+        for name, time_ in done.items():
+            assert Path(name).stat().st_mtime_ns == time_, f"{name} was made again"
+        if (tmp_path / "killed").exists():
+            done = {str(p): p.stat().st_mtime_ns for p in (tmp_path / "killed").glob("*/model.safetensors")}
+    assert kills >= 3
+    for stage in ("classify", "train", "retrain"):
+        assert same(weights(tmp_path / "whole", stage), weights(tmp_path / "killed", stage)), stage
+    for folder in ("seeds", "predictions"):
+        for file in (tmp_path / "whole" / folder).glob("*.png"):
+            assert np.array_equal(read_mask(file), read_mask(tmp_path / "killed" / folder / file.name)), file.name
+    lines = (tmp_path / "killed/train/metrics.jsonl").read_text().splitlines()
+    steps = [json.loads(line)["step"] for line in lines]
+    assert steps == sorted(set(steps))
+
+
+def _wait_for_progress(process: subprocess.Popen, run: Path, rng: np.random.Generator) -> None:
+    """Until a file of the run changes, and then a random moment more."""
+
+    def newest() -> int:
+        return max((p.stat().st_mtime_ns for p in run.rglob("*") if p.exists()), default=0) if run.exists() else 0
+
+    try:
+        before = newest()
+        while process.poll() is None and newest() == before:
+            time.sleep(0.02)
+    except FileNotFoundError:
+        pass  # a temporary file was renamed while we looked
+    time.sleep(float(rng.uniform(0, 2)))
+
+
+@pytest.mark.parametrize(("face", "number"), [("command", signal.SIGINT), ("python", signal.SIGTERM)])
+def test_interrupt_writes_a_checkpoint(pictures, tmp_path, face, number):
+    """The signal reaches the loading processes too, as Ctrl-C or a scheduler sends it."""
+    data = pictures()
+    out = tmp_path / "run"
+    settings = {**LONG, "train.min_steps": 3000, "runtime.checkpoint_seconds": 1000, "runtime.workers": 2}
+    command = [*CLI, "train", *options(data, out, **settings)]
+    if face == "python":
+        call = (
+            f"cian.run({str(data / 'images')!r}, {str(data / 'tags.csv')!r}, {str(out)!r}, **{ {**TINY, **settings} })"
+        )
+        command = [sys.executable, "-c", f"import cian; {call}"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    log = out / "train" / "metrics.jsonl"
+    start = time.monotonic()
+    while not (log.exists() and log.stat().st_size) and time.monotonic() - start < 120:
+        time.sleep(0.05)
+    os.killpg(process.pid, number)
+    _, text = process.communicate(timeout=60)  # hangs if a loading process stays behind
+    assert process.returncode == 1
+    assert "a checkpoint is written" in text and "--overwrite" not in text
+    assert ("Traceback" in text) == (face == "python")
+    assert (out / "train/checkpoints/last.pt").exists()
+
+
+def test_full_disk_keeps_what_was_done(pictures, tmp_path, monkeypatch, capsys):
+    """Writing the weights fails as on a full disk; with space again, the same command goes on."""
+    data = pictures()
+    command = ["run", *options(data, tmp_path / "run")]
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", "model.safetensors")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "save_file", full)
+        assert here(monkeypatch, *command) == 1
+    text = capsys.readouterr().err
+    assert "model.safetensors: the disk is full" in text and "Traceback" not in text
+    assert not list((tmp_path / "run").rglob("model.safetensors")) and not list((tmp_path / "run").rglob(".cian-tmp-*"))
+    assert here(monkeypatch, *command) == 0
