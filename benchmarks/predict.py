@@ -16,6 +16,8 @@ import resource
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,26 +36,27 @@ from cian.stages.predict import predict_folder
 from cian.training import make_accelerator
 
 CLASSES = 21
+SCALES = (0.75, 1.0, 1.25)
 
 
 def forward_alone(segmenter: Segmenter, files: list[Path]) -> None:
     """The network at every scale, with the mirrored image, on all images, each core an image of its own."""
     accelerator = make_accelerator(Config().runtime)
-    network, scales = segmenter.network, segmenter.config.predict.scales
+    network = segmenter.network
     table = Table.build(("x",), [str(i) for i in range(len(files))], files, [None] * len(files), ["all"] * len(files))
     nowhere = [Path("nowhere")] * len(files)
 
     @torch.no_grad()
     def compute(_: int, image: np.ndarray) -> None:
         pixels = as_input(image, network.backbone, accelerator.device)
-        for scale in scales:
+        for scale in SCALES:
             batch = scaled(pixels, scale, network.backbone)
             network(torch.cat([batch, batch.flip(3)]), group_size=1)
 
     for_each_image(accelerator, 512, table, nowhere, "forward alone", compute, lambda *_: None)
 
 
-def seconds(work, *arguments) -> float:
+def seconds(work: Callable[..., object], *arguments) -> float:
     start = time.perf_counter()
     work(*arguments)
     return time.perf_counter() - start
@@ -98,7 +101,8 @@ def main() -> None:
         segmenter = load(model)
         pairs = []
         for repetition in range(options.repetitions):
-            whole = seconds(predict_folder, model, folder / "images", folder / f"masks{repetition}")
+            out = folder / f"masks{repetition}"
+            whole = seconds(partial(predict_folder, model, folder / "images", out, settings={"predict.scales": SCALES}))
             pairs.append((whole, seconds(forward_alone, segmenter, files)))
         ratios = [a / b for a, b in pairs]
         print(

@@ -210,7 +210,7 @@ class TrainConfig(Section):
 class PredictConfig(Section):
     """Prediction of one image alone."""
 
-    scales: Scales = Field((0.75, 1.0, 1.25), description="image scales; their maximum is averaged in as one more")
+    scales: Scales = Field((0.75, 1.5), description="image scales; their maximum is averaged in as one more")
     mirror: bool = Field(True, description="average with the mirrored image")
     tile: Annotated[int, Field(ge=128)] = Field(
         1024, description="longer sides (of `max_side`, if you raise it) are cut into overlapping tiles, in px"

@@ -28,7 +28,7 @@ SETTINGS: dict[str, Any] = {
     "train.optimizer.new_lr_factor": 5.0,
     "train.augment.crop": 177,
     "train.augment.scales": [0.5, 0.75, 1.0],
-    "predict.scales": [0.5, 0.75, 1.0],
+    "predict.scales": [0.5, 1.25],
 }
 
 
