@@ -1,4 +1,4 @@
-"""The demo's data with several seeds: seeds alone, without affinity, CIAN, retrained, with CRF.
+"""The demo's data with several seeds: seeds alone, without affinity, CIAN, with CRF.
 
     python benchmarks/demo.py [--seeds 0 1 2] [--out runs/demo-seeds] [--set KEY=VALUE …]
 

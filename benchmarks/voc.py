@@ -6,7 +6,7 @@
 VOC holds JPEGImages/, SegmentationClass/, tags.csv, classes.txt and ImageSets/LIST.txt. Thresholds and schedules are
 tuned on `tune`; `--val` then scores the networks on the list `val`, without tags. The runs are those of `cian ablate`
 (one classifier and one set of seed maps for all of a random seed; same schedule and augmentation, full supervision
-too); one that was interrupted goes on. Without --saliency, background comes from the CAMs.
+too); one that was interrupted goes on. Without --saliency, background comes from the object maps.
 """
 
 from __future__ import annotations

@@ -10,6 +10,15 @@ from cian import CianError, load_config
 from cian.config import Config, dump_config, flatten, parse_assignment, settings
 
 
+def test_an_error_names_where_the_value_came_from(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("data:\ntrain: {epochs: 0}\n")
+    with pytest.raises(CianError) as caught:
+        load_config(file, {"train.epohcs": 4, "data.images": "photos"})
+    text = str(caught.value)
+    assert f"{file}: train.epochs = 0" in text and "settings: train.epohcs: unknown" in text and "data" not in text
+
+
 def test_overrides_win_over_the_file(tmp_path):
     file = tmp_path / "settings.yaml"
     file.write_text("train: {epochs: 3, batch_size: 4}\nseed: 7\n", encoding="utf-8")

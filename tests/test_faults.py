@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -13,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from cian import training
 from cian.data.masks import read_mask
 from tests.conftest import TINY, here, options
 from tests.test_pipeline import CLI, cli, same, weights
@@ -100,13 +101,44 @@ def test_full_disk_keeps_what_was_done(pictures, tmp_path, monkeypatch, capsys):
     data = pictures()
     command = ["run", *options(data, tmp_path / "run")]
 
-    def full(*_, **__):
-        raise OSError(errno.ENOSPC, "No space left on device", "model.safetensors")
+    def full(file: int) -> None:
+        if os.fstat(file).st_size > 50_000:
+            raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "save_file", full)
-        assert here(monkeypatch, *command) == 1
+        patch.setattr("cian.runs.os.fsync", full)
+        assert here(patch, *command) == 1
     text = capsys.readouterr().err
     assert "model.safetensors: the disk is full" in text and "Traceback" not in text
     assert not list((tmp_path / "run").rglob("model.safetensors")) and not list((tmp_path / "run").rglob(".cian-tmp-*"))
     assert here(monkeypatch, *command) == 0
+
+
+def test_a_write_that_fails_names_the_file(pictures, tmp_path, monkeypatch, capsys):
+    """The system itself refuses: files may not grow beyond 50 kB, which the weights do."""
+    data = pictures()
+    command = ["run", *options(data, tmp_path / "run", **{"runtime.checkpoint_seconds": 1e-9})]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        assert here(monkeypatch, *command) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    text = capsys.readouterr().err
+    assert "last.pt: the file is larger" in text and "Traceback" not in text
+    assert not list((tmp_path / "run").rglob(".cian-tmp-*"))
+
+
+def test_too_little_memory_on_the_gpu(pictures, tmp_path, monkeypatch, capsys):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr("cian.stages.classify.fit", full)
+    assert here(monkeypatch, "run", *options(pictures(), tmp_path / "run")) == 1
+    assert "Lower train.batch_size" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_not_finite_names_its_settings(pictures, tmp_path, monkeypatch, capsys):
+    settings = {"classify.optimizer.lr": 1e30}
+    assert here(monkeypatch, "run", *options(pictures(), tmp_path / "run", **settings)) == 1
+    assert "classify.optimizer.lr=1e+30" in capsys.readouterr().err

@@ -185,6 +185,19 @@ def test_predict_finds_tags_however_the_name_is_composed(finished, tmp_path):
         assert set(np.unique(read_mask(mask))) <= {0, class_id}
 
 
+def test_predict_reads_tags_as_it_is_told_to(finished, tmp_path):
+    """Another separator; and a name with brackets, which is no markup."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "a[b].png").write_bytes((finished.parent / "data/images/000.png").read_bytes())
+    (tmp_path / "tags.csv").write_text("image,tags\na[b].png,blue|red\n")
+    settings = {"data.separator": "|", "predict.crf.iterations": 0}
+    assert predict_folder(finished, photos, tmp_path / "masks", tmp_path / "tags.csv", settings=settings) == 1
+    (photos / "c[d].png").write_bytes(b"")
+    with pytest.raises(cian.CianError, match=r"c\[d\]\.png"):
+        predict_folder(finished, photos, tmp_path / "other", settings=settings)
+
+
 def test_run_within_the_images_is_refused(pictures):
     data = pictures()
     with pytest.raises(cian.CianError, match="outside of it"):

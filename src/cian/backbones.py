@@ -100,6 +100,15 @@ class Backbone(nn.Module):
         return [module for module in self.model.modules() if isinstance(module, _FROZEN_NORMS)]
 
 
+def check_weights(weights: str) -> None:
+    """
+    Raises:
+        CianError: `weights` is neither imagenet nor random nor a file.
+    """
+    if weights not in ("imagenet", "random") and not Path(weights).is_file():
+        raise CianError(f"backbone.weights = {weights}: no such file. Use imagenet, random or a file.")
+
+
 def build_backbone(
     name: str, output_stride: int = 16, weights: str = "imagenet", frozen_stages: int | None = 0
 ) -> Backbone:
@@ -121,10 +130,8 @@ def build_backbone(
     backbone = Backbone(name, output_stride, frozen_stages)
     try:
         if weights != "imagenet":
-            path = Path(weights)
-            if not path.is_file():
-                raise CianError(f"backbone.weights = {weights}: no such file. Use imagenet, random or a file.")
-            state = load_file(path)
+            check_weights(weights)
+            state = load_file(weights)
         elif (package := _PACKAGED.get(name)) is not None and importlib.util.find_spec(package):
             state = _packaged_state(package)
         else:

@@ -15,7 +15,7 @@ from typer.core import TyperCommand
 
 from cian._version import __version__
 from cian.config import IMAGE_SOURCES, Config, load_config, parse_assignment, settings
-from cian.errors import CianError, DataError, Interrupted
+from cian.errors import CianError, DataError
 
 
 class _WithSettings(TyperCommand):
@@ -334,16 +334,22 @@ _CURES: Mapping[int, str] = {
     errno.ENOTDIR: "a folder is needed, but a file is in its place. Give another --out",
     errno.EEXIST: "a folder is needed, but a file is in its place. Give another --out",
     errno.EISDIR: "a file is needed, but a folder is in its place. Give another name",
+    errno.EFBIG: "the file is larger than is allowed here. Raise `ulimit -f`; the same command goes on from here",
     errno.ENAMETOOLONG: "the name is too long. Give a shorter one",
 }
+
+
+_NO_GPU_MEMORY = (
+    "The GPU has too little memory left. Lower train.batch_size (classify.batch_size) and make up for it with "
+    "runtime.accumulate, or lower the crops, train.augment.crop; for masks of large images lower max_side or "
+    "predict.tile. What was done is kept."
+)
 
 
 def main() -> None:
     """Entry point: user errors become one message on stderr and exit code 1."""
     try:
         app()
-    except Interrupted as stop:
-        _fail(str(stop))
     except CianError as error:
         _fail(str(error))
     except KeyboardInterrupt:
@@ -353,6 +359,10 @@ def main() -> None:
         if cure is None:
             raise
         _fail(f"{error.filename or 'output'}: {cure}.")
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, without importing it
+            raise
+        _fail(_NO_GPU_MEMORY)
 
 
 def _fail(message: str) -> None:

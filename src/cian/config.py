@@ -203,7 +203,11 @@ class TrainConfig(Section):
     @model_validator(mode="after")
     def _whole_groups(self) -> TrainConfig:
         if self.batch_size % self.group_size:
-            raise ValueError(f"batch_size {self.batch_size} is not a multiple of group_size {self.group_size}")
+            fitting = max(1, self.batch_size // self.group_size) * self.group_size
+            raise ValueError(
+                f"batch_size {self.batch_size} is not a multiple of group_size {self.group_size}; "
+                f"set train.batch_size={fitting}"
+            )
         return self
 
 
@@ -242,11 +246,13 @@ class RetrainConfig(Section):
 
 
 class RuntimeConfig(Section):
-    """Where and how it runs; nothing here changes what is computed, up to rounding."""
+    """Where and how it runs. Nothing here changes what is computed, up to rounding, but `accumulate`."""
 
     device: str = Field("auto", description="'auto', 'cpu' or 'cuda'")
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="mixed precision of training")
-    accumulate: PositiveInt = Field(1, description="steps of gradient accumulation")
+    accumulate: PositiveInt = Field(
+        1, description="batches per optimiser step, for larger ones than fit; epochs and min_steps count batches"
+    )
     workers: Annotated[int, Field(ge=0)] | None = Field(None, description="loading processes; default: by the cores")
     checkpoint_seconds: Positive = Field(60.0, description="most seconds of training that a kill can cost")
 
@@ -278,9 +284,7 @@ def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = 
         CianError: the file cannot be read, a key is unknown, or a value is out of range; all of them at once.
     """
     tree: dict[str, Any] = {}
-    source = "settings"
     if file is not None:
-        source = str(file)
         try:
             tree = yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}
         except OSError as error:
@@ -289,6 +293,7 @@ def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = 
             raise CianError(f"{file}: not a YAML file ({' '.join(str(error).split())}). Correct it.") from None
         if not isinstance(tree, dict):
             raise CianError(f"{file}: holds {type(tree).__name__}, not settings. Write `key: value` lines.")
+        tree = {key: value for key, value in tree.items() if value is not None}  # `data:` with nothing below
         tree.pop("versions", None)  # written into every run's config.yaml, which can be given again
     for key, value in (overrides or {}).items():
         node = tree
@@ -305,10 +310,13 @@ def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = 
         lines = []
         for item in error.errors():
             key = ".".join(str(part) for part in item["loc"])
+            given = any(f"{name}.".startswith(f"{key}.") or key.startswith(f"{name}.") for name in overrides or ())
+            source = "settings" if given or file is None else str(file)
             if item["type"] == "extra_forbidden":
                 lines.append(f"{source}: {key}: unknown setting.{_nearest(key, known)}")
             else:
-                where = f"{key} = {item['input']!r}: " if key else ""
+                value = "" if isinstance(item["input"], dict) else f" = {item['input']!r}"
+                where = f"{key}{value}: " if key else ""
                 lines.append(f"{source}: {where}{item['msg'].removeprefix('Value error, ')}.")
         raise CianError("\n".join(lines) + "\n`cian run --help` lists every setting.") from None
 
@@ -330,7 +338,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
 
 
 def settings(section: type[Section] = Config, prefix: str = "") -> Iterator[tuple[str, tuple[Any, str]]]:
-    """Every setting: (dotted key, (default, description)). `--help` and the documentation are made from it."""
+    """Every setting: (dotted key, (default, description)). `--help` is made from it."""
     for name, field in section.model_fields.items():
         default = field.get_default(call_default_factory=True)
         if isinstance(default, Section):

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -26,6 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cian.compiled import jit, jit_fast
+from cian.cores import cores
 
 _PARTS = 2  # pixels are always summed in this many parts, so that the result is the same for any number of threads
 _BLOCK = 128  # pixels updated together, so that they stay in the first-level cache
@@ -169,8 +169,7 @@ def _threads() -> int:
     """One in a worker process, whose siblings keep the other cores busy."""
     if multiprocessing.parent_process() is not None:
         return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, _PARTS)
+    return min(cores(), _PARTS)
 
 
 def _bounds(start: int, stop: int) -> tuple[list[int], list[int]]:

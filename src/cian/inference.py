@@ -34,7 +34,7 @@ def multi_scale_logits(network: CIAN, image: np.ndarray, scales: Sequence[float]
     """Logits of one image alone: the mean over the scales and, with several, over their maximum as one more map; then
     the mean with the mirrored image's.
 
-    They are fused on the finest scale's grid and not yet at full size (see `network.upsample`).
+    They are fused on the finest scale's grid and not yet at full size (see `grid.upsample`).
 
     Shape:
         image: (H, W, 3) uint8. Returns (K, h, w) float32.

@@ -1,4 +1,4 @@
-"""CIAN: backbone + affinity module + head (arXiv 1811.10842), and how a trained network is saved and loaded."""
+"""CIAN: backbone + affinity module + head (arXiv 1811.10842)."""
 
 from __future__ import annotations
 

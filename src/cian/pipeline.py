@@ -180,6 +180,7 @@ def run_config(
             target.write_config(dump_config(config), versions())
             target.write_table(table)
         wanted = stages[: names.index(until) + 1]
+        _check_maps(wanted, context)
         _check_batches(wanted, context)
         for stage in wanted:
             _run_stage(stage, context)
@@ -220,15 +221,32 @@ def _check_settings(config: Config) -> None:
     Raises:
         CianError: a file or a backbone that is not there.
     """
-    from cian.backbones import Backbone
+    from cian.backbones import Backbone, check_weights
     from cian.seeds.saliency import saliency_source
 
     Backbone(config.backbone.name, config.backbone.output_stride, config.backbone.frozen_stages)
+    check_weights(config.backbone.weights)
     if config.train.labels == "seeds":
         if config.seeds.folder is None:
             saliency_source(config.seeds.background)
         elif not config.seeds.folder.is_dir():
             raise CianError(f"seeds.folder = {config.seeds.folder}: no such folder. Give a folder of seed maps ID.png.")
+
+
+def _check_maps(stages: Sequence[Stage], context: Context) -> None:
+    """Whether each image that seeds are made of has its saliency map, before a classifier is trained.
+
+    Raises:
+        CianError: one has none.
+    """
+    from cian.seeds.saliency import SaliencyFolder, saliency_source
+
+    if not any(stage.name == "classify" for stage in stages):
+        return
+    source = saliency_source(context.config.seeds.background)
+    if isinstance(source, SaliencyFolder):
+        table = context.seed_table
+        source.check([image_id for i, image_id in enumerate(table.ids) if len(table.tags(i))])
 
 
 def _check_batches(stages: Sequence[Stage], context: Context) -> None:

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,10 @@ def atomic(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())  # a rename must not overtake the data when the machine loses power
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, name):
+            error.filename = str(path)  # what the user knows it as
         raise
 
 
@@ -80,7 +82,6 @@ class Record:
     inputs: dict[str, Any]
     done: bool = False
     seconds: float = 0.0
-    notes: dict[str, Any] = field(default_factory=dict)
 
 
 class Run:
@@ -162,7 +163,10 @@ class Run:
     def records(self) -> dict[str, Record]:
         if not self.stages_file.exists():
             return {}
-        return {name: Record(**record) for name, record in read_json(self.stages_file).items()}
+        return {
+            name: Record(record["inputs"], record["done"], record["seconds"])
+            for name, record in read_json(self.stages_file).items()
+        }
 
     def record(self, name: str, record: Record | None) -> None:
         """Writes (None: removes) what is known of a stage."""

@@ -8,9 +8,9 @@ image), so a resumed run computes what an uninterrupted one would have, bit for 
 from __future__ import annotations
 
 import ctypes
+import io
 import json
 import math
-import os
 import platform
 import re
 import signal
@@ -24,11 +24,12 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from cian.config import OptimizerConfig, RuntimeConfig
+from cian.cores import cores
 from cian.data.dataset import TrainingSet
 from cian.data.groups import GroupSampler
 from cian.errors import CianError, Interrupted
@@ -83,7 +84,7 @@ def loader_workers(runtime: RuntimeConfig) -> int:
     """Loading processes: as set, or one for every two cores, at most 8."""
     if runtime.workers is not None:
         return runtime.workers
-    return max(1, min(8, (os.cpu_count() or 1) // 2))
+    return max(1, min(8, cores() // 2))
 
 
 def fit(
@@ -94,6 +95,7 @@ def fit(
     sampler: GroupSampler,
     *,
     folder: Path,
+    section: str,
     label: str,
     epochs: int,
     optimizer: OptimizerConfig,
@@ -107,6 +109,7 @@ def fit(
         loss: (model, batch, share of the training done) → scalars by name; "total" is minimised.
         parameters: optimiser groups with their "lr".
         data, sampler: samples and the plan of batches.
+        section: of the settings, for the errors.
         folder: gets `checkpoints/`, `metrics.jsonl`, `tensorboard/` and, at the end, `model.safetensors`.
 
     Returns:
@@ -168,7 +171,8 @@ def fit(
                     if not math.isfinite(values["total"]):
                         raise CianError(
                             f"{label}: the loss became {values['total']} in epoch {epoch + 1}, step {total}. Lower the "
-                            "learning rate (optimizer.lr), set optimizer.clip_norm=1, or runtime.precision=fp32."
+                            f"learning rate, {section}.optimizer.lr={optimizer.lr:g}, or set "
+                            f"{section}.optimizer.clip_norm=1 or runtime.precision=fp32."
                         )
                     log.write(total, epoch + step / steps, values, optim.param_groups[0]["lr"], ticker.speed)
                     text = f" · loss {values['total']:.3f}"
@@ -307,8 +311,10 @@ def _save_checkpoint(
         state = {"model": model.state_dict(), "optimizer": optim.state_dict(), "place": [epoch, step, total]}
         if accelerator.scaler is not None:
             state["scaler"] = accelerator.scaler.state_dict()
+        data = io.BytesIO()  # not the file itself: on a full disk torch raises no OSError
+        torch.save(state, data)
         with atomic(path) as temporary:
-            torch.save(state, temporary)
+            temporary.write_bytes(data.getbuffer())
         write_json(path.with_name("last.json"), {"epoch": epoch, "step": step, "total_steps": total})
 
 
@@ -348,7 +354,8 @@ def _signals() -> Iterator[threading.Event]:
 
 def save_weights(model: nn.Module, path: Path) -> None:
     with atomic(path) as temporary:
-        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, temporary)
+        # not `save_file`, whose error on a full disk is no OSError
+        temporary.write_bytes(save({name: value.contiguous() for name, value in model.state_dict().items()}))
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

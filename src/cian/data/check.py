@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -16,6 +15,7 @@ from rich.text import Text
 from scipy.sparse import csr_matrix
 
 from cian.config import DataConfig
+from cian.cores import cores
 from cian.data.images import image_size, read_image
 from cian.data.masks import mask_size, read_mask
 from cian.data.problems import FileError, ProblemList
@@ -51,7 +51,7 @@ def check_dataset(
     if table is None:
         return None, problems.all()
     check = partial(_check_row, table, decode)
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # Pillow's decoders release the interpreter lock
+    with ThreadPoolExecutor(min(8, cores())) as pool:  # Pillow's decoders release the interpreter lock
         for start in range(0, len(table), _BATCH):
             rows = range(start, min(start + _BATCH, len(table)))
             for row, result in zip(rows, pool.map(check, rows), strict=True):

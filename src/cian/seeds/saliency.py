@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,18 +19,28 @@ class SaliencyFolder:
     def __init__(self, folder: Path):
         self.folder = folder
 
+    def check(self, image_ids: Sequence[str]) -> None:
+        """
+        Raises:
+            CianError: an image has no map.
+        """
+        missing = [path for path in (self.folder / f"{image_id}.png" for image_id in image_ids) if not path.is_file()]
+        if missing:
+            more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+            raise CianError(
+                f"{missing[0]}{more}: no such saliency map. Make one for each image, or use seeds.background=cam."
+            )
+
     def __call__(self, image_id: str, image: np.ndarray) -> np.ndarray:
         """(H, W) float32 in [0, 1].
 
         Raises:
-            CianError: the map is missing or unreadable.
+            CianError: the map is unreadable.
         """
         path = self.folder / f"{image_id}.png"
         try:
             with Image.open(path) as file:
                 saliency = file.convert("L").resize(image.shape[1::-1], Image.Resampling.BILINEAR)
-        except FileNotFoundError:
-            raise CianError(f"{path}: no saliency map. Make one for each image, or use seeds.background=cam.") from None
         except OSError as error:
             raise CianError(f"{path}: cannot be read ({error}). Make this saliency map again.") from None
         return np.asarray(saliency, np.float32) / 255

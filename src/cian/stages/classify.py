@@ -41,6 +41,7 @@ def run(context: Context) -> None:
         TrainingSet(table, settings.augment, config.seed, fill, max_side=config.max_side),
         sampler,
         folder=folder,
+        section="classify",
         label="classifier",
         epochs=enough_epochs(sampler, settings.epochs, settings.min_steps),
         optimizer=settings.optimizer,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +15,7 @@ import torch
 from accelerate import Accelerator
 
 from cian.config import Config
+from cian.cores import cores
 from cian.data.images import read_image
 from cian.data.table import TRAIN, Table
 from cian.progress import Ticker
@@ -125,7 +125,7 @@ def work_on_images(
         image = read(row)
         finish(row, image, compute(row, image))
 
-    threads = cores(accelerator)
+    threads = cores()
     with (
         Ticker(label, done + len(share), done) as ticker,
         ThreadPoolExecutor(threads, initializer=partial(torch.set_num_threads, 1) if on_cpu else None) as pool,
@@ -142,12 +142,6 @@ def work_on_images(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-
-
-def cores(accelerator: Accelerator) -> int:
-    """The processor cores of this process's share of the machine."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, count // max(1, accelerator.num_processes))
 
 
 def _ahead(

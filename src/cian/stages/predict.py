@@ -117,7 +117,8 @@ def predict_folder(
         images: an image, or a folder, searched recursively.
         tags: see `cian.run`; then only these classes may appear in an image.
         overlays: also write OUT/overlays/ID.jpg, to look at.
-        settings: dotted settings of prediction, e.g. {"predict.crf.iterations": 0, "runtime.device": "cpu"}.
+        settings: dotted settings, e.g. {"predict.crf.iterations": 0, "runtime.device": "cpu", "data.separator": "|"};
+            those of training have no effect.
         overwrite: predict all images anew.
 
     Returns:
@@ -142,7 +143,8 @@ def predict_folder(
         refuse_within(out, images)
     if targets[0].resolve() == files[0].resolve():
         raise CianError(f"--out {out}: the mask would replace the image {files[0]}. Give another folder.")
-    known = _tags_by_id(root, tags, config.seed) if tags is not None else {}
+    data = load_config(None, {k: v for k, v in overrides.items() if k.startswith("data.")}).data
+    known = _tags_by_id(root, tags, data, config.seed) if tags is not None else {}
     allowed = {image_id: segmenter.allowed(names) for image_id, names in known.items()}
     table = Table.build(segmenter.class_names[1:], ids, files, [None] * len(ids), ["predict"] * len(ids))
     made_with = {
@@ -193,8 +195,9 @@ def mask_ids(root: Path, files: Sequence[Path]) -> list[str]:
     return ids
 
 
-def _tags_by_id(images: Path, tags: Path, seed: int) -> dict[str, list[str]]:
-    data = DataConfig(images=images, tags=tags, min_images=1, untagged="negative")
+def _tags_by_id(images: Path, tags: Path, settings: DataConfig, seed: int) -> dict[str, list[str]]:
+    own = {"images": images, "tags": tags, "min_images": 1, "untagged": "negative"}
+    data = settings.model_copy(update=own)
     table, problems = read_dataset(data, seed)
     fatal = [problem for problem in problems if problem.fatal]
     if fatal or table is None:

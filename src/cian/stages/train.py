@@ -62,6 +62,7 @@ def run(context: Context, name: str) -> None:
         ),
         sampler,
         folder=folder,
+        section="train",
         label={BASELINE: "without affinity", TRAIN: "training", RETRAIN: "retraining"}[name],
         epochs=epochs,
         optimizer=optimizer,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import multiprocessing
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cian.cores import cores
 from cian.data.table import BACKGROUND
 from cian.demo import Record, is_complete, write_data_set
 from cian.demo.animals.composition import picture
@@ -52,12 +52,12 @@ def _records(train: int, val: int, seed: int) -> Iterator[Record]:
 
 def _draw_all(count: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The first `count` pictures, in order; many of them on several cores where processes start at once (Linux)."""
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
-    if cores == 1 or count < PARALLEL_FROM:
+    workers = min(cores(), 8) if sys.platform == "linux" else 1
+    if workers == 1 or count < PARALLEL_FROM:
         yield from map(functools.partial(draw, seed), range(count))
         return
     ignore_interrupt = functools.partial(signal.signal, signal.SIGINT, signal.SIG_IGN)  # it is ours to handle
-    with multiprocessing.get_context("fork").Pool(min(cores, 8), ignore_interrupt) as pool:
+    with multiprocessing.get_context("fork").Pool(workers, ignore_interrupt) as pool:
         yield from pool.imap(functools.partial(draw, seed), range(count), chunksize=4)
 
 
