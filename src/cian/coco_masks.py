@@ -38,8 +38,8 @@ def write_coco_masks(source: Path, out: Path, classes: Path | None = None) -> li
         raise CianError(f"{source}: holds no file as instances_train2014.json. Give a COCO JSON, or a folder of them.")
     problems = ProblemList()
     names = _class_order([_load(file, problems, shapes=False) for file in files], source, classes, problems)
-    if problems.all():
-        raise DataError(problems.all())
+    if found := problems.all():
+        raise DataError(found, shown=len(found))
     listed, text = out / "classes.txt", "\n".join(names) + "\n"
     if listed.exists() and [BACKGROUND, *class_names(listed)] != names:
         raise CianError(f"{listed}: holds other classes than {source}. Give another --out, or --classes {listed}.")

@@ -156,8 +156,8 @@ def write_submission(
                     content.seek(0)
                     archive.addfile(entry, content)
                 ticker.advance()
-        if problems.all():
-            raise DataError(problems.all())
+        if found := problems.all():
+            raise DataError(found, shown=len(found))
     return len(ids)
 
 

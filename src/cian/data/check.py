@@ -16,8 +16,8 @@ from scipy.sparse import csr_matrix
 
 from cian.config import DataConfig
 from cian.cores import cores
-from cian.data.images import image_size, read_image
-from cian.data.masks import mask_size, read_mask
+from cian.data.images import read_image
+from cian.data.masks import read_mask
 from cian.data.problems import FileError, ProblemList
 from cian.data.readers import read_dataset
 from cian.data.table import IGNORE, Table
@@ -33,12 +33,11 @@ Size = tuple[int, int]
 
 
 def check_dataset(
-    config: DataConfig, seed: int, *, decode: bool = True, progress: Callable[[int, int], None] | None = None
+    config: DataConfig, seed: int, *, progress: Callable[[int, int], None] | None = None
 ) -> tuple[Table | None, list[Problem]]:
-    """`read_dataset`, and every image and mask of its table opened.
+    """`read_dataset`, and every image and mask of its table read.
 
     Args:
-        decode: decode all pixels and look at the class ids in the masks; False: look at the headers only.
         progress: called with (images done, images in all) after each image.
 
     Returns:
@@ -50,7 +49,7 @@ def check_dataset(
         problems.append(problem)
     if table is None:
         return None, problems.all()
-    check = partial(_check_row, table, decode)
+    check = partial(_check_row, table)
     with ThreadPoolExecutor(min(8, cores())) as pool:  # Pillow's decoders release the interpreter lock
         for start in range(0, len(table), _BATCH):
             rows = range(start, min(start + _BATCH, len(table)))
@@ -62,19 +61,19 @@ def check_dataset(
     return table, problems.all()
 
 
-def _check_row(table: Table, decode: bool, row: int) -> list[Problem]:
+def _check_row(table: Table, row: int) -> list[Problem]:
     problems: list[Problem] = []
     mask = table.masks[row]
-    size = _check_image(table.images[row], decode, problems)
+    size = _check_image(table.images[row], problems)
     if mask is not None:
-        _check_mask(mask, size, table.num_classes, decode, problems)
+        _check_mask(mask, size, table.num_classes, problems)
     return problems
 
 
-def _check_image(path: Path, decode: bool, problems: list[Problem]) -> Size | None:
+def _check_image(path: Path, problems: list[Problem]) -> Size | None:
     """(height, width), or None if the image cannot be read."""
     try:
-        height, width = read_image(path).shape[:2] if decode else image_size(path)
+        height, width = read_image(path).shape[:2]
     except FileError as error:
         problems.append(error.problem)
         return None
@@ -87,17 +86,14 @@ def _check_image(path: Path, decode: bool, problems: list[Problem]) -> Size | No
     return height, width
 
 
-def _check_mask(path: Path, image: Size | None, num_classes: int, decode: bool, problems: list[Problem]) -> None:
+def _check_mask(path: Path, image: Size | None, num_classes: int, problems: list[Problem]) -> None:
     try:
-        if decode:
-            mask = read_mask(path)
-            size: Size = mask.shape
-            _check_ids(path, mask, num_classes, problems)
-        else:
-            size = mask_size(path)
+        mask = read_mask(path)
     except FileError as error:
         problems.append(error.problem)
         return
+    _check_ids(path, mask, num_classes, problems)
+    size: Size = mask.shape
     if image is not None and not fits(size, image):
         value = f"the mask has {size[1]} x {size[0]} pixels, its image {image[1]} x {image[0]}"
         cure = "Give a mask of the image's size, or a larger one of the same proportions"

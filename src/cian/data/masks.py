@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cian.data.images import image_size, open_image
+from cian.data.images import open_image
 from cian.data.problems import file_error, reason
 from cian.data.table import IGNORE
 from cian.runs import atomic
@@ -75,15 +75,6 @@ def read_mask(path: Path) -> np.ndarray:
         if image.mode in ("LA", "RGB", "RGBA"):
             return _from_colours(np.array(image.convert("RGBA")), path)
         raise file_error(path, f"a mask of mode {image.mode}", _CURE)
-
-
-def mask_size(path: Path) -> tuple[int, int]:
-    """(height, width) of a mask; of a PNG without decoding its pixels.
-
-    Raises:
-        CianError: as `read_mask`, but a PNG that is damaged after its header passes.
-    """
-    return read_mask(path).shape if path.suffix.lower() == ".mat" else image_size(path)
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
