@@ -141,7 +141,7 @@ class SeedConfig(Section):
     with a saliency map, which has edges of its own, it is not used."""
 
     folder: Path | None = Field(None, description="ready-made seed maps ID.png (indexed, 255 = ignore) to use instead")
-    scales: Scales = Field((1.0, 1.5), description="image scales of the class activation maps, averaged")
+    scales: Scales = Field((1.0, 1.5, 2.0), description="image scales of the class activation maps, averaged")
     mirror: bool = Field(True, description="average with the mirrored image")
     foreground: Fraction = Field(0.55, description="a pixel is a class where its object map is over this")
     background: str = Field(
