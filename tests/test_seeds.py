@@ -189,7 +189,11 @@ def test_saliency_folder(tmp_path):
     Image.fromarray(np.full((4, 6), 51, np.uint8)).save(tmp_path / "a.png")
     saliency = SaliencyFolder(tmp_path)("a", np.zeros((8, 12, 3), np.uint8))
     assert saliency.shape == (8, 12) and saliency.mean() == pytest.approx(0.2)
-    with pytest.raises(CianError, match=r"b\.png: no saliency map"):
+    SaliencyFolder(tmp_path).check(["a"])
+    with pytest.raises(CianError, match=r"b\.png \(and 1 more\): no such saliency map"):
+        SaliencyFolder(tmp_path).check(["a", "b", "c"])
+    (tmp_path / "b.png").write_bytes(b"no image")
+    with pytest.raises(CianError, match=r"b\.png: cannot be read"):
         SaliencyFolder(tmp_path)("b", np.zeros((8, 12, 3), np.uint8))
 
 
