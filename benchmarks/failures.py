@@ -16,10 +16,10 @@ from PIL import Image
 
 from cian.config import load_config
 from cian.data.images import read_image
-from cian.data.masks import overlay, read_mask
-from cian.metrics import Confusion
+from cian.data.masks import overlay, read_mask, resize_mask
 from cian.pipeline import check_data
 from cian.runs import Run
+from cian.scoring import image_miou
 
 ALPHA = 0.6
 GAP = 6  # white px between pictures
@@ -38,9 +38,11 @@ def main() -> None:
         mask, prediction = table.masks[row], run.mask("predictions", image_id)
         if mask is None or not prediction.exists():
             continue
-        confusion = Confusion(table.num_classes)
-        confusion.add(read_mask(prediction), read_mask(mask))
-        found.append((confusion.scores().miou, row))
+        miou = image_miou(read_mask(prediction), read_mask(mask), table.num_classes)
+        if miou is not None:
+            found.append((miou, row))
+    if not found:
+        raise SystemExit(f"{run.path}: no predicted image has a true mask. Give a run with --masks.")
     found.sort()
     strips = []
     for miou, row in found[: options.count]:
@@ -48,7 +50,8 @@ def main() -> None:
         assert mask is not None
         image = read_image(table.images[row])
         predicted = read_mask(run.mask("predictions", image_id))
-        views = [image, overlay(image, predicted, ALPHA), overlay(image, read_mask(mask), ALPHA)]
+        masks = (resize_mask(each, image.shape[:2]) for each in (predicted, read_mask(mask)))
+        views = [image, *(overlay(image, each, ALPHA) for each in masks)]
         strips.append(np.hstack(views)[::2, ::2])
         names = ", ".join(table.class_names[i] for i in np.unique(predicted) if i)
         print(f"{image_id}: {miou:.1f}; found {names or 'nothing'}")

@@ -33,7 +33,7 @@ def test_kill_at_any_moment_then_the_same_command(pictures, tmp_path):
     kills, done = 0, {}
     while True:
         process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
-        if kills < 4:
+        if kills < 6:
             _wait_for_progress(process, tmp_path / "killed", rng)
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()

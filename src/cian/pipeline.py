@@ -239,14 +239,14 @@ def _check_maps(stages: Sequence[Stage], context: Context) -> None:
     Raises:
         CianError: one has none.
     """
-    from cian.seeds.saliency import SaliencyFolder, saliency_source
+    from cian.seeds.saliency import saliency_folder
 
     if not any(stage.name == "classify" for stage in stages):
         return
-    source = saliency_source(context.config.seeds.background)
-    if isinstance(source, SaliencyFolder):
+    folder = saliency_folder(context.config.seeds.background)
+    if folder is not None:
         table = context.seed_table
-        source.check([image_id for i, image_id in enumerate(table.ids) if len(table.tags(i))])
+        folder.check([image_id for i, image_id in enumerate(table.ids) if len(table.tags(i))])
 
 
 def _check_batches(stages: Sequence[Stage], context: Context) -> None:

@@ -29,6 +29,19 @@ from cian.progress import Ticker
 from cian.runs import atomic
 
 
+def image_miou(mask: np.ndarray, truth: np.ndarray, num_classes: int) -> float | None:
+    """mIoU of one image in per cent, over the classes in mask or truth; None where the truth is ignored throughout.
+
+    Shape:
+        mask: (h, w), brought to the size of the truth; truth: (H, W), 255 = ignore.
+    """
+    if mask.shape != truth.shape:  # the truth may be larger
+        mask = resize_mask(mask, truth.shape)
+    confusion = Confusion(num_classes)
+    confusion.add(mask, truth)
+    return confusion.scores().as_dict(tuple(map(str, range(num_classes))))["miou"]
+
+
 def score_pairs(
     pairs: Iterable[tuple[Path, Path]], num_classes: int, label: str = "scoring", resize: bool = False
 ) -> Confusion:

@@ -34,7 +34,7 @@ from cian.data.dataset import TrainingSet
 from cian.data.groups import GroupSampler
 from cian.errors import CianError, Interrupted
 from cian.progress import Ticker, console
-from cian.runs import atomic, write_json
+from cian.runs import write_bytes, write_json, write_text
 
 Batch = dict[str, Tensor]
 Losses = dict[str, Tensor]
@@ -273,8 +273,7 @@ class _Log:
         path = folder / "metrics.jsonl"
         folder.mkdir(parents=True, exist_ok=True)
         kept = [line for line in read_metrics(path) if line["step"] <= step]
-        with atomic(path) as temporary:
-            temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
         self.file = path.open("a", encoding="utf-8")
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
@@ -313,8 +312,7 @@ def _save_checkpoint(
             state["scaler"] = accelerator.scaler.state_dict()
         data = io.BytesIO()  # not the file itself: on a full disk torch raises no OSError
         torch.save(state, data)
-        with atomic(path) as temporary:
-            temporary.write_bytes(data.getbuffer())
+        write_bytes(path, data.getbuffer())
         write_json(path.with_name("last.json"), {"epoch": epoch, "step": step, "total_steps": total})
 
 
@@ -353,9 +351,8 @@ def _signals() -> Iterator[threading.Event]:
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
-    with atomic(path) as temporary:
-        # not `save_file`, whose error on a full disk is no OSError
-        temporary.write_bytes(save({name: value.contiguous() for name, value in model.state_dict().items()}))
+    # not `save_file`, whose error on a full disk is no OSError
+    write_bytes(path, save({name: value.contiguous() for name, value in model.state_dict().items()}))
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

@@ -88,6 +88,11 @@ class SaliencyNetwork:
         return np.asarray(Image.fromarray(saliency).resize(image.shape[1::-1], Image.Resampling.BILINEAR))
 
 
+def saliency_folder(setting: str) -> SaliencyFolder | None:
+    """The folder of maps that `seeds.background` names, if it names one."""
+    return SaliencyFolder(Path(setting)) if setting != "cam" and Path(setting).is_dir() else None
+
+
 def saliency_source(setting: str) -> SaliencyFolder | SaliencyNetwork | None:
     """What `seeds.background` names: None for "cam", else a folder or an ONNX file.
 
@@ -96,9 +101,9 @@ def saliency_source(setting: str) -> SaliencyFolder | SaliencyNetwork | None:
     """
     if setting == "cam":
         return None
+    if folder := saliency_folder(setting):
+        return folder
     path = Path(setting)
-    if path.is_dir():
-        return SaliencyFolder(path)
     if path.suffix == ".onnx" and path.is_file():
         return SaliencyNetwork(path)
     raise CianError(

@@ -128,8 +128,8 @@ def predict_folder(
         CianError: a file is missing or unreadable, a tag is no class of the model, or OUT holds masks of another model.
     """
     overrides = dict(settings or {})
-    runtime = load_config(None, {k: v for k, v in overrides.items() if k.startswith("runtime.")}).runtime
-    accelerator = make_accelerator(runtime)
+    given = load_config(None, {k: v for k, v in overrides.items() if k.startswith(("runtime.", "data."))})
+    accelerator = make_accelerator(given.runtime)
     segmenter = load(model, accelerator.device)
     tree = dump_config(segmenter.config)
     config = load_config(None, {**flatten(tree), **overrides})
@@ -143,8 +143,7 @@ def predict_folder(
         refuse_within(out, images)
     if targets[0].resolve() == files[0].resolve():
         raise CianError(f"--out {out}: the mask would replace the image {files[0]}. Give another folder.")
-    data = load_config(None, {k: v for k, v in overrides.items() if k.startswith("data.")}).data
-    known = _tags_by_id(root, tags, data, config.seed) if tags is not None else {}
+    known = _tags_by_id(root, tags, given.data, config.seed) if tags is not None else {}
     allowed = {image_id: segmenter.allowed(names) for image_id, names in known.items()}
     table = Table.build(segmenter.class_names[1:], ids, files, [None] * len(ids), ["predict"] * len(ids))
     made_with = {
@@ -196,8 +195,7 @@ def mask_ids(root: Path, files: Sequence[Path]) -> list[str]:
 
 
 def _tags_by_id(images: Path, tags: Path, settings: DataConfig, seed: int) -> dict[str, list[str]]:
-    own = {"images": images, "tags": tags, "min_images": 1, "untagged": "negative"}
-    data = settings.model_copy(update=own)
+    data = settings.model_copy(update={"images": images, "tags": tags, "min_images": 1, "untagged": "negative"})
     table, problems = read_dataset(data, seed)
     fatal = [problem for problem in problems if problem.fatal]
     if fatal or table is None:

@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 
 from cian.data.images import read_image, reduced
-from cian.data.masks import read_mask, resize_mask
+from cian.data.masks import read_mask
 from cian.data.table import IGNORE, TRAIN, Table
-from cian.metrics import Confusion
+from cian.scoring import image_miou
 from cian.seeds.cam import class_activation_maps
 from cian.stages import predict, relabel, seed
 from cian.stages.classify import load_classifier
@@ -96,7 +96,12 @@ def _row(context: Context, table: Table, row: int, classifier: Any, pictures: Pi
     def add_mask(name: str, about: str, folder: str) -> None:
         mask = mask_if_there(context.run.mask(folder, image_id))
         if mask is not None:
-            add(name, about, mask_layer(mask, size), None if truth is None else _iou(mask, truth, table.num_classes))
+            add(
+                name,
+                about,
+                mask_layer(mask, size),
+                None if truth is None else image_miou(mask, truth, table.num_classes),
+            )
 
     if classifier is not None and len(table.tags(row)):
         working = reduced(image, config.max_side)
@@ -128,15 +133,6 @@ def _row(context: Context, table: Table, row: int, classifier: Any, pictures: Pi
 
 def mask_if_there(file: Path) -> np.ndarray | None:
     return read_mask(file) if file.exists() else None
-
-
-def _iou(mask: np.ndarray, truth: np.ndarray, num_classes: int) -> float | None:
-    """mIoU of one image."""
-    if mask.shape != truth.shape:  # the truth may be larger
-        mask = resize_mask(mask, truth.shape)
-    confusion = Confusion(num_classes)
-    confusion.add(mask, truth)
-    return confusion.scores().as_dict(tuple(map(str, range(num_classes))))["miou"]
 
 
 def _resized(values: np.ndarray, size: tuple[int, int], factor: int) -> np.ndarray:
