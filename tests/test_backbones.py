@@ -130,6 +130,23 @@ def test_own_weights_file(tmp_path):
     assert all(torch.equal(v, loaded.state_dict()[k]) for k, v in source.state_dict().items())
 
 
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "convnext_atto"])
+def test_weights_file_of_timm_holds_its_classifier(name, tmp_path):
+    """Whatever the model calls it."""
+    source = timm.create_model(name, pretrained=False)
+    save_file(source.state_dict(), tmp_path / "weights.safetensors")
+    loaded = build_backbone(name, 16, str(tmp_path / "weights.safetensors")).model.state_dict()
+    assert loaded and all(torch.equal(value, source.state_dict()[key]) for key, value in loaded.items())
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet50_clip", "convnext_atto_ols", "halonet26t", "botnet26t_256", "vit_tiny_r_s16_p8_224"]
+)
+def test_features_that_lie_elsewhere_than_the_labels_are_refused(name):
+    with pytest.raises(CianError, match=f"backbone {name}: gives no dense features.*Use a ResNet"):
+        Backbone(name, 16)
+
+
 @pytest.mark.parametrize(
     ("name", "weights", "message"),
     [

@@ -15,7 +15,7 @@ from cian.data import check
 from cian.data.check import check_dataset, fits, summary, summary_data
 from cian.data.masks import write_mask
 from cian.data.table import Table
-from cian.errors import Problem
+from cian.errors import DataError, Problem
 
 
 @pytest.fixture
@@ -26,17 +26,23 @@ def dataset(tmp_path: Path) -> DataConfig:
         Image.new("RGB", (40, 30)).save(tmp_path / "images" / f"{name}.jpg")
         write_mask(tmp_path / "masks" / f"{name}.png", np.full((30, 40), 255, np.uint8))
     (tmp_path / "tags.csv").write_text("image,tags\na,dog\nb,dog\nc,cat\nd,cat\n")
-    return DataConfig(images=tmp_path / "images", tags=tmp_path / "tags.csv", masks=tmp_path / "masks")
+    (tmp_path / "classes.txt").write_text("cat\ndog\n")
+    return DataConfig(
+        images=tmp_path / "images",
+        tags=tmp_path / "tags.csv",
+        masks=tmp_path / "masks",
+        classes=tmp_path / "classes.txt",
+    )
 
 
-def texts(config: DataConfig) -> list[str]:
-    return [str(problem) for problem in check_dataset(config, 0)[1]]
+def texts(config: DataConfig, is_fatal: bool = True) -> list[str]:
+    return [str(problem) for problem in check_dataset(config, 0)[1] if problem.fatal == is_fatal]
 
 
 def test_sound_data(dataset: DataConfig) -> None:
     calls: list[tuple[int, int]] = []
     table, problems = check_dataset(dataset, 0, progress=lambda *call: calls.append(call))
-    assert not problems
+    assert not any(problem.fatal for problem in problems)
     assert table is not None
     assert len(table) == 4
     assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
@@ -95,15 +101,33 @@ def test_turned_image(dataset: DataConfig, tmp_path: Path) -> None:
 
 def test_large_image_is_a_warning(dataset: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check, "LARGE", 1000)
-    _, problems = check_dataset(dataset, 0)
-    assert [problem.fatal for problem in problems] == [False] * 4
-    assert "a.jpg: 40 x 30 pixels. Over" in str(problems[0])
+    assert not texts(dataset)
+    assert sum(".jpg: 40 x 30 pixels. Over" in text for text in texts(dataset, is_fatal=False)) == 4
 
 
 def test_without_a_table(tmp_path: Path) -> None:
     table, problems = check_dataset(DataConfig(images=tmp_path / "none"), 0)
     assert table is None
-    assert "cannot be listed" in str(problems[0])
+    assert "none: no such folder" in str(problems[0])
+
+
+def test_few_training_images(dataset: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert texts(dataset, is_fatal=False) == [
+        "data: few training images: cat 2, dog 2. Some dozens of each class give better masks"
+    ]
+    monkeypatch.setattr(check, "_FEW", 2)
+    assert not texts(dataset, is_fatal=False)
+
+
+def test_masks_without_classes(dataset: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "_FEW", 0)
+    alphabetical = dataset.model_copy(update={"classes": None})
+    assert texts(alphabetical, is_fatal=False) == [
+        "settings: no data.classes (--classes): mask ids are taken as 1 = cat, 2 = dog. "
+        "Give that file if the masks have another order"
+    ]
+    assert not texts(alphabetical.model_copy(update={"masks": None}), is_fatal=False)
+    assert not texts(dataset, is_fatal=False)
 
 
 def test_fits() -> None:
@@ -160,6 +184,8 @@ def test_summary() -> None:
     text = _printed(_table())
     assert "[bold]" in text
     rows = [line.replace("│", " ").replace("┃", " ").split() for line in text.splitlines()]
+    assert ["Images", "per", "class"] in rows
+    assert ["Images", "that", "show", "both", "classes,", "by", "id"] in rows
     assert ["id", "class", "train", "val", "test"] in rows
     assert ["1", "[bold]", "2", "1", "0"] in rows
     assert ["untagged", "0", "1", "0"] in rows
@@ -168,7 +194,7 @@ def test_summary() -> None:
 
 def test_summary_of_many_classes() -> None:
     text = _printed(_table(num_classes=30))
-    assert "most frequent pairs" in text
+    assert "The 20 most frequent pairs of classes\n" in text
     rows = [line.replace("│", " ").split() for line in text.splitlines()]
     assert ["[bold]", "+", "class", "1", "2"] in rows
     assert sum("+" in row for row in rows) == 3
@@ -178,6 +204,24 @@ def test_summary_of_an_empty_table() -> None:
     table = Table.build(["dog"], [], [], [])
     assert summary_data(table)["co_occurrence"] == [[0]]
     assert "dog" in _printed(table)
+
+
+def test_problems_that_are_alike_are_shown_as_one() -> None:
+    alike = [Problem(f"masks/{i}.png", f"colour ({i}, 0, 0)", "Save ids") for i in range(20)]
+    other = [Problem("a.jpg", "damaged", "Replace it"), Problem("b.jpg", "damaged", "Replace it")]
+    error = DataError(alike + other)
+    assert error.problems == alike + other
+    names = "; ".join(f"{i}.png" for i in range(1, 20))
+    assert str(error).splitlines() == [
+        "22 problems in the data:",
+        "  - masks/0.png: colour (0, 0, 0). Save ids",
+        f"    … and 19 more like it: {names}",
+        "  - a.jpg: damaged. Replace it",
+        "  - b.jpg: damaged. Replace it",
+    ]
+    assert str(DataError(other + alike, shown=1)).endswith("  … and 21 more; `cian check` shows them too.")
+    assert str(DataError(alike * 2)).count(".png") == 21
+    assert str(DataError(other[:1])).startswith("1 problem in the data:\n")
 
 
 def test_every_problem_says_file_value_and_cure() -> None:

@@ -76,11 +76,18 @@ def test_check_reports_all_problems_at_once(pictures, tmp_path):
     with (data / "tags.csv").open("a") as file:
         file.write("nowhere.png,red\n")
     result = cli("check", "--images", data / "images", "--tags", data / "tags.csv")
-    fails(result, "002.png", "003.png", "nowhere.png", "3 problem(s)")
+    fails(result, "002.png", "003.png", "nowhere.png", "3 problems")
+
+
+def test_check_finds_what_would_stop_a_run(pictures):
+    data = pictures()
+    args = ("check", "--images", data / "images", "--tags", data / "tags.csv")
+    fails(cli(*args), "12 training images: too few for a batch of 16", "classify.batch_size=12")
+    fails(cli(*args, "--set", "seeds.background=none.onnx"), "none.onnx")
 
 
 def test_check_of_good_data_shows_the_table(pictures):
-    data = pictures()
+    data = pictures(count=20)
     result = cli("check", "--images", data / "images", "--tags", data / "tags.csv")
     assert result.returncode == 0 and "blue" in result.stdout and "No problems" in result.stdout
 
@@ -111,7 +118,7 @@ def test_run_checks_the_data_before_anything_else(pictures, tmp_path):
         (["--split", "train=nowhere.txt"], ["nowhere.txt"]),
         (["--masks", "nowhere"], ["nowhere"]),
         (["--classes", "nowhere.txt"], ["nowhere.txt"]),
-        (["--set", "train.batch_size=64"], ["Lower train.batch_size"]),
+        (["--set", "train.batch_size=64"], ["set train.batch_size=8"]),
         (["--set", "predict.splits=[test]"], ["no such split"]),
     ],
 )

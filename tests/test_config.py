@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from cian import CianError, load_config
-from cian.config import Config, dump_config, flatten, parse_assignment, settings
+from cian.config import Config, choices, dump_config, flatten, parse_assignment, settings
 
 
 def test_an_error_names_where_the_value_came_from(tmp_path):
@@ -80,9 +80,29 @@ def test_assignments():
     assert parse_assignment("data.separator=|") == ("data.separator", "|")  # a sign of YAML's
     assert parse_assignment("data.classes=") == ("data.classes", None)
     assert parse_assignment("data.classes=null") == ("data.classes", None)
+    assert parse_assignment("data.images=2012") == ("data.images", "2012")  # texts need no quotes
+    assert parse_assignment("data.separator=,") == ("data.separator", ",")
+    assert parse_assignment("data.separator='\t'") == ("data.separator", "\t")
+    assert parse_assignment("affinity.mode=off") == ("affinity.mode", "off")
+    assert parse_assignment("data.splits.train=1") == ("data.splits.train", "1")
+    assert parse_assignment("data.masks=[a, b]") == ("data.masks", ["a", "b"])
     for text in ("train.epochs", "=4", "a=["):
         with pytest.raises(CianError, match="--set"):
             parse_assignment(text)
+
+
+def test_lists_may_be_one_value_or_have_commas():
+    texts = ("predict.splits=train", "predict.scales=0.5", "seeds.scales=1,1.5", "predict.crf.bilateral=40,5,10")
+    config = load_config(None, dict(map(parse_assignment, texts)))
+    assert (config.predict.splits, config.predict.scales, config.seeds.scales) == (("train",), (0.5,), (1, 1.5))
+    assert config.predict.crf.bilateral == (40, 5, 10)
+    assert load_config(None, dict([parse_assignment("predict.splits=train,val")])).predict.splits == ("train", "val")
+    with pytest.raises(CianError, match=r"predict\.scales"):
+        load_config(None, dict([parse_assignment("predict.scales=a,b")]))
+
+
+def test_choices_are_known():
+    assert choices("affinity.mode") == ("none", "self", "cross") and choices("train.epochs") == choices("x.y") == ()
 
 
 def test_every_setting_is_described():

@@ -117,7 +117,7 @@ def test_complete_set_is_kept(small: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert contents(small) == before
 
 
-@pytest.mark.parametrize("lost", ["dataset.json", "tags.csv", "images/000.jpg", "masks/001.png"])
+@pytest.mark.parametrize("lost", ["tags.csv", "images/000.jpg", "masks/001.png"])
 def test_incomplete_set_is_made_anew(tmp_path: Path, lost: str) -> None:
     folder = tmp_path / "animals"
     generate(folder, train=2, val=0)
@@ -140,6 +140,29 @@ def test_foreign_folder_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(CianError, match="is a file"):
         generate(tmp_path / "thesis.txt", train=1, val=0)
     assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "marker", [None, "{}", '["animals"]', '{"parameters": {"name": "mine"}, "images": 1}', "nonsense"]
+)
+def test_data_of_the_user_in_this_layout_is_left_alone(tmp_path: Path, marker: str | None) -> None:
+    folder = tmp_path / "birds-data"
+    for name in ("images/a.jpg", "masks/a.png", "tags.csv", "classes.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("mine")
+    if marker is not None:
+        (folder / "dataset.json").write_text(marker)
+    before = contents(folder)
+    with pytest.raises(CianError, match=r"birds-data: holds other files \(classes\.txt\).* Give a new .*another --out"):
+        generate(folder, train=1, val=0)
+    assert contents(folder) == before
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_empty_folder_is_used(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    generate(tmp_path / "set", train=1, val=0)
+    assert (tmp_path / "set" / "dataset.json").exists()
 
 
 def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

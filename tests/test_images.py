@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 from PIL import Image
 
 from cian.data import images
-from cian.data.images import IMAGE_SUFFIXES, find_images, image_size, read_image
+from cian.data.images import IMAGE_SUFFIXES, find_images, find_pictures, image_size, read_image
 from cian.data.problems import FileError
 from cian.errors import CianError
 
@@ -119,6 +121,58 @@ def test_exif_orientation(tmp_path: Path, suffix: str, orientation: int) -> None
     assert pixels.shape == expected.shape
     assert np.abs(pixels[8::16, 8::16].astype(int) - expected[8::16, 8::16]).max() <= 8
     assert image_size(path) == expected.shape[:2]
+
+
+def save_heic(path: Path, pixels: np.ndarray, exif: Image.Exif) -> Path:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    file = pillow_heif.from_pillow(Image.fromarray(pixels))
+    file.save(path, exif=exif.tobytes(), quality=-1, chroma=444)  # writes the turn twice, as phones do
+    return path
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_heic(tmp_path: Path, orientation: int) -> None:
+    stored = CORNERS.repeat(32, axis=0).repeat(32, axis=1)  # (64, 96, 3)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save_heic(tmp_path / "a.HEIC", stored, exif)
+    Image.fromarray(stored).save(tmp_path / "a.png", exif=exif)
+    expected = read_image(tmp_path / "a.png")
+    pixels = read_image(path)
+    assert pixels.shape == expected.shape and pixels.dtype == np.uint8 and pixels.flags.writeable
+    assert np.abs(pixels.astype(int) - expected).max() <= 8
+    assert image_size(path) == expected.shape[:2]
+    assert read_image(path, max_side=48).shape == (*np.array(expected.shape[:2]) // 2, 3)
+    assert find_pictures(tmp_path) == ([path, tmp_path / "a.png"], [])
+
+
+def test_damaged_heic(tmp_path: Path) -> None:
+    path = save_heic(tmp_path / "a.heic", CORNERS.repeat(32, axis=0).repeat(32, axis=1), Image.Exif())
+    content = path.read_bytes()
+    for length in (0, 10, 100, len(content) - 50):
+        path.write_bytes(content[:length])
+        with pytest.raises(CianError, match=r"a\.heic: .*Replace"):
+            read_image(path)
+
+
+@pytest.fixture
+def without_heif(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    images._register_heif.cache_clear()
+    yield
+    images._register_heif.cache_clear()
+
+
+@pytest.mark.usefixtures("without_heif")
+def test_pictures_that_are_not_read(tmp_path: Path) -> None:
+    for name in ("b.HEIC", "a.jpg", "deep/c.Nef", "notes.txt", ".d.heic"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert find_pictures(tmp_path) == ([tmp_path / "a.jpg"], [tmp_path / "b.HEIC", tmp_path / "deep/c.Nef"])
+    with pytest.raises(CianError, match=r"b\.HEIC: not an image.*Convert to JPEG, or run `pip install pillow-heif`"):
+        read_image(tmp_path / "b.HEIC")
+    with pytest.raises(CianError, match=r"c\.Nef: not an image.*Convert to JPEG$"):
+        read_image(tmp_path / "deep/c.Nef")
 
 
 def test_broken_exif_does_not_cost_the_image(tmp_path: Path) -> None:
@@ -240,6 +294,8 @@ def test_find_images_follows_links_once(tmp_path: Path) -> None:
 
 def test_find_images_in_what_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for name in ("none", "file", "nul\0l"):
+    for name in ("file", "nul\0l"):
         with pytest.raises(CianError, match=r"cannot be listed.*Give a readable folder"):
             find_images(tmp_path / name)
+    with pytest.raises(CianError, match=r"none: no such folder\. Give one that exists"):
+        find_images(tmp_path / "none")

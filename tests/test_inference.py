@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.utils import RepositoryNotFoundError
 
 from cian import CianError, Segmenter, load
 from cian.config import CrfConfig, load_config
@@ -162,12 +164,50 @@ def test_save_and_load(tmp_path, config, segmenter, image):
     np.testing.assert_array_equal(loaded.predict(image).mask, segmenter.predict(image).mask)
 
 
+def test_paths_of_the_machine_that_trained_stay_behind(segmenter, config, tmp_path):
+    places = {"backbone.weights": "/secret/a", "seeds.folder": "/secret/b", "seeds.background": "/secret/c"}
+    trained = load_config(None, {**TINY, **places, "data.images": "/secret/d"})
+    Segmenter(segmenter.network, trained, NAMES).save(tmp_path)
+    text = (tmp_path / "config.json").read_text(encoding="utf-8")
+    assert "secret" not in text
+    assert load(tmp_path).config.predict == trained.predict
+
+
 def test_load_errors(tmp_path):
     with pytest.raises(CianError, match="no model here"):
         load(tmp_path / "nowhere")
     write_json(tmp_path / "config.json", {"format": 99})
     with pytest.raises(CianError, match="format 99"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError("Got: ConnectError: no network\nAn error happened while …"), "could not be reached"),
+        (RepositoryNotFoundError("404 Client Error.\n\nNot found.", response=Mock()), "has no such model"),
+    ],
+)
+def test_hub_that_has_no_model(monkeypatch, tmp_path, error, says):
+    def download(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CianError, match=f"no such model folder here, and the Hugging Face hub {says}") as stop:
+        load("runs/frist")
+    reason = str(error).partition("\n")[0]
+    assert f"{reason})" in str(stop.value) and "\n" not in str(stop.value)
+
+
+@pytest.mark.parametrize("source", ["runs/frist", "runs/first/model", "model", "a b/c", "/owner/name", "owner/"])
+def test_hub_is_asked_for_a_hub_id_only(monkeypatch, tmp_path, source):
+    """Not for a mistyped folder."""
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("asked"))
+    (tmp_path / "runs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CianError, match="no model here"):
+        load(source)
 
 
 @pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)])

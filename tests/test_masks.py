@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cian.data.masks import overlay, palette, read_mask, write_mask
+from cian.data.masks import overlay, palette, read_mask, resize_mask, write_mask
 from cian.errors import CianError
 
 ALL_IDS = np.arange(256, dtype=np.uint8).reshape(8, 32)
@@ -137,6 +137,13 @@ def test_unreadable_masks(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(CianError, match=r"a\.png: damaged"):
         read_mask(path)
+
+
+def test_resize() -> None:
+    mask = resize_mask(ALL_IDS, (4, 64))
+    assert mask.flags.writeable  # torch.from_numpy wants it so
+    assert mask.shape == (4, 64) and mask.dtype == np.uint8
+    assert (mask == ALL_IDS[1::2].repeat(2, axis=1)).all()
 
 
 def test_overlay() -> None:

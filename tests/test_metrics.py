@@ -1,10 +1,19 @@
 from __future__ import annotations
 
+import time
+import weakref
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from cian import CianError, scoring
+from cian.cores import cores
+from cian.data.masks import read_mask, write_mask
 from cian.metrics import Confusion
+from cian.progress import Ticker
+from cian.scoring import evaluate_folders, score_pairs
 
 
 def test_hand_computed():
@@ -60,8 +69,80 @@ def test_nothing_to_score_is_nan():
 
 @pytest.mark.parametrize(
     ("prediction", "truth", "message"),
-    [([[0, 1]], [[0]], "differ in size"), ([[7]], [[0]], "prediction holds class id 7"), ([[0]], [[9]], "truth holds")],
+    [
+        ([[0, 1]], [[0]], "differ in size"),
+        ([[7]], [[0]], "prediction holds class id 7, but there are 3 classes, background included: ids are 0 to 2"),
+        ([[0, 7, 3]], [[0, 255, 9]], "prediction holds class id 3"),  # the least; under ignored pixels too
+        ([[0]], [[9]], "truth holds class id 9"),
+    ],
 )
 def test_refuses_what_is_no_mask(prediction, truth, message):
     with pytest.raises(ValueError, match=message):
         Confusion(3).add(np.array(prediction, np.uint8), np.array(truth, np.uint8))
+
+
+def test_class_ids_of_more_bits():
+    confusion = Confusion(3)
+    confusion.add(np.array([[0, 1, 255]]), np.array([[1, 1, 2]]))
+    assert confusion.counts.tolist() == [[0, 0, 0, 0], [1, 1, 0, 0], [0, 0, 0, 1]]
+    for wrong in (-1, 256):
+        with pytest.raises(ValueError, match="prediction holds values outside 0 to 255"):
+            confusion.add(np.array([[wrong]]), np.array([[0]]))
+
+
+def test_few_masks_are_in_memory_at_a_time(tmp_path, monkeypatch):
+    write_mask(tmp_path / "a.png", np.ones((4, 4), np.uint8))
+    alive, most = [], []
+
+    def read(path: Path) -> np.ndarray:
+        mask = read_mask(path)
+        alive.append(1)
+        weakref.finalize(mask, alive.pop)
+        most.append(len(alive))
+        return mask
+
+    monkeypatch.setattr(scoring, "read_mask", read)
+    monkeypatch.setattr(Ticker, "advance", lambda ticker: time.sleep(0.002))
+    confusion = score_pairs([(tmp_path / "a.png", tmp_path / "a.png")] * 200, 2)
+    assert confusion.counts.tolist() == [[0, 0, 0], [0, 200 * 16, 0]]
+    assert max(most) <= 4 * cores()
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """Masks of a cat in a.png and x/b.PNG, the latter not found; classes.txt."""
+    for name, predicted in (("a.png", 1), ("x/b.PNG", 0)):
+        write_mask(tmp_path / "truth" / name, np.ones((2, 2), np.uint8))
+        write_mask(tmp_path / "predicted" / name.lower(), np.full((2, 2), predicted, np.uint8))
+    (tmp_path / "classes.txt").write_text("background\ncat\n")
+    return tmp_path
+
+
+def evaluate(folders: Path, *more: Path) -> dict:
+    return evaluate_folders(folders / "predicted", folders / "truth", folders / "classes.txt", *more)
+
+
+def test_upper_case_suffix_counts(folders):
+    scores = evaluate(folders)
+    assert scores["images"] == 2 and scores["iou"]["cat"] == 50
+
+
+def test_an_image_listed_twice_counts_once(folders):
+    (folders / "list.txt").write_text("a\nx/b\na.png\n\na\nx/b.PNG\n")
+    scores = evaluate(folders, folders / "list.txt")
+    assert scores["images"] == 2 and scores["iou"]["cat"] == 50
+
+
+@pytest.mark.parametrize("first", ["background", "__background__", "_background_", "Background"])
+def test_first_class_name_may_be_background(folders, first):
+    (folders / "classes.txt").write_text(f"{first}\ncat\n")
+    assert list(evaluate(folders)["iou"]) == ["background", "cat"]
+
+
+def test_unknown_ids_are_told_with_both_files(folders):
+    write_mask(folders / "predicted" / "a.png", np.full((2, 2), 2, np.uint8))
+    message = (
+        r"predicted/a\.png against .*truth/a\.png: prediction holds class id 2, but .* ids are 0 to 1\. Is the list"
+    )
+    with pytest.raises(CianError, match=message):
+        evaluate(folders)

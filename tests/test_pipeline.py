@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from safetensors.torch import load_file
 
 import cian
 from cian import pipeline
-from cian.data.masks import read_mask
+from cian.data.masks import read_mask, write_mask
 from cian.stages.predict import predict_folder
 from tests.conftest import TINY
 
@@ -70,7 +69,8 @@ def test_artefacts(finished):
         assert list((finished / stage / "tensorboard").iterdir())
         assert not list((finished / stage / "checkpoints").glob("*.pt"))
     assert (finished / "classify" / "cells.safetensors").exists()
-    assert len(list((finished / "seeds").glob("*.png"))) == 16
+    assert len(list((finished / "seeds").glob("*.png"))) == 12
+    assert len(list((finished / "compare/seeds").glob("*.png"))) == 4
     assert len(list((finished / "relabel").glob("*.png"))) == 12
     for folder in ("predictions", "compare/without-crf", "compare/without-affinity", "compare/before-retraining"):
         assert len(list((finished / folder).glob("*.png"))) == 4, folder
@@ -132,6 +132,54 @@ def test_finished_run_does_nothing_again(finished):
     before |= {path: path.stat().st_mtime_ns for path in finished.rglob("*.png")}
     cian.run(out=finished)
     assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_copied_data_is_the_same_data(finished, capsys):
+    """As on another machine: the files are new, what is in them is not."""
+    for file in (finished.parent / "data").rglob("*"):
+        if file.is_file():
+            file.touch()
+    capsys.readouterr()
+    cian.run(out=finished)
+    assert "again" not in capsys.readouterr().err
+
+
+def test_masks_of_held_out_images_change_scores_alone(finished, capsys):
+    """A user who draws one more mask, or corrects one, does not train again."""
+    row = next(line for line in (finished / "data.csv").read_text().splitlines() if ",val," in line)
+    mask = Path(row.rsplit(",", 1)[1])
+    before = mask.read_bytes()
+    metrics = (finished / "metrics.json").read_text()
+    for change in (lambda: write_mask(mask, np.flipud(read_mask(mask))), mask.unlink):
+        change()
+        capsys.readouterr()
+        cian.run(out=finished)
+        text = capsys.readouterr().err
+        assert (finished / "metrics.json").read_text() != metrics
+        for name in ("classify", "seed", "baseline", "train", "relabel", "retrain", "export", "predict"):
+            assert f"{name}: done before" in text
+    mask.write_bytes(before)
+    cian.run(out=finished)
+    assert (finished / "metrics.json").read_text() == metrics
+
+
+def test_what_was_removed_is_made_again(finished, capsys):
+    """And what is still there is kept."""
+    removed = [
+        finished / "predictions" / "000.png",
+        finished / "relabel" / "001.png",
+        finished / "train" / "model.safetensors",
+    ]
+    removed = [next(iter(sorted(path.parent.glob(f"*{path.suffix}")))) for path in removed]
+    before = {path: path.read_bytes() for path in removed}
+    kept = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.suffix in (".png", ".safetensors")}
+    for path in removed:
+        path.unlink()
+    cian.run(out=finished)
+    assert {path: path.read_bytes() for path in removed} == before
+    remade = {p for p, time_ in kept.items() if p.stat().st_mtime_ns != time_}
+    unsharp = finished / "compare/without-crf" / removed[0].name  # written together with the final one
+    assert remade == {*removed, unsharp}
 
 
 def test_changed_setting_redoes_what_depends_on_it(finished, capsys):
@@ -205,12 +253,20 @@ def test_run_within_the_images_is_refused(pictures):
     assert not (data / "images" / "runs").exists()
 
 
+def test_too_narrow_a_crf_is_found_before_the_classifier_trains(pictures, tmp_path):
+    data = pictures()
+    settings = {**TINY, "predict.crf.bilateral": (80, 0.05, 10)}
+    with pytest.raises(cian.CianError, match=r"predict\.crf.*srgb in levels of 255"):
+        cian.run(data / "images", data / "tags.csv", tmp_path / "run", **settings)
+    assert not (tmp_path / "run" / "classify").exists()
+
+
 def test_too_large_a_batch_is_found_before_the_classifier_trains(pictures, tmp_path):
     data = pictures()
     settings = {**TINY, "train.batch_size": 64}
-    with pytest.raises(cian.CianError, match=r"Lower train\.batch_size"):
+    with pytest.raises(cian.CianError, match=r"or set train\.batch_size=12"):
         cian.run(data / "images", data / "tags.csv", tmp_path / "run", **settings)
-    with pytest.raises(cian.CianError, match=r"--set classify\.batch_size=3"):
+    with pytest.raises(cian.CianError, match=r"too few for a batch of 64.*or set classify\.batch_size=12"):
         cian.run(data / "images", data / "tags.csv", tmp_path / "run", **{**TINY, "classify.batch_size": 64})
     assert not (tmp_path / "run" / "classify").exists()
 
@@ -231,9 +287,24 @@ def test_changed_label_files_are_noticed(pictures, tmp_path, capsys):
         once()
         assert "train: done before" in once()
         changed = (data / "masks" if more is masks else maps) / "000.png"
-        os.utime(changed, (0, 0))
+        write_mask(changed, np.flipud(read_mask(changed)))
         text = once()
         assert "train: again" in text and "train: done before" not in text
+
+
+def test_upper_bound_starts_from_its_own_classifier(pictures, tmp_path):
+    """Not from one that an earlier run with other settings left in the folder."""
+    data = pictures(masks=True)
+    masks = {"data.masks": str(data / "masks"), "data.classes": str(data / "classes.txt"), "train.labels": "masks"}
+    settings = {**TINY, **masks, "retrain.enabled": False, "affinity.mode": "none"}
+    args = (data / "images", data / "tags.csv")
+    cian.run(*args, tmp_path / "fresh", until="train", **settings)
+    cian.run(*args, tmp_path / "used", until="classify", **{**settings, "seed": 5})
+    cian.run(*args, tmp_path / "used", until="train", **settings)
+    assert same(weights(tmp_path / "fresh", "train"), weights(tmp_path / "used", "train"))
+    cian.run(*args, tmp_path / "backbone", until="train", **{**settings, "train.start": "backbone"})
+    assert not (tmp_path / "backbone" / "classify").exists()
+    assert not same(weights(tmp_path / "fresh", "train"), weights(tmp_path / "backbone", "train"))
 
 
 def test_other_precision_in_the_same_python_process(pictures, tmp_path):
@@ -244,6 +315,14 @@ def test_other_precision_in_the_same_python_process(pictures, tmp_path):
             **{"runtime.precision": precision},
         )  # fmt: skip
     assert not same(weights(tmp_path / "fp32", "classify"), weights(tmp_path / "bf16", "classify"))
+
+
+def test_batches_that_make_no_whole_accumulation_count_too(pictures, tmp_path):
+    data = pictures()
+    for lr in (0.1, 0.2):
+        settings = {**TINY, "runtime.accumulate": 50, "classify.optimizer.lr": lr}
+        cian.run(data / "images", data / "tags.csv", tmp_path / str(lr), until="classify", **settings)
+    assert not same(weights(tmp_path / "0.1", "classify"), weights(tmp_path / "0.2", "classify"))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -301,7 +380,7 @@ def test_true_masks_give_the_upper_bound(pictures, tmp_path):
         data / "images", data / "tags.csv", tmp_path / "run", **settings,
         **{"data.masks": str(data / "masks"), "data.classes": str(data / "classes.txt")},
     )  # fmt: skip
-    assert set(run.records()) == {"train", "export", "predict", "evaluate", "report"}
+    assert set(run.records()) == {"classify", "train", "export", "predict", "evaluate", "report"}
 
 
 def test_ready_made_seeds(pictures, tmp_path, finished):

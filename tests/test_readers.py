@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from cian.config import DataConfig
+from cian.data import images as image_files
 from cian.data import lookup
 from cian.data.classes import class_names
 from cian.data.problems import ProblemList
@@ -212,22 +213,27 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
         "tags.csv, line 5: the name 'background' is reserved for class id 0. Remove",
         f"c.jpg: has no tag in {tmp_path / 'tags.csv'}. Tag it, remove it, or set data.untagged=negative",
         "tags.csv, line 8: 'd' had other tags before ('cat', now 'dog'). Keep one row",
-        "none: cannot be listed (No such file or directory). Give",
+        "none: no such folder. Give",
     ):
         assert part in text, text
-    assert "tags.csv: no row for 2 images (x/twice.jpg, y/twice.jpg). Add rows" in text
+    assert "tags.csv: no row for 2 images (x/twice.jpg, y/twice.jpg), which will not be used. Add rows if" in text
 
 
 def test_images_without_a_row(tmp_path: Path) -> None:
     table, problems = read(tmp_path, "image,tags\na,dog\n", "a b c d e")
     assert tags_of(table) == {"a": ("dog",)}
-    assert "no row for 4 images (b.jpg, c.jpg, d.jpg, …). Add rows" in only(problems, is_fatal=False)
+    text = only(problems, is_fatal=False)
+    assert "no row for 4 images (b.jpg, c.jpg, d.jpg, …), which will not be used. Add rows if they should be" in text
 
 
 def test_images_outside_class_folders(tmp_path: Path) -> None:
     table, problems = read(tmp_path, None, ["dog/a", "b"])
     assert tags_of(table) == {"dog/a": ("dog",)}
     assert "images: 1 image in no class folder (b.jpg). Move" in only(problems)
+    table, problems = read(tmp_path, None, "a b")
+    assert table is None
+    text = only(problems)  # not also that no image exists
+    assert text.endswith("no class folder (a.jpg, b.jpg). Move them to the folder of their class, or give --tags FILE")
 
 
 def test_images_without_a_tag(tmp_path: Path) -> None:
@@ -304,6 +310,33 @@ def test_a_file_name_that_is_no_text(tmp_path: Path) -> None:
         pytest.skip("the file system stores only text")
     assert tags_of(table) == {"dog/a": ("dog",)}
     assert "b\\udcff.jpg: the file name is not valid text. Rename it" in only(problems)
+
+
+def test_pictures_that_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_files, "_register_heif", lambda: False)  # as without pillow-heif
+    names = "a b.HEIC c.heic x/d.nef e.jpg"
+    table, problems = read(tmp_path, "image,tags\na,dog\ne,dog\n", names)
+    assert tags_of(table) == {"a": ("dog",), "e": ("dog",)}
+    cure = "Convert to JPEG, or run `pip install pillow-heif` for HEIC"
+    assert f"images: 3 files skipped (.heic, .nef): not read. {cure}" in only(problems, is_fatal=False)
+    _, problems = read(tmp_path, "image,tags\na,dog\nb.HEIC,dog\nc,dog\nx/d.nef,dog\nb.heic,dog\n", names)
+    text = "\n".join(fatal(problems))
+    assert f"tags.csv, line 3: 'b.HEIC' is there, but .heic is not read. {cure}" in text
+    assert f"line 4: 'c' is there, but .heic is not read. {cure}" in text
+    assert "line 5: 'x/d.nef' is there, but .nef is not read. Convert to JPEG" in text
+    assert "line 6: there is no image 'b.heic'. Correct the name (case matters)" in text
+    table, problems = read(tmp_path, "b.HEIC,dog\nc.heic,dog\n", "a b.HEIC c.heic")  # without header
+    assert "line 1: 'b.HEIC' is there" in fatal(problems)[0] and len(fatal(problems)) == 2
+    table, problems = read(tmp_path, None, "dog/a.heic cat/b.cr3")
+    assert table is None
+    assert f"images: no image in this folder, 2 files skipped (.cr3, .heic): not read. {cure}" in only(problems)
+
+
+def test_heic_is_found_like_other_images(tmp_path: Path) -> None:
+    pytest.importorskip("pillow_heif")
+    table, problems = read(tmp_path, "image,tags\na.HEIC,dog\nb,dog\n", "a.HEIC b.heif")
+    assert not problems
+    assert tags_of(table) == {"a": ("dog",), "b": ("dog",)}
 
 
 # ------------------------------------------------------------------------------------------- problems of the files
@@ -394,8 +427,8 @@ def test_missing_files_are_all_named(tmp_path: Path) -> None:
     text = "\n".join(fatal(problems))
     assert len(problems) == 5
     for name in (
-        "images: cannot be listed",
-        "tags.csv: cannot be read",
+        "images: no such folder. Give",
+        "tags.csv: no such file. Give",
         "classes.txt: ",
         "train.txt: ",
         "is not a file. Give",
@@ -430,7 +463,7 @@ def test_settings(tmp_path: Path, config: dict[str, Any], message: str) -> None:
 def test_folder_without_images(tmp_path: Path) -> None:
     table, problems = read(tmp_path, PETS_CSV, [])
     assert table is None
-    assert "images: no image in this folder. Give a folder with images (bmp, gif, jpeg," in only(problems)
+    assert "images: no image in this folder. Give a folder with images (bmp, gif, jfif," in only(problems)
 
 
 # --------------------------------------------------------------------------------------------------------- classes
@@ -512,7 +545,7 @@ def test_problems_of_list_files(tmp_path: Path) -> None:
     text = "\n".join(fatal(problems))
     assert "train.txt, line 4: there is no image 'none'. Correct" in text
     assert "val.txt, line 2: 'b' is in split train too. Keep" in text
-    assert "test.txt: cannot be read (No such file or directory)" in text
+    assert "test.txt: no such file. Give" in text
     assert f"new.jpg: listed for training, but has no tags. Add it to {tmp_path / 'tags.csv'}" in text
 
 
@@ -526,6 +559,9 @@ def test_no_image_left(tmp_path: Path) -> None:
     table, problems = read(tmp_path, "image,tags\nx,dog\n", "a")
     assert table is None
     assert any("tags.csv: names no image that exists. Check" in text for text in fatal(problems))
+    table, problems = read(tmp_path, "image,tags\na,dog\n", "a", splits={TRAIN: tmp_path / "none.txt"})
+    assert table is None
+    assert "none.txt: no such file. Give" in only(problems)
 
 
 def test_no_tag_at_all(tmp_path: Path) -> None:
@@ -636,7 +672,7 @@ def test_problems_of_one_kind_are_counted_after_a_thousand(tmp_path: Path) -> No
 def test_time_is_linear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def seconds(count: int) -> float:
         files = [tmp_path / "images" / f"{i:07}.jpg" for i in range(count)]
-        monkeypatch.setattr(lookup, "find_images", lambda folder: files)
+        monkeypatch.setattr(lookup, "find_pictures", lambda folder: (files, []))
         tags = write(
             tmp_path / "tags.csv", "image,tags\n" + "".join(f"{i:07}.jpg,c{i % 20};c{i % 7}\n" for i in range(count))
         )

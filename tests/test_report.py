@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -23,7 +24,7 @@ from cian.runs import Record, Run, read_json, write_json, write_text
 from cian.stages import evaluate, report
 from cian.stages.classify import build_classifier
 from cian.stages.context import Context
-from cian.stages.report.curves import _polyline
+from cian.stages.report.curves import _polyline, loss_curves
 from cian.stages.report.gallery import choose
 from cian.stages.report.looks import _shares, affinity_looks
 from cian.stages.report.pictures import Pictures, mask_layer
@@ -61,13 +62,14 @@ def make_run(path: Path, *, masks: bool = True, tags: bool = True, splits: bool 
         seeds[20:30] = 255
         for folder in (
             "seeds",
+            "compare/seeds",
             "relabel",
             "predictions",
             "compare/without-crf",
             "compare/before-retraining",
             "compare/before-retraining-crf",
         ):
-            write_mask(run.mask(folder, image_id), seeds if folder == "seeds" else np.roll(seeds, 5, 1) % 255)
+            write_mask(run.mask(folder, image_id), seeds if folder.endswith("seeds") else np.roll(seeds, 5, 1) % 255)
         for folder in ("compare/without-affinity", "compare/without-affinity-crf"):
             write_mask(run.mask(folder, image_id), np.zeros_like(truth))
     names = ["train" if i < TRAIN_IMAGES or not splits else "val" for i in range(number)]
@@ -346,3 +348,20 @@ def test_curves_stay_in_their_box() -> None:
     values = np.array([point.split(",") for point in points], float)
     assert values.min() >= 0 and values.max() <= 1000
     assert len(_polyline(np.array([1.0]), np.array([0.5])).split()) == 2
+
+
+def test_losses_that_start_later_are_drawn_from_there(tmp_path: Path) -> None:
+    context = Context(Run(tmp_path), load_config(), Table.build((), (), (), ()))
+    lines: list[dict[str, float]] = [
+        {"step": step, "epoch": step / 50, "total": 2.0, "self_seed": 1.0, "cross_seed": 1.0}
+        | ({"self_completion": 0.5} if step > 50 else {})
+        | {"lr": 0.001, "images_per_second": 3.0}
+        for step in range(10, 110, 10)
+    ]
+    write_text(context.run.folder("train") / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    (chart,) = loss_curves(context)
+    drawn = {line["name"]: line for line in chart["lines"]}
+    assert list(drawn) == ["total", "self · labels", "cross · labels", "self · completion"]
+    xs = {name: [float(point.split(",")[0]) for point in line["points"].split()] for name, line in drawn.items()}
+    assert xs["total"] == list(range(100, 1100, 100)) and xs["self · completion"] == [600, 700, 800, 900, 1000]
+    assert drawn["self · completion"]["last"] == 0.5

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ SETTINGS = SeedConfig(
     foreground=0.5, background_below=0.2, salient_above=0.6, salient_below=0.3, margin=0.1,
     crf=CrfConfig(iterations=0),
 )  # fmt: skip
+FLOAT, DOUBLE = 1, 11  # of ONNX
 
 
 def seeds_of(cams, objects, tags, saliency=None) -> list:
@@ -193,8 +195,14 @@ def test_saliency_folder(tmp_path):
     with pytest.raises(CianError, match=r"b\.png \(and 1 more\): no such saliency map"):
         SaliencyFolder(tmp_path).check(["a", "b", "c"])
     (tmp_path / "b.png").write_bytes(b"no image")
-    with pytest.raises(CianError, match=r"b\.png: cannot be read"):
+    with pytest.raises(CianError, match=r"b\.png: not an image that can be read"):
         SaliencyFolder(tmp_path)("b", np.zeros((8, 12, 3), np.uint8))
+
+
+def test_saliency_maps_of_16_bits(tmp_path):
+    Image.fromarray(np.linspace(0, 65535, 6).astype(np.uint16).reshape(2, 3)).save(tmp_path / "a.png")
+    saliency = SaliencyFolder(tmp_path)("a", np.zeros((2, 3, 3), np.uint8))
+    np.testing.assert_allclose(saliency.ravel(), np.linspace(0, 1, 6), atol=0.003)
 
 
 def test_saliency_network_finds_the_object():
@@ -209,7 +217,7 @@ def test_saliency_network_finds_the_object():
 
 @pytest.mark.parametrize("name", ["nowhere", "model.onnx"])
 def test_unknown_background_names_the_choices(tmp_path, name):
-    with pytest.raises(CianError, match="Use cam"):
+    with pytest.raises(CianError, match=r"Use cam.*https://.*/u2netp\.onnx"):
         saliency_source(str(tmp_path / name))
 
 
@@ -218,3 +226,43 @@ def test_broken_onnx(tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"not a network")
     with pytest.raises(CianError, match="no ONNX network"):
         saliency_source(str(tmp_path / "model.onnx"))
+
+
+def test_onnx_without_onnxruntime(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(CianError, match=r"needs onnxruntime\. Run `pip install '\.\[saliency\]'`"):
+        SaliencyNetwork(tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize(
+    ("operation", "number", "message"),
+    [
+        ("Identity", FLOAT, r"its first output has shape \(1, 3, 8, 8\); .* \(1, 1, 8, 8\)\. Use .*u2netp"),
+        ("GlobalAveragePool", FLOAT, r"its first output has shape \(1, 3, 1, 1\)"),
+        ("Flatten", FLOAT, r"its first output has shape \(1, 192\)"),
+        ("Identity", DOUBLE, r"cannot be run on an image \(.*double.*\)\. Use .*u2netp"),
+    ],
+)
+def test_onnx_that_gives_no_map(tmp_path, operation, number, message):
+    pytest.importorskip("onnxruntime")
+    write_onnx(tmp_path / "model.onnx", operation, number)
+    with pytest.raises(CianError, match=rf"model\.onnx: {message}"):
+        saliency_source(str(tmp_path / "model.onnx"))
+
+
+def write_onnx(path: Path, operation: str, number: int) -> None:
+    """A network of one operation on (1, 3, 8, 8), as protocol buffers by hand: onnx is no dependency."""
+
+    def field(number: int, content: int | str | bytes) -> bytes:
+        if isinstance(content, int):
+            return bytes([number << 3, content])
+        content = content.encode() if isinstance(content, str) else content
+        return bytes([number << 3 | 2, len(content)]) + content
+
+    def value(name: str, size: tuple[int, ...] | None) -> bytes:
+        shape = field(2, b"".join(field(1, field(1, side)) for side in size)) if size else b""
+        return field(1, name) + field(2, field(1, field(1, number) + shape))
+
+    node = field(1, "x") + field(2, "y") + field(4, operation)
+    graph = field(1, node) + field(2, "g") + field(11, value("x", (1, 3, 8, 8))) + field(12, value("y", None))
+    path.write_bytes(field(1, 8) + field(7, graph) + field(8, field(2, 13)))

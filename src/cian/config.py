@@ -7,16 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from cian.errors import CianError
 
+
+def _listed(value: Any) -> Any:
+    """A list, also of one value alone or of a text with commas: 1.5 → (1.5,), "train,val" → ("train", "val")."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(","))
+    return (value,) if isinstance(value, int | float) else value
+
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
-Scales = Annotated[tuple[Positive, ...], Field(min_length=1)]
+Listed = BeforeValidator(_listed)
+Scales = Annotated[tuple[Positive, ...], Listed, Field(min_length=1)]
 
 
 class Section(BaseModel):
@@ -24,7 +34,7 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    """Images, tags, and (for scoring only) masks."""
+    """Images, tags, and masks to score with."""
 
     voc: Path | None = Field(
         None,
@@ -49,7 +59,7 @@ class DataConfig(Section):
     masks: Path | tuple[Path, ...] | None = Field(
         None,
         description="folder of indexed PNG masks ID.png (or of SBD's ID.mat), or several: the first that has the mask "
-        "counts; only ever used to score",
+        "counts; they are used to score, and learned from only with train.labels=masks",
     )
     classes: Path | None = Field(
         None, description="file with one class name a line, in order of the class ids in the masks (background first)"
@@ -130,8 +140,10 @@ class CrfConfig(Section):
     """Dense CRF (Krähenbühl & Koltun 2011)."""
 
     iterations: Annotated[int, Field(ge=0)] = Field(5, description="mean-field iterations; 0 = no CRF")
-    gaussian: tuple[Positive, Positive] = Field((3, 3), description="smoothness kernel: sigma in px, weight")
-    bilateral: tuple[Positive, Positive, Positive] = Field(
+    gaussian: Annotated[tuple[Positive, Positive], Listed] = Field(
+        (3, 3), description="smoothness kernel: sigma in px, weight"
+    )
+    bilateral: Annotated[tuple[Positive, Positive, Positive], Listed] = Field(
         (80, 5, 10), description="appearance kernel: sigma in px, sigma in RGB levels (the paper: 13), weight"
     )
 
@@ -220,7 +232,7 @@ class PredictConfig(Section):
         1024, description="longer sides (of `max_side`, if you raise it) are cut into overlapping tiles, in px"
     )
     crf: CrfConfig = CrfConfig()
-    splits: tuple[str, ...] | None = Field(
+    splits: Annotated[tuple[str, ...] | None, Listed] = Field(
         None, description="splits to predict; default: all but train, or train if there is no other"
     )
 
@@ -276,6 +288,16 @@ class Config(Section):
     predict: PredictConfig = PredictConfig()
     runtime: RuntimeConfig = RuntimeConfig()
 
+    @property
+    def seeded(self) -> bool:
+        """Whether networks learn from seed maps, not from true masks."""
+        return self.train.labels == "seeds"
+
+    @property
+    def has_classifier(self) -> bool:
+        """Whether a classifier is trained: for the seeds, or for the first weights of the upper bound too."""
+        return self.seeds.folder is None and (self.seeded or self.train.start == "classifier")
+
 
 def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
     """Defaults, then a YAML file, then dotted overrides (`{"train.epochs": 4}`; later wins).
@@ -322,19 +344,45 @@ def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = 
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
-    """`train.epochs=4` → ("train.epochs", 4); the value is YAML.
+    """`train.epochs=4` → ("train.epochs", 4). The value is YAML; that of a setting that is a text need not be quoted.
 
     Raises:
         CianError: there is no `=`, or the value is not YAML.
     """
-    key, sign, value = text.partition("=")
-    if not sign or not key.strip():
+    key, sign, value = (part.strip() for part in text.partition("="))
+    if not sign or not key:
         raise CianError(f"--set {text}: not of the form key=value, e.g. --set train.epochs=4.")
+    if value not in ("", "null", "~") and value[0] not in "[\"'" and _is_text(_annotation(key)):
+        return key, value
     try:
-        sign_of_yaml = value.strip() in ("|", ">", "#")  # data.separator=|
-        return key.strip(), value.strip() if sign_of_yaml else yaml.safe_load(value)
+        return key, yaml.safe_load(value)
     except yaml.YAMLError:
         raise CianError(f"--set {text}: the value is not YAML. Quote it: --set '{key}=\"…\"'.") from None
+
+
+def choices(key: str) -> tuple[str, ...]:
+    """The words that a setting may be; none where it may be something else."""
+    annotation = _annotation(key)
+    return get_args(annotation) if get_origin(annotation) is Literal else ()
+
+
+def _annotation(key: str) -> Any:
+    """The type of a setting; None if there is no such setting."""
+    annotation: Any = Config
+    for part in key.split("."):
+        if get_origin(annotation) is dict:
+            annotation = get_args(annotation)[1]
+        elif isinstance(annotation, type) and issubclass(annotation, Section) and part in annotation.model_fields:
+            annotation = annotation.model_fields[part].annotation
+        else:
+            return None
+    return annotation
+
+
+def _is_text(annotation: Any) -> bool:
+    if get_origin(annotation) in (Union, UnionType):
+        return any(_is_text(part) for part in get_args(annotation))
+    return annotation in (str, Path) or get_origin(annotation) is Literal
 
 
 def settings(section: type[Section] = Config, prefix: str = "") -> Iterator[tuple[str, tuple[Any, str]]]:

@@ -227,6 +227,18 @@ def _build(features: list[np.ndarray], compats: Sequence[float], run: Callable) 
     return _Lattice(vertices, weights, neighbours), strength
 
 
+def check_widths(side: int, gaussian: Sequence[float], bilateral: Sequence[float]) -> None:
+    """
+    Args:
+        side: of the largest image, in px.
+
+    Raises:
+        ValueError: the kernels are so narrow that the lattice of such an image would not fit.
+    """
+    for sxy, colours in ((gaussian[0], []), (bilateral[0], [255 / bilateral[1]] * 3)):
+        key_layout(np.array([[0, extent] for extent in (side / sxy, side / sxy, *colours)]))
+
+
 class _Layout(NamedTuple):
     """How points become lattice coordinates, and these become 64 bit keys: the sum of coordinate times stride.
 

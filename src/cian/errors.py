@@ -6,8 +6,10 @@ traceback is a defect of ours.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 
 class CianError(Exception):
@@ -31,15 +33,41 @@ class Problem:
 
 
 class DataError(CianError):
-    """All problems of a data set at once."""
+    """All problems of a data set at once.
+
+    Attributes:
+        problems: all of them; the text shows the first `shown`, many that are alike as one.
+    """
 
     def __init__(self, problems: Sequence[Problem], shown: int = 20):
         self.problems = list(problems)
-        lines = [f"{len(self.problems)} problem(s) in the data:"]
-        lines += [f"  - {problem}" for problem in self.problems[:shown]]
-        if len(self.problems) > shown:
-            lines.append(f"  … and {len(self.problems) - shown} more; `cian check` lists all of them.")
+        count = len(self.problems)
+        lines = [f"{count} problem{'s' * (count != 1)} in the data:"]
+        groups = _grouped(self.problems)
+        for group in groups[:shown]:
+            lines.append(f"  - {group[0]}")
+            if len(group) > 1:
+                lines.append(f"    … and {len(group) - 1} more like it: {_names(group[1:])}")
+        if more := sum(map(len, groups[shown:])):
+            lines.append(f"  … and {more} more; `cian check` shows them too.")
         super().__init__("\n".join(lines))
+
+
+def _grouped(problems: Sequence[Problem]) -> list[list[Problem]]:
+    """The problems in their order, more than three that differ in file and numbers only together."""
+    kinds: dict[tuple[str, str], list[Problem]] = {}
+    for problem in problems:
+        kinds.setdefault((re.sub(r"\d+", "#", problem.value), problem.cure), []).append(problem)
+    groups: list[list[Problem]] = []
+    for alike in kinds.values():
+        groups += [alike] if len(alike) > 3 else [[problem] for problem in alike]
+    return groups
+
+
+def _names(problems: Sequence[Problem], most: int = 20) -> str:
+    """The names of the files, without folders."""
+    names = list(dict.fromkeys(Path(problem.file).name for problem in problems))
+    return "; ".join(names[:most]) + "; …" * (len(names) > most)
 
 
 class Interrupted(CianError):

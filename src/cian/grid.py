@@ -6,13 +6,15 @@ Images are resized to a size that fits the grid without a remainder, so that no 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cian.backbones import Backbone
+if TYPE_CHECKING:
+    from cian.backbones import Backbone  # which looks here whether its features fit
 
 
 def grid_size(height: int, width: int, backbone: Backbone) -> tuple[int, int]:

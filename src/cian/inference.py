@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -219,11 +220,14 @@ class Segmenter:
 
     def save(self, folder: str | Path) -> None:
         """Writes what `load` reads: config.json and model.safetensors. The paths and the device of the machine that
-        trained the network stay behind."""
+        trained the network stay behind: first weights, ready-made seeds and saliency maps are as by default."""
         folder = Path(folder)
         save_weights(self.network, folder / "model.safetensors")
         tree = dump_config(self.config)
         del tree["data"], tree["runtime"]
+        defaults = dump_config(Config())
+        for section, key in (("backbone", "weights"), ("seeds", "folder"), ("seeds", "background")):
+            tree[section][key] = defaults[section][key]
         write_json(
             folder / "config.json",
             {"format": FORMAT, "cian": __version__, "classes": list(self.class_names), "config": tree},
@@ -285,14 +289,21 @@ def load(source: str | Path, device: str | torch.device = "auto") -> Segmenter:
 
 
 def _download(hub_id: str) -> Path:
-    if hub_id.count("/") != 1 or hub_id.startswith((".", "/")) or Path(hub_id).exists():
+    owner, _, name = hub_id.partition("/")
+    if not all(re.fullmatch(r"\w[\w.-]*", part, re.ASCII) for part in (owner, name)) or Path(owner).exists():
         raise CianError(
             f"{hub_id}: no model here (config.json is missing). Give runs/NAME/model, or a hub id owner/name."
         )
     from huggingface_hub import snapshot_download
+    from huggingface_hub.utils import RepositoryNotFoundError
 
     try:
         return Path(snapshot_download(hub_id, allow_patterns=["config.json", "model.safetensors"]))
     except Exception as error:  # noqa: BLE001 - the hub client raises many kinds
-        reason = " ".join(str(error).split())[:200]
-        raise CianError(f"{hub_id}: no such folder, and the hub says: {type(error).__name__}: {reason}") from None
+        says = "has no such model" if isinstance(error, RepositoryNotFoundError) else "could not be reached"
+        cause = error.__cause__ or error  # says it in one line
+        reason = f"{type(cause).__name__}: {str(cause).strip().partition(chr(10))[0]}"
+        raise CianError(
+            f"{hub_id}: no such model folder here, and the Hugging Face hub {says} ({reason}). Give runs/NAME/model, "
+            "or a hub id owner/name."
+        ) from None

@@ -36,13 +36,19 @@ class Confusion:
         if prediction.shape != truth.shape:
             raise ValueError(f"prediction {prediction.shape} and truth {truth.shape} differ in size")
         for name, ids in (("prediction", prediction), ("truth", truth)):
-            wrong = np.unique(ids[(ids >= self.num_classes) & (ids != IGNORE)])
-            if len(wrong):
-                raise ValueError(f"{name} holds class id {wrong[0]}, but there are {self.num_classes} classes")
-        valid = truth != IGNORE
-        columns = np.minimum(prediction[valid].astype(np.int64), self.num_classes)
-        flat = truth[valid].astype(np.int64) * (self.num_classes + 1) + columns
-        self.counts += np.bincount(flat, minlength=self.counts.size).reshape(self.counts.shape)
+            if ids.dtype != np.uint8 and ids.size and not 0 <= ids.min() <= ids.max() <= IGNORE:
+                raise ValueError(f"{name} holds values outside 0 to {IGNORE}, but class ids have 8 bits")
+        pairs = truth.astype(np.uint16) * 256 + prediction.astype(np.uint8)  # (H, W)
+        found = np.bincount(pairs.ravel(), minlength=1 << 16).reshape(256, 256)  # truth, prediction
+        known = self.num_classes
+        for name, seen in (("prediction", found[:, known:IGNORE].any(0)), ("truth", found[known:IGNORE].any(1))):
+            if seen.any():
+                raise ValueError(
+                    f"{name} holds class id {known + seen.argmax()}, but there are {known} classes, background "
+                    f"included: ids are 0 to {known - 1}"
+                )
+        self.counts[:, :known] += found[:known, :known]
+        self.counts[:, known] += found[:known, IGNORE]
 
     def scores(self) -> Scores:
         """See `Scores`."""

@@ -12,12 +12,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from accelerate import Accelerator
+
 from cian.config import IMAGE_SOURCES, Config, dump_config, flatten, load_config
 from cian.data.check import check_dataset
-from cian.data.table import Table
+from cian.data.table import TRAIN, Table
 from cian.errors import CianError, DataError
 from cian.progress import console, duration, ticking
-from cian.runs import Record, Run, Stopwatch, digest, files_digest, refuse_within, table_digest
+from cian.runs import Record, Run, Stopwatch, digest, files_digest, masks_digest, refuse_within, table_digest
 from cian.stages.context import Context
 from cian.training import make_accelerator
 
@@ -34,6 +36,8 @@ class Stage:
         settings: dotted keys of the settings it depends on.
         data: which images it depends on: attributes of `Context`.
         outputs: files and folders that are its own.
+        images: where it makes a mask of each image in its last folder: which images, an attribute of `Context`.
+        weights: files without which a folder of its is not complete.
     """
 
     name: str
@@ -44,49 +48,52 @@ class Stage:
     outputs: tuple[str, ...]
     function: str = "run"
     arguments: tuple[Any, ...] = ()
+    images: str | None = None
+    weights: tuple[str, ...] = ()
 
 
 _NETWORK = ("seed", "max_side", "backbone", "train", "affinity", "runtime.precision", "runtime.accumulate")
+_CLASSIFIER = ("seed", "max_side", "backbone", "classify", "runtime.precision", "runtime.accumulate")
 _VIEW = ("max_side", "predict.scales", "predict.mirror", "predict.tile")
 
 
 def plan(config: Config) -> list[Stage]:
     """The stages that a configuration asks for, in order."""
-    seeded = config.train.labels == "seeds"
-    own_seeds = seeded and config.seeds.folder is None
+    seeded = config.seeded
     retrain = config.retrain.enabled
     final = "retrain" if retrain else "train"
-    labels = ("seed",) if seeded else ()
+    classified = ("classify",) if config.has_classifier else ()
+    labels = ("seed",) if seeded else classified if config.train.start == "classifier" else ()
     labelled = ("train_table",) if seeded else ("train_table", "train_masks")
+
+    def network(name: str, after: tuple[str, ...], settings: tuple[str, ...], data: tuple[str, ...]) -> Stage:
+        weights = (f"{name}/model.safetensors",)
+        return Stage(name, "train", after, settings, data, (name,), arguments=(name,), weights=weights)
+
     stages = []
-    if own_seeds:
-        stages.append(
-            Stage(
-                "classify",
-                "classify",
-                (),
-                ("seed", "max_side", "backbone", "classify", "runtime.precision", "runtime.accumulate"),
-                ("train_table",),
-                ("classify",),
-            )
-        )
+    if config.has_classifier:
+        weights = ("classify/model.safetensors", "classify/cells.safetensors")
+        stages.append(Stage("classify", "classify", (), _CLASSIFIER, ("train_table",), ("classify",), weights=weights))
+    seeding = ("seeds", "max_side")
     if seeded:
-        before = ("classify",) if own_seeds else ()
-        stages.append(Stage("seed", "seed", before, ("seeds", "max_side"), ("seed_table",), ("seeds",)))
+        own = ("seeds",)
+        stages.append(Stage("seed", "seed", classified, seeding, ("train_table",), own, images="train_table"))
     if config.compare:
         settings = tuple(key for key in _NETWORK if key != "affinity")
-        stages.append(Stage("baseline", "train", labels, settings, labelled, ("baseline",), arguments=("baseline",)))
-    stages.append(Stage("train", "train", labels, _NETWORK, labelled, ("train",), arguments=("train",)))
+        stages.append(network("baseline", labels, settings, labelled))
+    stages.append(network("train", labels, _NETWORK, labelled))
     if retrain:
         kernels = ("predict.crf.gaussian", "predict.crf.bilateral")
+        relabel = ("relabel", *_VIEW, *kernels)
         stages += [
-            Stage("relabel", "relabel", ("train",), ("relabel", *_VIEW, *kernels), (), ("relabel",)),
-            Stage("retrain", "train", ("relabel",), (*_NETWORK, "retrain"), (), ("retrain",), arguments=("retrain",)),
+            Stage("relabel", "relabel", ("train",), relabel, (), ("relabel",), images="train_table"),
+            network("retrain", ("relabel",), (*_NETWORK, "retrain"), ()),
         ]
     compared = tuple(name for name, wanted in (("baseline", config.compare), ("train", retrain)) if wanted)
+    masks = ("compare/without-crf", "predictions")
     stages += [
-        Stage("export", "export", (final,), ("predict",), (), ("model",)),
-        Stage("predict", "predict", (final,), ("predict",), ("predict_table",), ("predictions", "compare/without-crf")),
+        Stage("export", "export", (final,), ("predict",), (), ("model",), weights=("model/model.safetensors",)),
+        Stage("predict", "predict", (final,), ("predict",), ("predict_table",), masks, images="predict_table"),
     ]
     if compared:
         names = ("without-affinity", "before-retraining")
@@ -102,7 +109,12 @@ def plan(config: Config) -> list[Stage]:
                 "run_compare",
             )
         )
-    scored = tuple(stage.name for stage in stages if stage.name in ("seed", "relabel", "predict", "compare"))
+    if seeded:
+        data, own, function = ("held_out_seed_table",), ("compare/seeds",), "run_held_out"
+        stages.append(Stage("seed-held-out", "seed", classified, seeding, data, own, function))
+    scored = tuple(
+        stage.name for stage in stages if stage.name in ("seed", "seed-held-out", "relabel", "predict", "compare")
+    )
     stages += [
         Stage("evaluate", "evaluate", scored, (), ("masks",), ("metrics.json",)),
         Stage("report", "report", ("evaluate", "export"), (), (), ("report.html",)),
@@ -180,8 +192,7 @@ def run_config(
             target.write_config(dump_config(config), versions())
             target.write_table(table)
         wanted = stages[: names.index(until) + 1]
-        _check_maps(wanted, context)
-        _check_batches(wanted, context)
+        _check_data(wanted, config, table, accelerator)
         for stage in wanted:
             _run_stage(stage, context)
         if accelerator.is_main_process:
@@ -201,7 +212,7 @@ def check_data(config: Config) -> Table:
     if fatal or table is None:
         raise DataError(fatal or problems)
     for problem in problems:
-        console.print(f"note: {problem}", style="yellow")
+        console.print(f"note: {problem}", style="yellow", highlight=False, markup=False)
     if config.predict.splits is not None:
         for name in config.predict.splits:
             if name not in table.split_names:
@@ -222,46 +233,54 @@ def _check_settings(config: Config) -> None:
         CianError: a file or a backbone that is not there.
     """
     from cian.backbones import Backbone, check_weights
+    from cian.crf import check_widths
     from cian.seeds.saliency import saliency_source
 
     Backbone(config.backbone.name, config.backbone.output_stride, config.backbone.frozen_stages)
     check_weights(config.backbone.weights)
-    if config.train.labels == "seeds":
+    for name, crf in (("seeds.crf", config.seeds.crf), ("predict.crf", config.predict.crf)):
+        try:
+            check_widths(config.max_side, crf.gaussian, crf.bilateral)
+        except ValueError as error:
+            kernels = f"gaussian = {crf.gaussian}, bilateral = {crf.bilateral}"
+            raise CianError(f"{name}: {kernels}: {error} (sxy in px, srgb in levels of 255).") from None
+    if config.seeded:
         if config.seeds.folder is None:
             saliency_source(config.seeds.background)
         elif not config.seeds.folder.is_dir():
             raise CianError(f"seeds.folder = {config.seeds.folder}: no such folder. Give a folder of seed maps ID.png.")
 
 
-def _check_maps(stages: Sequence[Stage], context: Context) -> None:
-    """Whether each image that seeds are made of has its saliency map, before a classifier is trained.
+def check_work(config: Config, table: Table) -> None:
+    """What would stop a run of these settings before its work starts.
 
     Raises:
-        CianError: one has none.
+        CianError: a file, a map or a backbone is not there, or the images are too few.
+    """
+    _check_settings(config)
+    _check_data(plan(config), config, table, make_accelerator(config.runtime))
+
+
+def _check_data(stages: Sequence[Stage], config: Config, table: Table, accelerator: Accelerator) -> None:
+    """Whether the images are enough for these stages, and have what they need, before hours are spent.
+
+    Raises:
+        CianError: they make no batch, or one has no saliency map.
     """
     from cian.seeds.saliency import saliency_folder
-
-    if not any(stage.name == "classify" for stage in stages):
-        return
-    folder = saliency_folder(context.config.seeds.background)
-    if folder is not None:
-        table = context.seed_table
-        folder.check([image_id for i, image_id in enumerate(table.ids) if len(table.tags(i))])
-
-
-def _check_batches(stages: Sequence[Stage], context: Context) -> None:
-    """Whether the images make batches, before hours are spent on the stages before.
-
-    Raises:
-        CianError: they are too few.
-    """
     from cian.stages import classify, train
 
+    training = table.split(TRAIN)
+    names = [stage.name for stage in stages]
+    folder = saliency_folder(config.seeds.background) if "classify" in names and config.seeded else None
+    if folder is not None:
+        seeded = [i for i, split in enumerate(table.splits) if split == TRAIN or table.masks[i] is not None]
+        folder.check([table.ids[i] for i in seeded if len(table.tags(i))])
+    if "classify" in names:
+        classify.make_sampler(config, training, accelerator)
     for stage in stages:
-        if stage.module == "classify":
-            classify.make_sampler(context)
-        elif stage.module == "train":
-            train.make_sampler(context, *stage.arguments)
+        if stage.module == "train":
+            train.make_sampler(train.network_config(config, stage.name), training, accelerator)
 
 
 def _run_stage(stage: Stage, context: Context) -> None:
@@ -271,14 +290,14 @@ def _run_stage(stage: Stage, context: Context) -> None:
         accelerator.wait_for_everyone()  # everyone has read the record before the first one changes it
     record = run.records().get(stage.name)
     accelerator.wait_for_everyone()
-    if record is not None and record.done and record.inputs == inputs and _complete(stage, run):
+    if record is not None and record.done and record.inputs == inputs and _complete(stage, context):
         if accelerator.is_main_process:
             console.print(f"{stage.name}: done before", style="dim")
         return
     before = 0.0
     if accelerator.is_main_process:
-        if record is None or record.inputs != inputs or record.done:
-            if record is not None and record.inputs != inputs:
+        if record is None or record.inputs != inputs:
+            if record is not None:
                 console.print(f"{stage.name}: again, for {_changes(record.inputs, inputs)}")
             run.clear(stage.outputs)
             run.record(stage.name, Record(inputs))
@@ -299,8 +318,14 @@ def _run_stage(stage: Stage, context: Context) -> None:
         run.record(stage.name, Record(inputs, True, round(before + watch.seconds, 2)))
 
 
-def _complete(stage: Stage, run: Run) -> bool:
-    return all((run.path / name).exists() for name in stage.outputs if not name.startswith("compare/"))
+def _complete(stage: Stage, context: Context) -> bool:
+    """Whether all is there that a stage made; what was removed is made again."""
+    run = context.run
+    kept = [name for name in (*stage.outputs, *stage.weights) if not name.startswith("compare/")]
+    if not all((run.path / name).exists() for name in kept):
+        return False
+    ids = getattr(context, stage.images).ids if stage.images is not None else ()
+    return all(run.mask(stage.outputs[-1], image_id).exists() for image_id in ids)
 
 
 def _inputs(stage: Stage, context: Context) -> dict[str, Any]:
@@ -314,9 +339,9 @@ def _inputs(stage: Stage, context: Context) -> dict[str, Any]:
             inputs[f"files of {key}"] = files_digest(Path(inputs[key]))
     for name in stage.data:
         if name == "masks":
-            inputs[name] = _masks_digest(context.table)
+            inputs[name] = masks_digest(context.table)
         elif name == "train_masks":
-            inputs[name] = _masks_digest(context.train_table)
+            inputs[name] = masks_digest(context.train_table)
         else:
             inputs[name] = table_digest(getattr(context, name))
     records = context.run.records()
@@ -325,21 +350,12 @@ def _inputs(stage: Stage, context: Context) -> dict[str, Any]:
     return inputs
 
 
-def _masks_digest(table: Table) -> str:
-    rows = []
-    for image_id, split, mask in zip(table.ids, table.splits, table.masks, strict=True):
-        if mask is not None:
-            status = mask.stat()
-            rows.append((image_id, split, status.st_size, status.st_mtime_ns))
-    return digest(rows)
-
-
 # Settings that name files, and the words that they may be instead.
 _FILES = {"seeds.folder": (), "seeds.background": ("cam",), "backbone.weights": ("imagenet", "random")}
 
 _WORDS = {
     "train_table": "the training images",
-    "seed_table": "the images",
+    "held_out_seed_table": "the images",
     "predict_table": "the images",
     "masks": "the masks",
     "train_masks": "the masks",

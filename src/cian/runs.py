@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import functools
 import hashlib
 import json
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +39,7 @@ def atomic(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb") as file:
+        with temporary.open("r+b") as file:
             os.fsync(file.fileno())  # a rename must not overtake the data when the machine loses power
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
@@ -152,17 +155,8 @@ class Run:
         self.path.mkdir(parents=True, exist_ok=True)
         if not self.stages_file.exists():
             write_json(self.stages_file, {})
-        lock = FileLock(self.path / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise CianError(
-                f"{self.path}: another process works on this run. Wait for it, or give another --out."
-            ) from None
-        try:
+        with hold(self.path, "works on this run"):
             yield
-        finally:
-            lock.release()
 
     def records(self) -> dict[str, Record]:
         if not self.stages_file.exists():
@@ -194,10 +188,13 @@ class Run:
             if name not in stages or not record.done or (here and here.done and here.inputs == record.inputs):
                 continue
             for folder in stages[name]:
-                temporary = self.folder(f"{TEMPORARY}{folder}")
-                self.clear((temporary.name, folder))
-                shutil.copytree(source.folder(folder), temporary)
-                temporary.rename(self.folder(folder))
+                target = self.folder(folder)
+                temporary = target.with_name(f"{TEMPORARY}{target.name}")
+                shutil.rmtree(temporary, ignore_errors=True)
+                self.clear((folder,))
+                if source.folder(folder).exists():  # there is none where no held-out image has seeds
+                    shutil.copytree(source.folder(folder), temporary)
+                    temporary.rename(target)
             self.record(name, record)
 
     def clear(self, names: tuple[str, ...]) -> None:
@@ -225,6 +222,22 @@ class Run:
                 writer.writerow([image_id, table.images[i], names, table.splits[i], table.masks[i] or ""])
 
 
+def hold(folder: Path, doing: str) -> AbstractContextManager[object]:
+    """Locks a folder for this process; the lock goes with the process, however it ends.
+
+    Args:
+        doing: what another process does that has it, for the error.
+
+    Raises:
+        CianError: another process has it, or the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        return FileLock(folder / ".lock").acquire(timeout=0)
+    except Timeout:
+        raise CianError(f"{folder}: another process {doing}. Wait for it, or give another --out.") from None
+
+
 def remove_temporaries(folder: Path) -> None:
     """Removes what a killed process left half-written."""
     for path in folder.rglob(f"{TEMPORARY}*"):
@@ -249,22 +262,40 @@ def digest(value: Any) -> str:
 
 
 def table_digest(table: Table) -> str:
-    """Changes when an image, its tags or its split do (files by size and time of change); masks do not count."""
-    hashed = hashlib.sha256("\0".join(table.classes).encode())
-    for i, image_id in enumerate(table.ids):
-        status = table.images[i].stat()
-        row = (image_id, table.splits[i], table.tags(i).tolist(), status.st_size, status.st_mtime_ns)
+    """Changes when an image, its tags or its split do; masks do not count."""
+    rows = enumerate(zip(table.ids, table.splits, table.images, strict=True))
+    images = ((image_id, split, table.tags(i).tolist(), content(file)) for i, (image_id, split, file) in rows)
+    return _rows_digest(chain([table.classes], images))
+
+
+def masks_digest(table: Table) -> str:
+    """Changes when a mask does, or which images have one."""
+    rows = zip(table.ids, table.splits, table.masks, strict=True)
+    return _rows_digest((image_id, split, content(mask)) for image_id, split, mask in rows if mask is not None)
+
+
+def files_digest(path: Path) -> str:
+    """Changes when a file, or one in a folder, does."""
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    return _rows_digest((file.relative_to(path).as_posix(), content(file)) for file in files)
+
+
+def _rows_digest(rows: Iterable[tuple[Any, ...]]) -> str:
+    hashed = hashlib.sha256()
+    for row in rows:
         hashed.update(repr(row).encode())
     return hashed.hexdigest()[:16]
 
 
-def files_digest(path: Path) -> str:
-    """Changes when a file, or one in a folder, does (by size and time of change)."""
-    rows = []
-    for file in [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file()):
-        status = file.stat()
-        rows.append((file.relative_to(path).as_posix(), status.st_size, status.st_mtime_ns))
-    return digest(rows)
+def content(file: Path) -> str:
+    """A short fingerprint of what is in a file, whatever its name and times: a copied data set is the same one."""
+    status = file.stat()
+    return _content(file, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(1 << 20)  # every stage asks again
+def _content(file: Path, size: int, time_ns: int) -> str:
+    return hashlib.blake2b(file.read_bytes(), digest_size=8).hexdigest()
 
 
 class Stopwatch:

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from cian.cores import cores
 from cian.data.classes import class_names
-from cian.data.images import image_size
+from cian.data.images import find_files, image_size
 from cian.data.layouts import VOC_CLASSES
 from cian.data.lookup import find_image, index_images
 from cian.data.masks import indexed, read_mask, resize_mask
@@ -27,6 +28,8 @@ from cian.errors import CianError, DataError
 from cian.metrics import Confusion
 from cian.progress import Ticker
 from cian.runs import atomic
+
+AT_ONCE = 64  # pairs that are given to the threads at a time
 
 
 def image_miou(mask: np.ndarray, truth: np.ndarray, num_classes: int) -> float | None:
@@ -56,23 +59,28 @@ def score_pairs(
     pairs = list(pairs)
     confusion = Confusion(num_classes)
 
-    def read(pair: tuple[Path, Path]) -> tuple[np.ndarray, np.ndarray]:
-        return read_mask(pair[0]), read_mask(pair[1])
+    def count(pair: tuple[Path, Path]) -> np.ndarray:
+        file, truth_file = pair
+        prediction, truth = read_mask(file), read_mask(truth_file)
+        if prediction.shape != truth.shape:
+            if not resize:
+                raise CianError(
+                    f"{file}: {prediction.shape[1]}×{prediction.shape[0]} px, but {truth_file} has "
+                    f"{truth.shape[1]}×{truth.shape[0]}. Predict at the size of the mask."
+                )
+            prediction = resize_mask(prediction, truth.shape)
+        image = Confusion(num_classes)
+        try:
+            image.add(prediction, truth)
+        except ValueError as error:
+            raise CianError(f"{file} against {truth_file}: {error}. Is the list of classes complete?") from None
+        return image.counts
 
-    with Ticker(label, len(pairs)) as ticker, ThreadPoolExecutor(2) as pool:
-        for (file, truth_file), (prediction, truth) in zip(pairs, pool.map(read, pairs), strict=True):
-            if prediction.shape != truth.shape:
-                if not resize:
-                    raise CianError(
-                        f"{file}: {prediction.shape[1]}×{prediction.shape[0]} px, but {truth_file} has "
-                        f"{truth.shape[1]}×{truth.shape[0]}. Predict at the size of the mask."
-                    )
-                prediction = resize_mask(prediction, truth.shape)
-            try:
-                confusion.add(prediction, truth)
-            except ValueError as error:
-                raise CianError(f"{file} against {truth_file}: {error}. Is the list of classes complete?") from None
-            ticker.advance()
+    with Ticker(label, len(pairs)) as ticker, ThreadPoolExecutor(cores()) as pool:
+        for start in range(0, len(pairs), AT_ONCE):
+            for counts in pool.map(count, pairs[start : start + AT_ONCE]):
+                confusion.counts += counts
+                ticker.advance()
     return confusion
 
 
@@ -82,7 +90,7 @@ def evaluate_folders(predictions: Path, masks: Path, classes: Path, names_file: 
     Args:
         predictions, masks: folders of ID.png, searched recursively.
         classes: one class name a line, background first.
-        names_file: the ids to score, one a line; default: every mask of the folder.
+        names_file: the ids to score, one a line, each counted once; default: every mask of the folder.
 
     Returns:
         The scores as `Scores.as_dict` gives them, with "images".
@@ -93,16 +101,11 @@ def evaluate_folders(predictions: Path, masks: Path, classes: Path, names_file: 
     for folder in (predictions, masks):
         if not folder.is_dir():
             raise CianError(f"{folder}: no such folder. Give the folder that holds the PNG files.")
-    if names_file is not None:
-        ids = _listed(names_file)
-    else:
-        ids = sorted(path.relative_to(masks).with_suffix("").as_posix() for path in masks.rglob("*.png"))
+    ids = list(_by_id(masks)) if names_file is None else _listed(names_file)
     if not ids:
         raise CianError(f"{names_file or masks}: nothing to score. Give a folder of PNG masks, or a list with ids.")
     names = [BACKGROUND, *class_names(classes)]
-    pairs = [(predictions / f"{image_id}.png", masks / f"{image_id}.png") for image_id in ids]
-    for side, what in ((0, "prediction"), (1, "mask")):
-        _check_there([pair[side] for pair in pairs], what)
+    pairs = list(zip(_files(predictions, ids, "prediction"), _files(masks, ids, "mask"), strict=True))
     return {"images": len(pairs), **score_pairs(pairs, len(names)).scores().as_dict(tuple(names))}
 
 
@@ -136,11 +139,10 @@ def write_submission(
         raise CianError(f"competition {competition}: PASCAL VOC has comp5 (its own data alone) and comp6 (any data).")
     if not predictions.is_dir():
         raise CianError(f"{predictions}: no such folder. Give the folder that holds the PNG files.")
-    ids = list(dict.fromkeys(_listed(names_file)))
+    ids = _listed(names_file)
     if not ids:
         raise CianError(f"{names_file}: names no image. Give the list of the test images.")
-    files = [predictions / f"{image_id}.png" for image_id in ids]
-    _check_there(files, "prediction")
+    files = _files(predictions, ids, "prediction")
     num_classes = 1 + len(class_names(classes))
     index = index_images(images) if images is not None else None
     problems = ProblemList()
@@ -175,14 +177,28 @@ def write_submission(
 
 
 def _listed(names_file: Path) -> list[str]:
+    """The ids of a list, each once."""
     lines = (line.strip() for line in read_lines(names_file))
-    return [line.removesuffix(".png") for line in lines if line]
+    return list(dict.fromkeys(line[:-4] if line.lower().endswith(".png") else line for line in lines if line))
 
 
-def _check_there(files: list[Path], what: str) -> None:
+def _by_id(folder: Path) -> dict[str, Path]:
+    """The PNG files of a folder by their path in it, without the suffix."""
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in find_files(folder, (".png",))}
+
+
+def _files(folder: Path, ids: list[str], what: str) -> list[Path]:
+    """FOLDER/ID.png of each id; the suffix may be in upper case.
+
+    Raises:
+        CianError: a file is missing.
+    """
+    there = _by_id(folder)
+    files = [there.get(image_id, folder / f"{image_id}.png") for image_id in ids]
     missing = [file for file in files if not file.is_file()]
     if missing:
         raise CianError(
             f"{missing[0]}: no such {what}; {len(missing)} of {len(files)} are missing. "
             "Every image must be there, or be left out with --list."
         )
+    return files

@@ -18,12 +18,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import InitProcessGroupKwargs
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -60,7 +62,13 @@ def make_accelerator(runtime: RuntimeConfig) -> Accelerator:
     before = AcceleratorState._shared_state  # one for all of a Python process, which may run with several settings
     if before and (before["_mixed_precision"] != precision or before["_cpu"] != cpu):
         AcceleratorState._reset_state(reset_partial_state=True)
-    accelerator = Accelerator(cpu=cpu, mixed_precision=precision, gradient_accumulation_steps=runtime.accumulate)
+    patience = InitProcessGroupKwargs(timeout=timedelta(days=1))  # for the process that scores and reports alone
+    accelerator = Accelerator(
+        cpu=cpu,
+        mixed_precision=precision,
+        gradient_accumulation_steps=runtime.accumulate,
+        kwargs_handlers=[patience],
+    )
     console.quiet = not accelerator.is_main_process  # one process of a distributed run speaks for all
     return accelerator
 
@@ -158,6 +166,8 @@ def fit(
                 progress = (epoch + (0 if optimizer.poly_per_epoch else step / steps)) / epochs
                 for group, lr in zip(optim.param_groups, base_lrs, strict=True):
                     group["lr"] = lr * (1 - progress) ** optimizer.poly_power
+                if (epoch, step) == (epochs - 1, steps - 1):
+                    accelerator.step = -1  # the last batches make a step, however few
                 with accelerator.accumulate(engine):
                     losses = loss(engine, batch, (epoch + step / steps) / epochs)
                     accelerator.backward(losses["total"])
@@ -249,8 +259,8 @@ def _loading_errors() -> Iterator[None]:
         if "DataLoader worker" not in str(error):
             raise
         raise CianError(
-            "A loading process was killed, probably for want of memory. Run the same command again with "
-            "--set runtime.workers=0."
+            "A loading process ended, probably for want of memory. Run the same command again with "
+            "--set runtime.workers=0. (A script of your own needs `if __name__ == '__main__':` around its call.)"
         ) from None
 
 

@@ -20,7 +20,7 @@ from cian.data.images import read_image
 from cian.data.masks import read_mask
 from cian.data.problems import FileError, ProblemList
 from cian.data.readers import read_dataset
-from cian.data.table import IGNORE, Table
+from cian.data.table import IGNORE, TRAIN, Table
 from cian.errors import Problem
 
 MIN_SIDE = 16
@@ -28,6 +28,7 @@ LARGE = 100_000_000  # pixels
 _BATCH = 256  # images whose results are waited for together; bounds the queue
 _MATRIX_CLASSES = 20
 _PAIRS = 20
+_FEW = 20  # training images of a class
 
 Size = tuple[int, int]
 
@@ -49,6 +50,7 @@ def check_dataset(
         problems.append(problem)
     if table is None:
         return None, problems.all()
+    _add_notes(config, table, problems)
     check = partial(_check_row, table)
     with ThreadPoolExecutor(min(8, cores())) as pool:  # Pillow's decoders release the interpreter lock
         for start in range(0, len(table), _BATCH):
@@ -59,6 +61,23 @@ def check_dataset(
                 if progress is not None:
                     progress(row + 1, len(table))
     return table, problems.all()
+
+
+def _add_notes(config: DataConfig, table: Table, problems: ProblemList) -> None:
+    """What stops no run, but may make its masks or its scores worse."""
+    if any(table.masks) and config.classes is None and config.voc is None and config.coco is None:
+        value = "no data.classes (--classes): mask ids are taken as "
+        value += _listed([f"{i} = {name}" for i, name in enumerate(table.classes, start=1)])
+        problems.add("settings", value, "Give that file if the masks have another order", fatal=False)
+    counts = summary_data(table)["counts"].get(TRAIN, [])
+    few = [f"{name} {n}" for name, n in zip(table.classes, counts, strict=False) if config.min_images <= n < _FEW]
+    if few:
+        value = f"few training images: {_listed(few)}"
+        problems.add("data", value, "Some dozens of each class give better masks", fatal=False)
+
+
+def _listed(texts: list[str]) -> str:
+    return ", ".join(texts[:10]) + ", …" * (len(texts) > 10)
 
 
 def _check_row(table: Table, row: int) -> list[Problem]:
@@ -166,7 +185,7 @@ def frequent_pairs(data: dict[str, Any], most: int) -> list[tuple[int, str, str]
 def summary(table: Table) -> RenderableType:
     """Images per class and split, and which classes occur together, for the terminal."""
     data = summary_data(table)
-    counts = rich.table.Table(title="Images per class", title_justify="left")
+    counts = rich.table.Table()
     counts.add_column("id", justify="right")
     counts.add_column("class")
     for split in data["images"]:
@@ -176,23 +195,28 @@ def summary(table: Table) -> RenderableType:
     counts.add_section()
     for title in ("images", "untagged", "masks"):
         counts.add_row("", title, *map(str, data[title].values()))
-    return Group(counts, _co_occurrence(data))
+    return Group(_title("Images per class"), counts, *_co_occurrence(data))
 
 
-def _co_occurrence(data: dict[str, Any]) -> rich.table.Table:
-    """A matrix, or if that would be too wide the most frequent pairs."""
+def _title(text: str) -> Text:
+    """A line above a table: as the table's own title it would be broken at the table's width."""
+    return Text(text, "table.title")
+
+
+def _co_occurrence(data: dict[str, Any]) -> tuple[Text, rich.table.Table]:
+    """A matrix, or if that would be too wide the most frequent pairs, below its title."""
     names = data["classes"]
     if len(names) <= _MATRIX_CLASSES:
-        title = "Images that show both classes, by id"  # names would not fit beside twenty columns
-        grid = rich.table.Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+        title = _title("Images that show both classes, by id")  # names would not fit beside twenty columns
+        grid = rich.table.Table(box=None, padding=(0, 1, 0, 0))
         for header in ("id", *range(1, len(names) + 1)):
             grid.add_column(str(header), justify="right", no_wrap=True)
         for i, row in enumerate(data["co_occurrence"], start=1):
             grid.add_row(str(i), *("·" if count == 0 else str(count) for count in row))
-        return grid
-    pairs = rich.table.Table(title=f"The {_PAIRS} most frequent pairs of classes", title_justify="left")
+        return title, grid
+    pairs = rich.table.Table()
     pairs.add_column("pair")
     pairs.add_column("images", justify="right")
     for count, first, second in frequent_pairs(data, _PAIRS):
         pairs.add_row(Text(f"{first} + {second}"), str(count))
-    return pairs
+    return _title(f"The {_PAIRS} most frequent pairs of classes"), pairs

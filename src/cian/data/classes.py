@@ -15,7 +15,8 @@ from cian.errors import DataError
 
 
 def class_names(path: Path) -> list[str]:
-    """Reads a file with one class name a line, in order of the class ids; a first line `background` is left out.
+    """Reads a file with one class name a line, in order of the class ids; a first line `background` (also in
+    underscores, as LabelMe and torchvision write it) is left out.
 
     Raises:
         CianError: the file cannot be read, or a name is empty, doubled or reserved; all of them at once.
@@ -44,7 +45,7 @@ def class_names(path: Path) -> list[str]:
 
 
 def _reserved(name: str) -> bool:
-    return name.casefold() == BACKGROUND
+    return name.strip("_").casefold() == BACKGROUND
 
 
 def check_name(name: str, where: str, problems: ProblemList) -> bool:

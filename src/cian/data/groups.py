@@ -156,10 +156,14 @@ class GroupSampler:
         self._cache: tuple[int, np.ndarray] | None = None
         if not len(self.epoch(0)):
             images = len(tag_offsets) - 1
+            groups = len(form_groups(tag_ids, tag_offsets, group_size, np.random.default_rng([seed, 0])))
+            made = (
+                f" make {groups} group{'s' * (groups != 1)} of {group_size} that share a tag" if group_size > 1 else ""
+            )
+            fitting = f", or set {setting}={groups // world * group_size}" if groups >= world else ""
             raise CianError(
-                f"{images} training images make no batch of {batch_size * world} in groups of {group_size} that share "
-                f"a tag. Lower {setting} (e.g. --set {setting}={max(1, images // 4 // world) * group_size}) or "
-                "give more images."
+                f"{images} training images{made}: too few for a batch of {batch_size * world}. Give more images"
+                f"{fitting}."
             )
 
     def epoch(self, epoch: int) -> np.ndarray:

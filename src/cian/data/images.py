@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,14 @@ from PIL import Image, UnidentifiedImageError
 from cian.data.problems import file_error, reason
 from cian.errors import CianError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".ppm", ".pgm"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".ppm", ".pgm"})
+HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})  # read if pillow-heif is installed
+PICTURE_SUFFIXES = (  # pictures of every kind; those that are not read are reported
+    IMAGE_SUFFIXES
+    | HEIF_SUFFIXES
+    | {".avif", ".jxl", ".jp2", ".j2k", ".tga", ".exr", ".dcm", ".svg", ".eps", ".pdf", ".psd", ".xcf"}
+    | {".raw", ".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".orf", ".rw2", ".raf", ".pef", ".srw"}
+)
 MAX_PIXELS = 500_000_000
 
 # Pillow's own limit (179 Mpx) refuses large photographs and maps; ours is checked before any pixel is decoded.
@@ -42,6 +51,8 @@ def read_image(path: Path, max_side: int | None = None) -> np.ndarray:
     Args:
         max_side: larger images are reduced so that their longer side has this many pixels (JPEGs are decoded at a
             reduced size, which is fast).
+
+    HEIC is read if pillow-heif is installed.
 
     Returns:
         (H, W, 3) uint8 RGB, writable.
@@ -94,7 +105,14 @@ def find_images(folder: Path) -> list[Path]:
     Raises:
         CianError: the folder, or one in it, does not exist or cannot be read.
     """
-    return find_files(folder, IMAGE_SUFFIXES)
+    return find_pictures(folder)[0]
+
+
+def find_pictures(folder: Path) -> tuple[list[Path], list[Path]]:
+    """(what `find_images` returns, the pictures of kinds that are not read), from one pass over the folder."""
+    found = _walk(folder, PICTURE_SUFFIXES)
+    read = {suffix for suffix, files in found.items() if files and _is_read(suffix)}
+    return _paths(found[suffix] for suffix in read), _paths(found[suffix] for suffix in found.keys() - read)
 
 
 def find_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
@@ -102,7 +120,32 @@ def find_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
 
     Links to folders are followed, each folder being visited once.
     """
-    found: list[str] = []
+    return _paths(_walk(folder, suffixes).values())
+
+
+def unread_cure(suffixes: Iterable[str]) -> str:
+    """What to do about pictures whose kind is not read."""
+    return "Convert to JPEG" + ", or run `pip install pillow-heif` for HEIC" * any(s in HEIF_SUFFIXES for s in suffixes)
+
+
+def _is_read(suffix: str) -> bool:
+    return suffix in IMAGE_SUFFIXES or (suffix in HEIF_SUFFIXES and _register_heif())
+
+
+@functools.cache
+def _register_heif() -> bool:
+    """Lets Pillow read HEIC; False if pillow-heif is not installed."""
+    try:
+        from pillow_heif import register_heif_opener  # not at the top: it is optional, and slows every start down
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
+
+
+def _walk(folder: Path, suffixes: Collection[str]) -> dict[str, list[str]]:
+    """The files with each suffix."""
+    found: dict[str, list[str]] = {suffix: [] for suffix in suffixes}
     visited: set[tuple[int, int]] = set()
     pending = [str(folder)]
     while pending:
@@ -112,31 +155,39 @@ def find_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
             if (status.st_dev, status.st_ino) in visited:
                 continue
             visited.add((status.st_dev, status.st_ino))
-            folders, files = _list(current, suffixes)
-            found += files
+            folders = _list(current, found)
             pending += sorted(folders, reverse=True)  # in order, so that it is always the same link that is followed
+        except FileNotFoundError:
+            raise file_error(current, "no such folder", "Give one that exists") from None
         except (OSError, ValueError) as error:
             raise file_error(current, f"cannot be listed ({reason(error)})", "Give a readable folder") from None
-    return [Path(name) for name in sorted(found)]
+    return found
 
 
-def _list(folder: str, suffixes: Collection[str]) -> tuple[list[str], list[str]]:
-    """(folders, files with one of the suffixes) right in a folder."""
-    folders, files = [], []
+def _paths(names: Iterable[list[str]]) -> list[Path]:
+    return [Path(name) for name in sorted(chain.from_iterable(names))]
+
+
+def _list(folder: str, found: dict[str, list[str]]) -> list[str]:
+    """Adds the files right in a folder to those of their suffix, and returns the folders in it."""
+    folders = []
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
             if entry.is_dir():
                 folders.append(entry.path)
-            elif os.path.splitext(entry.name)[1].lower() in suffixes and entry.is_file():  # noqa: PTH122 (10 x faster)
+                continue
+            files = found.get(os.path.splitext(entry.name)[1].lower())  # noqa: PTH122 (10 x faster)
+            if files is not None and entry.is_file():
                 files.append(entry.path)
-    return folders, files
+    return folders
 
 
 @contextmanager
 def open_image(path: Path, formats: list[str] | None = None) -> Iterator[Image.Image]:
     """Opens an image with Pillow; whatever goes wrong within the block becomes an error that names the file."""
+    is_read = _is_read(path.suffix.lower())
     try:
         with Image.open(path, formats=formats) as image:
             width, height = image.size
@@ -149,7 +200,8 @@ def open_image(path: Path, formats: list[str] | None = None) -> Iterator[Image.I
         raise file_error(path, f"over {MAX_PIXELS // 10**6} megapixels", "Cut it into tiles or reduce it") from None
     except UnidentifiedImageError:
         kind = " or ".join(formats) if formats else "JPEG, PNG, TIFF, BMP, WebP, GIF or PPM"
-        raise file_error(path, f"not an image that can be read ({kind})", "Replace or remove it") from None
+        cure = "Replace or remove it" if is_read else unread_cure([path.suffix.lower()])
+        raise file_error(path, f"not an image that can be read ({kind})", cure) from None
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise file_error(path, f"cannot be opened ({reason(error)})", "Give a readable image file") from None
     except MemoryError:
@@ -160,7 +212,7 @@ def open_image(path: Path, formats: list[str] | None = None) -> Iterator[Image.I
 
 def _orientation(image: Image.Image) -> int:
     """EXIF orientation, 1 … 8, from what stands before the pixels; 1 where it is absent or broken."""
-    if image.format == "TIFF":  # Pillow turns TIFF images itself
+    if image.format in ("TIFF", "HEIF"):  # their decoders turn them
         return 1
     try:
         # Not `image.getexif()`: PNG's decodes all pixels, to look behind them.

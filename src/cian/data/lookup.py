@@ -7,17 +7,23 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from cian.data.images import IMAGE_SUFFIXES, find_files, find_images
+from cian.data.images import IMAGE_SUFFIXES, find_files, find_pictures, unread_cure
 from cian.data.problems import ProblemList, file_error, show
 
 MISSING, AMBIGUOUS = -1, -2
+NO_IMAGE = "Correct the name (case matters) or remove the line"
 
 
 class FileIndex:
-    """Files under a folder, found by each name that a user may give them."""
+    """Files under a folder, found by each name that a user may give them.
 
-    def __init__(self, root: Path, files: list[Path]):
+    Args:
+        unread: pictures that are there too, but of kinds that are not read.
+    """
+
+    def __init__(self, root: Path, files: list[Path], unread: list[Path] | None = None):
         self.files = files
+        self.unread = FileIndex(root, unread) if unread else None
         below = len(str(root / "_")) - 1  # slicing is ten times faster than `relative_to`
         self.paths = [unicodedata.normalize("NFC", str(file)[below:].replace(os.sep, "/")) for file in files]
         self.ids = [path.rpartition(".")[0] for path in self.paths]
@@ -61,11 +67,31 @@ def index_images(folder: Path, within: Sequence[str] = ()) -> FileIndex:
     Raises:
         CianError: a folder cannot be read, or there is none in it.
     """
-    files = [file for part in within or ("",) for file in find_images(folder / part)]
+    parts = [find_pictures(folder / part) for part in within or ("",)]
+    files, unread = ([file for part in parts for file in part[i]] for i in (0, 1))
+    if unread and not files:
+        value, cure = skipped(unread)
+        raise file_error(folder, f"no image in this folder, {value}", cure)
     if not files:
         known = ", ".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
         raise file_error(folder, "no image in this folder", f"Give a folder with images ({known})")
-    return FileIndex(folder, files)
+    return FileIndex(folder, files, unread)
+
+
+def skipped(unread: Sequence[Path]) -> tuple[str, str]:
+    """(value, cure) of the problem that pictures are not read."""
+    suffixes = sorted({file.suffix.lower() for file in unread})
+    count = f"{len(unread)} file{'s' * (len(unread) > 1)}"
+    return f"{count} skipped ({', '.join(suffixes)}): not read", unread_cure(suffixes)
+
+
+def no_image(name: str, images: FileIndex, cure: str) -> tuple[str, str]:
+    """(value, cure) of the problem that no image is called so; its file may be there, but not be read."""
+    row = MISSING if images.unread is None else images.unread.find(name)
+    if images.unread is None or row < 0:
+        return f"there is no image {show(name)}", cure
+    suffix = images.unread.files[row].suffix.lower()
+    return f"{show(name)} is there, but {suffix} is not read", unread_cure([suffix])
 
 
 def find_image(name: str, images: FileIndex, where: str, problems: ProblemList) -> int | None:
@@ -76,7 +102,7 @@ def find_image(name: str, images: FileIndex, where: str, problems: ProblemList) 
     if row == AMBIGUOUS:
         problems.add(where, f"several images are called {show(name)}", "Write its folder and its suffix too")
     else:
-        problems.add(where, f"there is no image {show(name)}", "Correct the name (case matters) or remove the line")
+        problems.add(where, *no_image(name, images, NO_IMAGE))
     return None
 
 

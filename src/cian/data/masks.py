@@ -78,8 +78,8 @@ def read_mask(path: Path) -> np.ndarray:
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) uint8 → size (height, width), by the nearest pixel: class ids are never blended."""
-    return np.asarray(Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST))
+    """(H, W) uint8 → size (height, width), writable, by the nearest pixel: class ids are never blended."""
+    return np.array(Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST))
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, alpha: float = 0.5) -> np.ndarray:

@@ -65,6 +65,10 @@ class ProblemList:
                 Problem(printable(problem.file), printable(problem.value), problem.cure, problem.fatal)
             )
 
+    def stop(self, but: str) -> bool:
+        """Whether there is a fatal problem, not counting those with the cure `but`."""
+        return any(fatal and cure != but for cure, fatal in self._kinds)
+
     def all(self) -> list[Problem]:
         """The problems, kind by kind, fatal ones first."""
         result: list[Problem] = []

@@ -16,7 +16,7 @@ import numpy as np
 from cian.config import DataConfig
 from cian.data.classes import class_names, resolve_classes
 from cian.data.layouts import VAL, Layout, Lists, find_layout
-from cian.data.lookup import MISSING, FileIndex, find_image, find_masks, index_images
+from cian.data.lookup import MISSING, NO_IMAGE, FileIndex, find_image, find_masks, index_images, skipped
 from cian.data.problems import ProblemList, printable, show
 from cian.data.table import TRAIN, Table
 from cian.data.tags import EXAMPLE, TagSource, open_tags
@@ -65,6 +65,8 @@ def _read(config: DataConfig, seed: int, problems: ProblemList) -> Table | None:
     if images is None:
         _check_readable(layout, problems)
         return None
+    if images.unread is not None:
+        problems.add(str(config.images), *skipped(images.unread.files), fatal=False)
 
     source, rows = None, _Rows([None] * len(images), [None] * len(images))
     listed = _read_lists(layout.lists, images, problems) if layout.lists else None
@@ -87,7 +89,8 @@ def _read(config: DataConfig, seed: int, problems: ProblemList) -> Table | None:
     tags = [rows.tags[i] for i in kept]
     splits = [split for split in rows.splits if split is not None]
     if not kept:
-        problems.add(source.path, "names no image that exists", "Check data.images, data.tags and data.splits")
+        if not problems.stop(but=NO_IMAGE):  # else it is said already why
+            problems.add(source.path, "names no image that exists", "Check data.images, data.tags and data.splits")
         return None
     classes = resolve_classes(config, source, given, tags, problems)
     if not classes:
@@ -222,11 +225,11 @@ def _check_rows(
         count = f"{len(without)} image{'s' * (len(without) > 1)}"
         names = ", ".join(without[:3]) + ", …" * (len(without) > 3)
         if config.tags is None:
-            problems.add(source.path, f"{count} in no class folder ({names})", "Move them to the folder of their class")
+            cure = "Move them to the folder of their class, or give --tags FILE"
+            problems.add(source.path, f"{count} in no class folder ({names})", cure)
         else:
-            problems.add(
-                source.path, f"no row for {count} ({names})", "Add rows, or ignore this: not used", fatal=False
-            )
+            value = f"no row for {count} ({names}), which will not be used"
+            problems.add(source.path, value, "Add rows if they should be", fatal=False)
 
 
 def _check_ids(images: FileIndex, rows: _Rows, problems: ProblemList) -> None:

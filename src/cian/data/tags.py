@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 from cian.config import DataConfig
 from cian.data.coco import CURE as COCO_CURE
 from cian.data.coco import is_coco, read_annotations, without_shapes
-from cian.data.images import IMAGE_SUFFIXES, find_files
+from cian.data.images import PICTURE_SUFFIXES, find_files
 from cian.data.layouts import instance_files, split_of
-from cian.data.lookup import AMBIGUOUS, MISSING, FileIndex
+from cian.data.lookup import AMBIGUOUS, MISSING, FileIndex, no_image
 from cian.data.problems import ProblemList, file_error, reason, show
 from cian.data.table import TRAIN
 from cian.data.textfiles import JsonObject, clean, parse_json, text_encoding
@@ -135,7 +135,7 @@ def _xml_rows(
         if row == AMBIGUOUS:
             problems.add(file, f"several images are called {show(name)}", "Lay it where its image lies")
         elif row == MISSING:
-            problems.add(file, f"there is no image {show(name)}", "Add its image, or remove it")
+            problems.add(file, *no_image(name, images, "Add its image, or remove it"))
         elif row in owner:
             problems.add(file, f"is of {images.paths[row]}, but so is {owner[row]}", "Keep one of them")
         else:
@@ -242,7 +242,7 @@ def _layout(path: Path, head: Sequence[Sequence[str]], config: DataConfig, image
     if width < 2:
         raise file_error(path, f"its first line {show(names[0])} has one column only", EXAMPLE)
 
-    is_file = images.find(names[0]) != MISSING or Path(names[0]).suffix.lower() in IMAGE_SUFFIXES
+    is_file = images.find(names[0]) != MISSING or Path(names[0]).suffix.lower() in PICTURE_SUFFIXES
     if is_file and not set(keys) & set(IMAGE_HEADERS):
         if config.split_column is not None:
             raise file_error(path, f"has no header, so no column {show(config.split_column)}", "Add a header line")

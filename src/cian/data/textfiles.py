@@ -25,6 +25,8 @@ def text_encoding(path: Path) -> str:
         for encoding in ("utf-16",) if wide else ("utf-8-sig", "cp1252"):
             if _decodes(path, encoding):
                 return encoding
+    except FileNotFoundError:
+        raise file_error(path, "no such file", "Give one that exists") from None
     except (OSError, ValueError) as error:
         raise file_error(path, f"cannot be read ({reason(error)})", "Give a readable text file") from None
     raise file_error(path, "is not a text file", "Save it as text in UTF-8 (from a spreadsheet: as CSV)")

@@ -24,6 +24,7 @@ from cian.config import DataConfig
 from cian.errors import CianError
 
 _MARKER = "dataset.json"
+_NAMES = ("animals", "pets")
 _LAYOUT = {"images", "masks", "tags.csv", "classes.txt", _MARKER}
 _JPEG_QUALITY = 92
 
@@ -55,14 +56,13 @@ def data_config(folder: Path) -> DataConfig:
 
 def is_complete(folder: Path, parameters: Mapping[str, Any]) -> bool:
     """Whether `folder` holds all files of the data set made from `parameters`."""
+    marker = _marker(folder)
     try:
-        marker = json.loads((folder / _MARKER).read_text(encoding="utf-8"))
         counts = {len(list((folder / name).iterdir())) for name in ("images", "masks")}
-    except (OSError, ValueError):
+    except OSError:
         return False
     return (
-        isinstance(marker, dict)
-        and marker.get("parameters") == dict(parameters)
+        marker.get("parameters") == dict(parameters)
         and counts == {marker.get("images")}
         and all((folder / name).is_file() for name in ("tags.csv", "classes.txt"))
     )
@@ -73,19 +73,22 @@ def write_data_set(
 ) -> None:
     """Writes a data set into `folder`, all of it or nothing.
 
-    An incomplete or different data set in this layout is replaced. `parameters`, plain JSON values, are what
-    `is_complete` compares.
+    An incomplete or different data set of ours is replaced. `parameters`, plain JSON values with the `name` of the data
+    set, are what `is_complete` compares.
 
     Raises:
-        CianError: `folder` cannot be written, or holds files of another kind.
+        CianError: `folder` cannot be written, or holds anything that is not ours.
     """
     folder = folder.absolute()
+    cure = "Give a new or empty folder for the data set (of `cian demo`: another --out)"
     try:
-        strangers = sorted({path.name for path in folder.iterdir()} - _LAYOUT) if folder.exists() else []
+        strangers = {path.name for path in folder.iterdir()} if folder.exists() else set()
     except NotADirectoryError:
-        raise CianError(f"{folder}: is a file. Give a new or empty folder for the data set.") from None
+        raise CianError(f"{folder}: is a file. {cure}.") from None
+    if _is_ours(folder):
+        strangers -= _LAYOUT
     if strangers:
-        raise CianError(f"{folder}: holds other files ({strangers[0]}). Give a new or empty folder for the data set.")
+        raise CianError(f"{folder}: holds other files ({min(strangers)}), which would be lost. {cure}.")
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
@@ -98,6 +101,20 @@ def write_data_set(
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _marker(folder: Path) -> dict[str, Any]:
+    """What `folder` was made from; empty if that is not known."""
+    try:
+        marker = json.loads((folder / _MARKER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return marker if isinstance(marker, dict) else {}
+
+
+def _is_ours(folder: Path) -> bool:
+    parameters = _marker(folder).get("parameters")
+    return isinstance(parameters, dict) and parameters.get("name") in _NAMES
 
 
 def _write(partial: Path, parameters: Mapping[str, Any], classes: Sequence[str], records: Iterable[Record]) -> None:

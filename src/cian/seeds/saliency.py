@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from cian.data.images import read_image
 from cian.errors import CianError
 
+_URL = "https://github.com/danielgatis/rembg/releases/download/v0.0.0/u2netp.onnx"
+_CURE = f"Use a saliency network such as u2netp.onnx (4.6 MB, of the U²-Net project; rembg's releases have it: {_URL})."
 _MEAN, _STD = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)
 
 
 class SaliencyFolder:
-    """Maps ID.png (8 bit grey, 255 = salient) in a folder."""
+    """Maps ID.png (grey of 8 or 16 bits, white = salient) in a folder."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -37,13 +41,8 @@ class SaliencyFolder:
         Raises:
             CianError: the map is unreadable.
         """
-        path = self.folder / f"{image_id}.png"
-        try:
-            with Image.open(path) as file:
-                saliency = file.convert("L").resize(image.shape[1::-1], Image.Resampling.BILINEAR)
-        except OSError as error:
-            raise CianError(f"{path}: cannot be read ({error}). Make this saliency map again.") from None
-        return np.asarray(saliency, np.float32) / 255
+        grey = Image.fromarray(read_image(self.folder / f"{image_id}.png")).convert("L")
+        return np.asarray(grey.resize(image.shape[1::-1], Image.Resampling.BILINEAR), np.float32) / 255
 
 
 class SaliencyNetwork:
@@ -60,7 +59,9 @@ class SaliencyNetwork:
         try:
             import onnxruntime
         except ImportError:
-            raise CianError(f"{path}: needs onnxruntime. Run `pip install onnxruntime`.") from None
+            raise CianError(
+                f"{path}: needs onnxruntime. Run `pip install '.[saliency]'` in the folder of cian's source."
+            ) from None
         onnxruntime.set_default_logger_severity(3)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # it is called from several threads at once
@@ -69,23 +70,39 @@ class SaliencyNetwork:
                 str(path), options, providers=onnxruntime.get_available_providers()
             )
         except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions have no public base class
-            raise CianError(f"{path}: is no ONNX network ({' '.join(str(error).split())[:200]}).") from None
+            raise CianError(f"{path}: is no ONNX network ({_short(error)}). {_CURE}") from None
         self.input = self.session.get_inputs()[0]
         shape = self.input.shape
         if len(shape) != 4 or shape[1] != 3:
-            raise CianError(f"{path}: its input has shape {shape}; a saliency network takes (1, 3, S, S).")
+            raise CianError(f"{path}: its input has shape {shape}; a saliency network takes (1, 3, S, S). {_CURE}")
         self.size = shape[2] if isinstance(shape[2], int) else 320
+        try:
+            found = np.shape(self._run(np.zeros((3, self.size, self.size), np.float32)))
+        except Exception as error:  # noqa: BLE001 - see above
+            raise CianError(f"{path}: cannot be run on an image ({_short(error)}). {_CURE}") from None
+        if found != (*[1] * (len(found) - 2), self.size, self.size):
+            raise CianError(
+                f"{path}: its first output has shape {found}; a saliency network gives one map, "
+                f"(1, 1, {self.size}, {self.size}). {_CURE}"
+            )
 
     def __call__(self, image_id: str, image: np.ndarray) -> np.ndarray:
         """(H, W) float32 in [0, 1]."""
         small = Image.fromarray(image).resize((self.size, self.size), Image.Resampling.BILINEAR)
         pixels = np.asarray(small, np.float32)
         pixels = (pixels / max(float(pixels.max()), 1.0) - _MEAN) / _STD
-        output = self.session.run(None, {self.input.name: pixels.transpose(2, 0, 1)[None]})[0]
-        saliency = np.asarray(output, np.float32).reshape(output.shape[-2:])
+        saliency = np.asarray(self._run(pixels.transpose(2, 0, 1)), np.float32).reshape(self.size, self.size)
         low, high = float(saliency.min()), float(saliency.max())
         saliency = (saliency - low) / max(high - low, 1e-6)
         return np.asarray(Image.fromarray(saliency).resize(image.shape[1::-1], Image.Resampling.BILINEAR))
+
+    def _run(self, pixels: np.ndarray) -> Any:
+        """The first output for (3, S, S) float32."""
+        return self.session.run(None, {self.input.name: pixels[None]})[0]
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def saliency_folder(setting: str) -> SaliencyFolder | None:
@@ -107,5 +124,6 @@ def saliency_source(setting: str) -> SaliencyFolder | SaliencyNetwork | None:
     if path.suffix == ".onnx" and path.is_file():
         return SaliencyNetwork(path)
     raise CianError(
-        f"seeds.background = {setting}: no such folder or .onnx file. Use cam, a folder of maps, or FILE.onnx."
+        f"seeds.background = {setting}: no such folder or .onnx file. Use cam, a folder of maps, or FILE.onnx. "
+        f"u2netp.onnx (4.6 MB, of the U²-Net project) is in rembg's releases: {_URL}"
     )

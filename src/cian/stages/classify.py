@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from accelerate.utils import gather_object, set_seed
 from torch import Tensor, nn
 
 from cian.backbones import Backbone, build_backbone
+from cian.config import Config
 from cian.data.dataset import TrainingSet
 from cian.data.groups import GroupSampler
 from cian.data.table import Table
@@ -33,7 +35,7 @@ def run(context: Context) -> None:
     model = build_classifier(context, config.backbone.weights)
     settings = config.classify
     fill = fill_colour(model.backbone.mean)
-    sampler = make_sampler(context)
+    sampler = make_sampler(config, table, context.accelerator)
     fit(
         model,
         partial(_loss, backbone=model.backbone),
@@ -109,30 +111,21 @@ def load_classifier(context: Context) -> Classifier:
     return model.eval().to(context.accelerator.device)
 
 
-def make_sampler(context: Context) -> GroupSampler:
-    return training_groups(context, "classify", context.config.classify.batch_size)
-
-
-def training_groups(context: Context, section: str, batch_size: int, group_size: int = 1) -> GroupSampler:
+def make_sampler(config: Config, table: Table, accelerator: Accelerator) -> GroupSampler:
     """The batches of the training images.
-
-    Args:
-        section: of the settings, for the error.
 
     Raises:
         CianError: they are too few.
     """
-    accelerator = context.accelerator
-    table = context.train_table
     return GroupSampler(
         table.tag_ids,
         table.tag_offsets,
-        batch_size,
-        group_size,
-        context.config.seed,
+        config.classify.batch_size,
+        1,
+        config.seed,
         accelerator.process_index,
         accelerator.num_processes,
-        f"{section}.batch_size",
+        "classify.batch_size",
     )
 
 

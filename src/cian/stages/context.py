@@ -25,6 +25,8 @@ from cian.training import make_accelerator
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+ON_GPU = 4  # images at a time whose results are in its memory
+
 
 @dataclass
 class Context:
@@ -59,13 +61,17 @@ class Context:
         return self.table.select([i for i, split in enumerate(self.table.splits) if split in self.predict_splits])
 
     @cached_property
-    def seed_table(self) -> Table:
-        """The training images, and those others that seeds can be scored on: with tags and a mask."""
-        table = self.table
+    def held_out_seed_table(self) -> Table:
+        """Images that are not trained on, but that seeds can be scored on: with tags and a mask (and, where seed maps
+        are given, a seed map)."""
+        table, given = self.table, self.config.seeds.folder
         rows = [
             i
             for i, split in enumerate(table.splits)
-            if split == TRAIN or (table.masks[i] is not None and table.tagged[i])
+            if split != TRAIN
+            and table.masks[i] is not None
+            and table.tagged[i]
+            and (given is None or (given / f"{table.ids[i]}.png").is_file())
         ]
         return table.select(rows)
 
@@ -86,8 +92,8 @@ def for_each_image(
 ) -> None:
     """Work on all images whose `targets` file is not there yet. Every process of a distributed run takes its share.
 
-    On a GPU, reading ahead, `compute` and `finish` overlap. On a CPU each core works on an image of its own, from
-    reading to writing: nothing waits for another core.
+    On a GPU, reading ahead, `compute` and `finish` overlap, with the results of few images at a time in its memory. On
+    a CPU each core works on an image of its own, from reading to writing: nothing waits for another core.
 
     Args:
         max_side: larger images are reduced to this long side.
@@ -135,7 +141,7 @@ def work_on_images(
         else:
             images = zip(share, _ahead(pool, read, share, 2 * threads), strict=True)
             steps = ((row, image, compute(row, image)) for row, image in images)
-            jobs = _ahead(pool, lambda step: finish(*step), steps, 2 * threads)
+            jobs = _ahead(pool, lambda step: finish(*step), steps, min(2 * threads, ON_GPU))
         try:
             for _ in jobs:
                 ticker.advance()
@@ -151,7 +157,7 @@ def _ahead(
     pending: deque[Future[Result]] = deque()
     for item in items:
         pending.append(pool.submit(work, item))
-        if len(pending) > depth:
+        if len(pending) >= depth:
             yield pending.popleft().result()
     while pending:
         yield pending.popleft().result()

@@ -25,11 +25,12 @@ def run(context: Context) -> None:
         return
     config, table = context.config, context.table
     compared = context.predict_table.with_masks()
-    seeded, trained = context.seed_table.with_masks(), context.train_table.with_masks()
+    trained = context.train_table.with_masks()
     retrained = config.retrain.enabled
     plan: list[tuple[str, str, Table]] = []
-    if config.train.labels == "seeds":
-        plan.append((SEEDS, seed.FOLDER, seeded))
+    if config.seeded:
+        plan.append((SEEDS, seed.FOLDER, trained))
+        plan.append((SEEDS, seed.HELD_OUT, context.held_out_seed_table))
     crf = config.predict.crf.iterations > 0
     if config.compare:
         plan.append((WITHOUT_AFFINITY, predict.COMPARED[BASELINE], compared))

@@ -1,13 +1,15 @@
-"""Seed maps of the training images (and of those others that they can be scored on): seeds/ID.png."""
+"""Seed maps: seeds/ID.png of the training images; compare/seeds/ID.png of others that they can be scored on."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from cian.data.masks import read_mask, write_mask
-from cian.data.table import IGNORE
+from cian.data.table import IGNORE, TRAIN, Table
 from cian.errors import CianError
 from cian.runs import atomic
 from cian.seeds.cam import class_activation_maps
@@ -16,16 +18,31 @@ from cian.seeds.seeds import seed_map
 from cian.stages.classify import load_classifier
 from cian.stages.context import Context, clean_start, for_each_image
 
-FOLDER = "seeds"
+FOLDER, HELD_OUT = "seeds", "compare/seeds"
 
 
 def run(context: Context) -> None:
+    _make(context, context.train_table, FOLDER, "seeds")
+
+
+def run_held_out(context: Context) -> None:
+    """To be scored, and for the report; nothing is trained on them."""
+    if len(context.held_out_seed_table):
+        _make(context, context.held_out_seed_table, HELD_OUT, "seeds of held-out images")
+
+
+def seed_file(context: Context, table: Table, row: int) -> Path:
+    """Where the seed map of an image lies, if it has one."""
+    return context.run.mask(FOLDER if table.splits[row] == TRAIN else HELD_OUT, table.ids[row])
+
+
+def _make(context: Context, table: Table, folder: str, label: str) -> None:
     settings = context.config.seeds
-    table = context.seed_table
-    clean_start(context, FOLDER)
+    clean_start(context, folder)
+    targets = [context.run.mask(folder, image_id) for image_id in table.ids]
     if settings.folder is not None:
         if context.accelerator.is_main_process:
-            _take_over(context)
+            _take_over(settings.folder, table, targets)
         context.accelerator.wait_for_everyone()
         return
     model = load_classifier(context)
@@ -38,24 +55,18 @@ def run(context: Context) -> None:
         salient = saliency(table.ids[row], image) if saliency is not None and len(table.tags(row)) else None
         write_mask(targets[row], seed_map(image, *maps, table.tags(row), settings, salient))
 
-    targets = [context.run.mask(FOLDER, image_id) for image_id in table.ids]
-    for_each_image(context.accelerator, context.config.max_side, table, targets, "seeds", compute, finish)
+    for_each_image(context.accelerator, context.config.max_side, table, targets, label, compute, finish)
 
 
-def _take_over(context: Context) -> None:
+def _take_over(source: Path, table: Table, targets: Sequence[Path]) -> None:
     """Copies ready-made seed maps into the run.
 
     Raises:
         CianError: a training image has no map, or a map holds class ids that do not exist.
     """
-    source = context.config.seeds.folder
-    table = context.seed_table
-    assert source is not None
-    for i, image_id in enumerate(table.ids):
+    for image_id, target in zip(table.ids, targets, strict=True):
         file = source / f"{image_id}.png"
         if not file.is_file():
-            if table.splits[i] != "train":
-                continue
             raise CianError(f"{file}: no such seed map. seeds.folder needs ID.png for every training image.")
         ids = np.unique(read_mask(file))
         wrong = ids[(ids >= table.num_classes) & (ids != IGNORE)]
@@ -63,7 +74,6 @@ def _take_over(context: Context) -> None:
             raise CianError(
                 f"{file}: holds class id {wrong[0]}; the classes are 0 … {table.num_classes - 1}, 255 = ignore."
             )
-        target = context.run.mask(FOLDER, image_id)
         if not target.exists():
             with atomic(target) as temporary:
                 shutil.copyfile(file, temporary)

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import nn
 
@@ -13,12 +14,13 @@ from cian.backbones import Backbone
 from cian.config import Config, TrainConfig
 from cian.data.dataset import TrainingSet
 from cian.data.groups import GroupSampler
+from cian.data.table import Table
 from cian.errors import CianError
 from cian.grid import cells, grid_size, normalise
 from cian.losses import cian_loss
 from cian.network import CIAN, build_network
 from cian.stages import classify
-from cian.stages.classify import enough_epochs, fill_colour, training_groups
+from cian.stages.classify import enough_epochs, fill_colour
 from cian.stages.context import Context, clean_start
 from cian.training import Batch, Losses, fit, load_weights
 
@@ -39,10 +41,10 @@ def run(context: Context, name: str) -> None:
     network = build_network(config, table.num_classes)
     if name == RETRAIN:
         load_weights(network, context.run.folder(TRAIN) / "model.safetensors")
-    elif settings.start == "classifier" and (context.run.folder(classify.FOLDER) / "model.safetensors").exists():
+    elif settings.start == "classifier" and config.has_classifier:
         network.backbone.load_state_dict(classify.load_classifier(context).backbone.state_dict())
     network = network.to(memory_format=torch.channels_last)
-    sampler = make_sampler(context, name)
+    sampler = make_sampler(config, table, context.accelerator)
     epochs = enough_epochs(sampler, settings.epochs, settings.min_steps)
     optimizer = settings.optimizer
     if name == RETRAIN:
@@ -71,10 +73,22 @@ def run(context: Context, name: str) -> None:
     )
 
 
-def make_sampler(context: Context, name: str) -> GroupSampler:
-    config = network_config(context.config, name)
-    group_size = config.train.group_size if config.affinity.mode == "cross" else 1
-    return training_groups(context, "train", config.train.batch_size, group_size)
+def make_sampler(config: Config, table: Table, accelerator: Accelerator) -> GroupSampler:
+    """The batches of the training images; of groups that share a tag where there is a cross branch.
+
+    Raises:
+        CianError: they are too few.
+    """
+    return GroupSampler(
+        table.tag_ids,
+        table.tag_offsets,
+        config.train.batch_size,
+        config.train.group_size if config.affinity.mode == "cross" else 1,
+        config.seed,
+        accelerator.process_index,
+        accelerator.num_processes,
+        "train.batch_size",
+    )
 
 
 def network_config(config: Config, name: str) -> Config:
@@ -91,7 +105,7 @@ def label_files(context: Context, name: str) -> list[Path]:
         CianError: the true masks are asked for, but an image has none.
     """
     table = context.train_table
-    if context.config.train.labels == "masks" and name != RETRAIN:
+    if not context.config.seeded and name != RETRAIN:
         files = []
         for i, mask in enumerate(table.masks):
             if mask is None:

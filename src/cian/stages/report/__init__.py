@@ -45,7 +45,7 @@ def run(context: Context) -> None:
             classes=legend(context.table),
             table=context.table,
             train_images=len(context.train_table),
-            learned_from_masks=context.config.train.labels == "masks",
+            learned_from_masks=not context.config.seeded,
             splits=context.predict_splits,
             predicted_images=len(context.predict_table),
             scores=scores,

@@ -22,9 +22,8 @@ _LOSSES = {
 
 def trained(config: Config) -> list[tuple[str, str]]:
     """(folder, title) of the networks that these settings train."""
-    own_seeds = config.train.labels == "seeds" and config.seeds.folder is None
     wanted = {
-        "classify": ("Classifier", own_seeds),
+        "classify": ("Classifier", config.has_classifier),
         "baseline": ("Training without affinity", config.compare),
         "train": ("Training", True),
         "retrain": ("Retraining", config.retrain.enabled),
@@ -39,7 +38,8 @@ def loss_curves(context: Context) -> list[dict[str, Any]]:
         log = read_metrics(context.run.folder(folder) / "metrics.jsonl")
         if not log:
             continue
-        names = [name for name in log[0] if name not in ("step", "epoch", "lr", "images_per_second")]
+        every = dict.fromkeys(name for line in log for name in line)  # some losses come in later than others
+        names = [name for name in every if name not in ("step", "epoch", "lr", "images_per_second")]
         if len(names) == 2:  # the other one is the total
             names = ["total"]
         steps = np.array([line["step"] for line in log], float)

@@ -28,7 +28,7 @@ def galleries(context: Context, pictures: Pictures) -> tuple[dict[str, Any] | No
     """Rows of pictures: of the predicted images and, if those are others, of the training images."""
     predicted = context.predict_table
     scored = predicted.with_masks()
-    own_seeds = context.config.train.labels == "seeds" and context.config.seeds.folder is None
+    own_seeds = context.config.seeded and context.config.has_classifier
     classifier = load_classifier(context) if own_seeds else None
     parts: list[dict[str, Any] | None] = []
     for table, number, most in (
@@ -109,8 +109,8 @@ def _row(context: Context, table: Table, row: int, classifier: Any, pictures: Pi
         names = {"CAM": "class activation map of its tags", "object map": "where objects of its tags are"}
         for (name, about), values in zip(names.items(), maps, strict=True):
             add(name, about, heat_layer(_resized(values.max(0), size, 4)))
-    if config.train.labels == "seeds":
-        seeds = mask_if_there(context.run.mask(seed.FOLDER, image_id))
+    if config.seeded:
+        seeds = mask_if_there(seed.seed_file(context, table, row))
         if seeds is not None:
             add("seeds", "seeds", mask_layer(seeds, size, seeds=True))
     if table.splits[row] == TRAIN and config.retrain.enabled:

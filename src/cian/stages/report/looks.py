@@ -169,9 +169,7 @@ def _query_cell(
     if shown is None:
         return (grid[0] // 2) // step, (grid[1] // 2) // step
     depth = _depth(shown)
-    seeds = (
-        mask_if_there(context.run.mask(seed.FOLDER, table.ids[row])) if context.config.train.labels == "seeds" else None
-    )
+    seeds = mask_if_there(seed.seed_file(context, table, row)) if context.config.seeded else None
     if seeds is not None and seeds.shape == shown.shape:
         beside = _depth(shown & (seeds != class_id))
         if beside.max() > 0.35 * depth.max():

@@ -47,7 +47,7 @@ def durations(context: Context) -> list[dict[str, Any]]:
     config = context.config
     wanted = {
         "classify": ("classifier", "classify" in dict(trained(config))),
-        "seed": ("seeds", config.train.labels == "seeds"),
+        "seed": ("seeds", config.seeded),
         "baseline": ("training without affinity", config.compare),
         "train": ("training", True),
         "relabel": ("relabelling", config.retrain.enabled),
@@ -55,6 +55,7 @@ def durations(context: Context) -> list[dict[str, Any]]:
         "predict": ("predictions", True),
         "compare": ("predictions to compare", config.compare or config.retrain.enabled),
         "export": ("model", True),
+        "seed-held-out": ("seeds of held-out images", config.seeded),
         "evaluate": ("scores", True),
     }
     records = context.run.records()

@@ -96,8 +96,10 @@ def _uses_tags(config: Config, name: str, split: str) -> str:
 
 def number_scored(context: Context, name: str, split: str | None) -> int:
     """Images of a split that a row of the table of scores is about; of no split 0."""
-    images = {evaluate.SEEDS: context.seed_table, evaluate.RELABEL: context.train_table}
-    table = images.get(name, context.predict_table)
+    if name in (evaluate.SEEDS, evaluate.RELABEL):
+        table = context.train_table if split == TRAIN else context.held_out_seed_table
+    else:
+        table = context.predict_table
     return sum(s == split and mask is not None for s, mask in zip(table.splits, table.masks, strict=True))
 
 

@@ -1,0 +1,199 @@
+"""`cian predict`: masks of new pictures, what was found in them, and what else may be in the folders."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from filelock import FileLock
+from PIL import Image
+
+from cian import CianError, Segmenter
+from cian.config import load_config
+from cian.data.masks import read_mask
+from cian.data.table import Table
+from cian.network import build_network
+from cian.stages import context, predict
+from cian.stages.predict import predict_folder
+from tests.conftest import TINY, here
+
+NAMES = ("background", "Katze", "犬")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    torch.manual_seed(0)
+    config = load_config(None, TINY)
+    network = build_network(config, len(NAMES))
+    torch.nn.init.normal_(network.head.weight, std=1)
+    folder = tmp_path_factory.mktemp("model")
+    Segmenter(network, config, NAMES).save(folder)
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    rng = np.random.default_rng(0)
+    for name in ("a.png", "ü/b.png", "c.png"):
+        file = tmp_path / "photos" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)).save(file)
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def segmented(monkeypatch) -> Callable[[], int]:
+    """How many images the network has seen since the last call."""
+    calls: list[int] = []
+    original = predict.segment_logits
+    monkeypatch.setattr(predict, "segment_logits", lambda *args: (calls.append(1), original(*args))[1])
+
+    def count() -> int:
+        number = len(calls)
+        calls.clear()
+        return number
+
+    return count
+
+
+def process(monkeypatch, index: int, count: int, wait: Callable[[], None] = lambda: None) -> None:
+    """Predicts as one of several processes does."""
+    accelerator = SimpleNamespace(
+        device=torch.device("cpu"), process_index=index, num_processes=count, is_main_process=index == 0,
+        wait_for_everyone=wait,
+    )  # fmt: skip
+    monkeypatch.setattr(predict, "make_accelerator", lambda runtime: accelerator)
+
+
+def test_only_one_process_clears_the_folder(model, photos, tmp_path, monkeypatch):
+    """What another process is writing, and the masks that it has written, stay."""
+    out = tmp_path / "masks"
+    predict_folder(model, photos, out)
+    half = out / ".cian-tmp-x.png"
+    half.write_text("half")
+    before = (out / "a.png").stat().st_mtime_ns
+    process(monkeypatch, 1, 2)
+    predict_folder(model, photos, out, overwrite=True)
+    assert half.exists() and (out / "a.png").stat().st_mtime_ns == before
+
+    def others_start() -> None:
+        assert not half.exists() and not list(out.rglob("*.png"))
+        raise KeyboardInterrupt
+
+    process(monkeypatch, 0, 2, others_start)
+    with pytest.raises(KeyboardInterrupt):
+        predict_folder(model, photos, out, overwrite=True)
+
+
+def test_second_command_in_the_same_folder(model, photos, tmp_path):
+    (tmp_path / "masks").mkdir()
+    with FileLock(tmp_path / "masks" / ".lock"), pytest.raises(CianError, match="another process writes masks here"):
+        predict_folder(model, photos, tmp_path / "masks")
+    assert predict_folder(model, photos, tmp_path / "masks") == 3
+
+
+def test_masks_do_not_go_among_the_photographs(model, photos):
+    """Of a single image neither: the next command would take its mask for a photograph."""
+    Image.new("RGB", (20, 20)).save(photos / "photo.jpg")
+    for images, out in ((photos / "photo.jpg", photos), (photos, photos / "masks")):
+        with pytest.raises(CianError, match=r"Give (another folder|a folder outside of it)"):
+            predict_folder(model, images, out)
+    assert not list(photos.rglob("photo.png"))
+
+
+def test_overlays_afterwards(model, photos, tmp_path, segmented):
+    out = tmp_path / "masks"
+    assert predict_folder(model, photos, out) == segmented() == 3
+    masks = {file: file.read_bytes() for file in out.rglob("*.png")}
+    assert predict_folder(model, photos, out, overlays=True) == 0 == segmented()
+    views = {file: file.read_bytes() for file in (out / "overlays").rglob("*.jpg")}
+    assert len(views) == 3 and {file: file.read_bytes() for file in out.rglob("*.png")} == masks
+
+    (out / "c.png").unlink()
+    assert predict_folder(model, photos, out, overlays=True) == segmented() == 1
+    predict_folder(model, photos, tmp_path / "both", overlays=True)
+    assert {file: (tmp_path / "both" / file.relative_to(out)).read_bytes() for file in views} == views
+    predict_folder(model, photos, out, overwrite=True)
+    assert not list((out / "overlays").rglob("*.jpg"))  # they showed other masks
+
+
+def test_says_what_was_found(model, photos, tmp_path, capsys):
+    out = tmp_path / "masks"
+    (photos / "c.png").rename(tmp_path / "c.png")
+    predict_folder(model, photos, out)
+    assert f"2 masks in {out}/; " in capsys.readouterr().err
+    (tmp_path / "c.png").rename(photos / "c.png")
+    predict_folder(model, photos, out)
+    text = capsys.readouterr().err
+    assert f"3 masks in {out}/ (2 done before); " in text and str(out / "found.csv") in text
+
+    expected = []
+    for image_id in ("a", "c", "ü/b"):
+        mask = read_mask(out / f"{image_id}.png")
+        counts = np.bincount(mask.ravel(), minlength=3)
+        shares = [f"{count / mask.size:.2%}"[:-1] for count in counts]
+        expected += [[image_id, NAMES[i], str(counts[i]), shares[i]] for i in (1, 2) if counts[i]]
+    assert len({row[1] for row in expected}) == 2
+    assert found(out) == [["image", "class", "pixels", "percent"], *expected]
+
+    (out / "a.png").unlink()
+    predict_folder(model, photos / "c.png", out)  # of others it keeps what still has a mask
+    assert found(out)[1:] == [row for row in expected if row[0] != "a"]
+
+
+def found(out: Path) -> list[list[str]]:
+    with (out / "found.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+@pytest.mark.parametrize("key", ["train.epochs", "backbone.name", "seed", "retrain.enabled"])
+def test_settings_without_effect_are_refused(model, photos, tmp_path, key):
+    with pytest.raises(CianError, match=f"setting {key}: has no effect"):
+        predict_folder(model, photos, tmp_path / "masks", settings={key: 1})
+    assert not (tmp_path / "masks").exists()
+
+
+def test_command_line(model, photos, tmp_path, monkeypatch, capsys):
+    options = ["--images", photos, "--out", tmp_path / "masks"]
+    assert here(monkeypatch, "predict", "--model", model, *options, "--set", "predict.crf.iterations=0") == 0
+    assert here(monkeypatch, "predict", "--help") == 0
+    text = capsys.readouterr().out
+    assert "predict.crf.iterations=0" in text and "train.epochs" not in text and "found.csv" in text
+    given = []
+    monkeypatch.setattr(predict, "predict_folder", lambda *args: given.append(args[0]))
+    here(monkeypatch, "predict", "--model", "owner/name", *options)
+    assert given == ["owner/name"]  # a path would have a backslash on Windows
+
+
+def test_bounded_work_on_a_gpu(photos, monkeypatch):
+    """With many cores, too, only few results wait for their CRF in the GPU's memory."""
+    monkeypatch.setattr(context, "cores", lambda: 16)
+    for i in range(20):
+        shutil.copy(photos / "a.png", photos / f"{i}.png")
+    files = sorted(photos.glob("*.png"))
+    table = Table.build(["x"], [file.stem for file in files], files, [None] * len(files), ["predict"] * len(files))
+    lock, alive, most = threading.Lock(), 0, 0
+
+    def compute(row: int, image: np.ndarray) -> int:
+        nonlocal alive, most
+        with lock:
+            alive += 1
+            most = max(most, alive)
+        return row
+
+    def finish(row: int, image: np.ndarray, result: int) -> None:
+        nonlocal alive
+        threading.Event().wait(0.01)
+        with lock:
+            alive -= 1
+
+    gpu = SimpleNamespace(device=SimpleNamespace(type="cuda"))
+    context.work_on_images(gpu, 64, table, range(len(files)), "test", compute, finish)  # type: ignore[arg-type]
+    assert alive == 0 and 2 <= most <= 4
