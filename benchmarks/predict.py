@@ -28,11 +28,11 @@ from cian.config import Config
 from cian.data.images import find_images, read_image
 from cian.data.table import Table
 from cian.demo.animals import generate
+from cian.folder import predict_folder
 from cian.grid import as_input, scaled
 from cian.inference import Segmenter, load
 from cian.network import build_network
 from cian.stages.context import for_each_image
-from cian.stages.predict import predict_folder
 from cian.training import make_accelerator
 
 CLASSES = 21

@@ -19,7 +19,7 @@ import ray
 import cian
 from cian.data.images import find_images
 from cian.data.masks import write_mask
-from cian.stages.predict import mask_ids
+from cian.folder import mask_ids
 
 
 class Labeller:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 import cian
 from cian import pipeline
 from cian.data.masks import read_mask, write_mask
-from cian.stages.predict import predict_folder
+from cian.folder import predict_folder
 from tests.conftest import TINY
 
 CLI = [sys.executable, "-m", "cian"]

@@ -15,13 +15,13 @@ import torch
 from filelock import FileLock
 from PIL import Image
 
-from cian import CianError, Segmenter
+from cian import CianError, Segmenter, folder
 from cian.config import load_config
 from cian.data.masks import read_mask
 from cian.data.table import Table
+from cian.folder import predict_folder
 from cian.network import build_network
-from cian.stages import context, predict
-from cian.stages.predict import predict_folder
+from cian.stages import context
 from tests.conftest import TINY, here
 
 NAMES = ("background", "Katze", "犬")
@@ -52,8 +52,8 @@ def photos(tmp_path) -> Path:
 def segmented(monkeypatch) -> Callable[[], int]:
     """How many images the network has seen since the last call."""
     calls: list[int] = []
-    original = predict.segment_logits
-    monkeypatch.setattr(predict, "segment_logits", lambda *args: (calls.append(1), original(*args))[1])
+    original = folder.segment_logits
+    monkeypatch.setattr(folder, "segment_logits", lambda *args: (calls.append(1), original(*args))[1])
 
     def count() -> int:
         number = len(calls)
@@ -69,7 +69,7 @@ def process(monkeypatch, index: int, count: int, wait: Callable[[], None] = lamb
         device=torch.device("cpu"), process_index=index, num_processes=count, is_main_process=index == 0,
         wait_for_everyone=wait,
     )  # fmt: skip
-    monkeypatch.setattr(predict, "make_accelerator", lambda runtime: accelerator)
+    monkeypatch.setattr(folder, "make_accelerator", lambda runtime: accelerator)
 
 
 def test_only_one_process_clears_the_folder(model, photos, tmp_path, monkeypatch):
@@ -167,7 +167,7 @@ def test_command_line(model, photos, tmp_path, monkeypatch, capsys):
     text = capsys.readouterr().out
     assert "predict.crf.iterations=0" in text and "train.epochs" not in text and "found.csv" in text
     given = []
-    monkeypatch.setattr(predict, "predict_folder", lambda *args: given.append(args[0]))
+    monkeypatch.setattr(folder, "predict_folder", lambda *args: given.append(args[0]))
     here(monkeypatch, "predict", "--model", "owner/name", *options)
     assert given == ["owner/name"]  # a path would have a backslash on Windows
 

@@ -212,7 +212,7 @@ def predict(
 
     OUT/found.csv says how many pixels of each class each image has.
     """
-    from cian.stages.predict import predict_folder
+    from cian.folder import predict_folder
 
     predict_folder(model, images, out, tags, overlays, _assignments(set_), overwrite)
 

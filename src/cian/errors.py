@@ -47,7 +47,7 @@ class DataError(CianError):
         for group in groups[:shown]:
             lines.append(f"  - {group[0]}")
             if len(group) > 1:
-                lines.append(f"    … and {len(group) - 1} more like it: {_names(group[1:])}")
+                lines.append(f"    … and {len(group) - 1} more like it: {_names(group[1:], max(20, shown))}")
         if more := sum(map(len, groups[shown:])):
             lines.append(f"  … and {more} more; `cian check` shows them too.")
         super().__init__("\n".join(lines))
@@ -64,7 +64,7 @@ def _grouped(problems: Sequence[Problem]) -> list[list[Problem]]:
     return groups
 
 
-def _names(problems: Sequence[Problem], most: int = 20) -> str:
+def _names(problems: Sequence[Problem], most: int) -> str:
     """The names of the files, without folders."""
     names = list(dict.fromkeys(Path(problem.file).name for problem in problems))
     return "; ".join(names[:most]) + "; …" * (len(names) > most)

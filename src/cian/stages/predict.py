@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import unicodedata
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
-from pathlib import Path
-from typing import Any
-
 import numpy as np
-from accelerate.utils import gather_object
-from PIL import Image
 from torch import Tensor
 
-from cian.config import CrfConfig, DataConfig, dump_config, flatten, load_config
-from cian.cores import cores
-from cian.data.images import find_images, image_size
-from cian.data.masks import overlay, read_mask, resize_mask, write_mask
-from cian.data.readers import read_dataset
+from cian.config import CrfConfig
+from cian.data.images import image_size
+from cian.data.masks import write_mask
 from cian.data.table import TRAIN as TRAIN_SPLIT
 from cian.data.table import Table
-from cian.errors import CianError, DataError
-from cian.inference import label_map, load, probabilities, segment_logits
-from cian.progress import console
-from cian.runs import atomic, digest, hold, read_json, refuse_within, remove_temporaries, write_json
+from cian.inference import label_map, probabilities, segment_logits
 from cian.stages.context import Context, clean_start, for_each_image
 from cian.stages.train import BASELINE, TRAIN, load_network
-from cian.training import make_accelerator
 
 FOLDER = "predictions"
 WITHOUT_CRF = "compare/without-crf"
@@ -104,170 +87,3 @@ def predict_masks(
 
     targets = [context.run.mask(folders[-1], image_id) for image_id in table.ids]
     for_each_image(context.accelerator, context.config.max_side, table, targets, label, compute, finish)
-
-
-def predict_folder(
-    model: str | Path,
-    images: Path,
-    out: Path,
-    tags: Path | None = None,
-    overlays: bool = False,
-    settings: Mapping[str, Any] | None = None,
-    overwrite: bool = False,
-) -> int:
-    """Masks OUT/ID.png of new images from a trained model; images that have one already are skipped.
-
-    OUT/found.csv has a row for each image and class found in it: image (ID), class, pixels, percent (their share of the
-    picture); background is left out. Rows of other images stay as long as their masks do.
-
-    Args:
-        model: see `cian.load`.
-        images: an image, or a folder, searched recursively.
-        tags: see `cian.run`; then only these classes may appear in an image.
-        overlays: also write OUT/overlays/ID.jpg, to look at; of a mask that is there already, too.
-        settings: dotted settings of predict, runtime and data, and max_side, e.g. {"predict.crf.iterations": 0,
-            "runtime.device": "cpu", "data.separator": "|"}.
-        overwrite: predict all images anew.
-
-    Returns:
-        The number of masks written.
-
-    Raises:
-        CianError: a file is missing or unreadable, a tag is no class of the model, a setting has no effect here, or OUT
-            lies among the images, holds masks of another model, or is being written by another process.
-    """
-    overrides = flatten(settings or {})
-    for key in overrides:
-        if key.split(".")[0] not in ("predict", "runtime", "data", "max_side"):
-            raise CianError(
-                f"setting {key}: has no effect on a trained model. Here only predict.*, runtime.*, data.* and max_side "
-                "do: leave it out, or give it to `cian run`."
-            )
-    given = load_config(None, {k: v for k, v in overrides.items() if k.startswith(("runtime.", "data."))})
-    accelerator = make_accelerator(given.runtime)
-    segmenter = load(model, accelerator.device)
-    tree = dump_config(segmenter.config)
-    config = load_config(None, {**flatten(tree), **overrides})
-    files = [images] if images.is_file() else find_images(images)
-    if not files:
-        raise CianError(f"{images}: no images here. Give an image, or a folder of images.")
-    root = images.parent if images.is_file() else images
-    if images.is_dir():
-        refuse_within(out, images)
-    elif out.resolve() == root.resolve():
-        raise CianError(
-            f"--out {out}: the folder of the image, where its mask would pass for one. Give another folder."
-        )
-    ids = mask_ids(root, files)
-    masks = [out / f"{image_id}.png" for image_id in ids]
-    views = [out / "overlays" / f"{image_id}.jpg" for image_id in ids]
-    known = _tags_by_id(root, tags, given.data, config.seed) if tags is not None else {}
-    allowed = {image_id: segmenter.allowed(names) for image_id, names in known.items()}
-    table = Table.build(segmenter.class_names[1:], ids, files, [None] * len(ids), ["predict"] * len(ids))
-    made_with = {
-        "weights": segmenter.digest(),
-        "predict": dump_config(config)["predict"],
-        "max_side": config.max_side,
-        "tags": known,
-    }
-    record = {"made_with": digest(made_with), "classes": list(segmenter.class_names)}
-    found: dict[int, list[list[str]]] = {}
-
-    def compute(row: int, image: np.ndarray) -> Tensor | None:
-        """None where only the overlay is missing."""
-        return None if masks[row].exists() else segment_logits(segmenter.network, image, config.predict)
-
-    def finish(row: int, image: np.ndarray, logits: Tensor | None) -> None:
-        if logits is None:
-            mask = read_mask(masks[row])
-        else:
-            chosen = allowed.get(unicodedata.normalize("NFC", ids[row]))
-            result = probabilities(logits, image, chosen, config.predict.crf)
-            mask = label_map(result, image_size(files[row]))
-            write_mask(masks[row], mask)
-        found[row] = _found(ids[row], mask, segmenter.class_names)
-        if overlays:
-            with atomic(views[row]) as temporary:
-                Image.fromarray(overlay(image, resize_mask(mask, image.shape[:2]))).save(temporary, quality=90)
-
-    missing = len(masks) if overwrite else sum(not mask.exists() for mask in masks)
-    is_main = accelerator.is_main_process
-    with hold(out, "writes masks here") if is_main else nullcontext():  # one process locks and prepares it for all
-        if is_main:
-            _prepare(out, record, masks, views, overwrite)
-        accelerator.wait_for_everyone()
-        targets = views if overlays else masks
-        for_each_image(accelerator, config.max_side, table, targets, "predicting", compute, finish)
-        found = {row: lines for part in gather_object([found]) for row, lines in part.items()}
-        if is_main:
-            before = [row for row in range(len(ids)) if row not in found]
-            with ThreadPoolExecutor(cores()) as pool:
-                read = pool.map(lambda row: _found(ids[row], read_mask(masks[row]), segmenter.class_names), before)
-                found.update(zip(before, read, strict=True))
-            _write_found(out, set(ids), [line for lines in found.values() for line in lines])
-            count = f"{len(ids)} mask{'' if len(ids) == 1 else 's'}"
-            done = f" ({len(ids) - missing} done before)" if missing < len(ids) else ""
-            console.print(f"{count} in {out}/{done}; what they show: {out / 'found.csv'}", soft_wrap=True)
-    return missing
-
-
-def _prepare(out: Path, record: dict[str, Any], masks: Sequence[Path], views: Sequence[Path], anew: bool) -> None:
-    """Removes what a killed process left half-written, overlays without their mask, and, if `anew`, masks.
-
-    Raises:
-        CianError: the masks there were made with something else, and are not to be made anew.
-    """
-    path = out / "predict.json"
-    if path.exists() and not anew and read_json(path).get("made_with") != record["made_with"]:
-        raise CianError(
-            f"{out}: holds masks of another model, other tags or settings. Give another --out, or --overwrite."
-        )
-    write_json(path, record)
-    remove_temporaries(out)
-    for mask, view in zip(masks, views, strict=True):
-        if anew:
-            mask.unlink(missing_ok=True)
-        if not mask.exists():
-            view.unlink(missing_ok=True)
-
-
-def _found(image_id: str, mask: np.ndarray, class_names: Sequence[str]) -> list[list[str]]:
-    """Rows of found.csv of one image: its id, a class, the pixels and their share in %."""
-    counts = Image.fromarray(mask).histogram()  # of 256 values; np.bincount takes eight times the memory
-    classes = list(zip(class_names, counts, strict=False))[1:]
-    return [[image_id, name, str(n), f"{100 * n / mask.size:.2f}"] for name, n in classes if n]
-
-
-def _write_found(out: Path, ids: Collection[str], rows: list[list[str]]) -> None:
-    """found.csv with new rows of some images; those of others stay as long as their mask does."""
-    path = out / "found.csv"
-    if path.exists():
-        with path.open(newline="", encoding="utf-8", errors="replace") as file:
-            old = [row for row in list(csv.reader(file))[1:] if len(row) == 4 and row[0] not in ids]
-        rows = rows + [row for row in old if (out / f"{row[0]}.png").is_file()]
-    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([["image", "class", "pixels", "percent"], *sorted(rows)])
-
-
-def mask_ids(root: Path, files: Sequence[Path]) -> list[str]:
-    """What the masks of images are called: their path below `root`, without suffix.
-
-    Raises:
-        CianError: two images would share one mask.
-    """
-    ids = [file.relative_to(root).with_suffix("").as_posix() for file in files]
-    twice = next((image_id for image_id, count in Counter(ids).items() if count > 1), None)
-    if twice is not None:
-        raise CianError(f"{root / twice}: two images of this name would share one mask. Rename one of them.")
-    return ids
-
-
-def _tags_by_id(images: Path, tags: Path, settings: DataConfig, seed: int) -> dict[str, list[str]]:
-    data = settings.model_copy(update={"images": images, "tags": tags, "min_images": 1, "untagged": "negative"})
-    table, problems = read_dataset(data, seed)
-    fatal = [problem for problem in problems if problem.fatal]
-    if fatal or table is None:
-        raise DataError(fatal)
-    for problem in problems:
-        console.print(f"note: {problem}", style="yellow", highlight=False, markup=False)
-    return {image_id: [table.class_names[tag] for tag in table.tags(i)] for i, image_id in enumerate(table.ids)}
