@@ -79,6 +79,15 @@ def test_check_reports_all_problems_at_once(pictures, tmp_path):
     fails(result, "002.png", "003.png", "nowhere.png", "3 problems")
 
 
+def test_ctrl_c_is_one_message(monkeypatch, capsys, tmp_path):
+    def press(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cian.folder.predict_folder", press)
+    assert here(monkeypatch, "predict", "--model", "m", "--images", tmp_path, "--out", tmp_path / "o") == 1
+    assert capsys.readouterr().err == "cian: Stopped. What was done is kept; the same command goes on from here.\n"
+
+
 def test_check_finds_what_would_stop_a_run(pictures):
     data = pictures()
     args = ("check", "--images", data / "images", "--tags", data / "tags.csv")
