@@ -14,7 +14,7 @@ from rich.table import Table as RichTable
 from typer.core import TyperCommand, TyperGroup
 
 from cian._version import __version__
-from cian.config import IMAGE_SOURCES, Config, choices, load_config, parse_assignment, settings
+from cian.config import Config, choices, load_run_config, parse_assignment, require_images, settings
 from cian.errors import CianError, DataError, Interrupted
 
 
@@ -95,14 +95,7 @@ def _config(
         if not sign:
             raise CianError(f"--split {text}: not of the form NAME=FILE, e.g. --split train=train.txt.")
         overrides[f"data.splits.{name}"] = file
-    if (
-        config is None
-        and run_config is not None
-        and run_config.is_file()
-        and not any(key in overrides for key in IMAGE_SOURCES)
-    ):
-        config = run_config
-    return load_config(config, overrides)
+    return load_run_config(config, overrides, run_config)
 
 
 def _pipeline(until: str, out: Path, overwrite: bool, **options: Any) -> None:
@@ -170,8 +163,7 @@ def check(
     from cian.progress import ticking
 
     settings = _config(images, tags, masks, classes, split, config, set_)
-    if not settings.data.has_images:
-        raise CianError("No images. Give --images DIR (and --tags FILE, unless each sub-folder is a class).")
+    require_images(settings)
     with ticking("checking", "files") as progress:
         table, problems = check_dataset(settings.data, settings.seed, progress=progress)
     console = Console()

@@ -343,6 +343,26 @@ def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = 
         raise CianError("\n".join(lines) + "\n`cian run --help` lists every setting.") from None
 
 
+def load_run_config(file: Path | None, overrides: Mapping[str, Any], of_run: Path | None) -> Config:
+    """As `load_config`; where neither a file nor images are given, the settings of the run go on.
+
+    Args:
+        of_run: the run's config.yaml, which need not exist.
+    """
+    if file is None and of_run is not None and of_run.is_file() and not any(key in overrides for key in IMAGE_SOURCES):
+        file = of_run
+    return load_config(file, overrides)
+
+
+def require_images(config: Config) -> None:
+    """
+    Raises:
+        CianError: nothing says where the images are.
+    """
+    if not config.data.has_images:
+        raise CianError("No images. Give --images DIR (and --tags FILE, unless each sub-folder is a class).")
+
+
 def parse_assignment(text: str) -> tuple[str, Any]:
     """`train.epochs=4` → ("train.epochs", 4). The value is YAML; that of a setting that is a text need not be quoted.
 

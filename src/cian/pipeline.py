@@ -14,7 +14,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from cian.config import IMAGE_SOURCES, Config, dump_config, flatten, load_config
+from cian.config import Config, dump_config, flatten, load_run_config, require_images
 from cian.data.check import check_dataset
 from cian.data.table import TRAIN, Table
 from cian.errors import CianError, DataError
@@ -158,9 +158,8 @@ def run(
     if isinstance(config, Config):
         overrides = {**flatten(dump_config(config)), **overrides}
         config = None
-    if config is None and not any(key in overrides for key in IMAGE_SOURCES) and target.config_file.exists():
-        config = target.config_file
-    return run_config(load_config(Path(config) if config else None, overrides), target, until, overwrite)
+    resolved = load_run_config(Path(config) if config else None, overrides, target.config_file)
+    return run_config(resolved, target, until, overwrite)
 
 
 def run_config(
@@ -175,8 +174,7 @@ def run_config(
     names = [stage.name for stage in stages]
     if until not in names:
         raise CianError(f"stage {until}: not part of this run. With its settings it has: {', '.join(names)}.")
-    if not config.data.has_images:
-        raise CianError("No images. Give --images DIR (and --tags FILE, unless each sub-folder is a class).")
+    require_images(config)
     if config.data.images is not None:
         refuse_within(target.path, config.data.images)
     accelerator = make_accelerator(config.runtime)
