@@ -88,24 +88,25 @@ def test_ctrl_c_is_one_message(monkeypatch, capsys, tmp_path):
     assert capsys.readouterr().err == "cian: Stopped. What was done is kept; the same command goes on from here.\n"
 
 
-def test_check_finds_what_would_stop_a_run(pictures):
+def test_check_finds_what_would_stop_a_run(pictures, refused):
     data = pictures()
     args = ("check", "--images", data / "images", "--tags", data / "tags.csv")
-    fails(cli(*args), "12 training images: too few for a batch of 16", "classify.batch_size=12")
-    fails(cli(*args, "--set", "seeds.background=none.onnx"), "none.onnx")
+    refused(*args, words=["12 training images: too few for a batch of 16", "classify.batch_size=12"])
+    refused(*args, "--set", "seeds.background=none.onnx", words=["none.onnx"])
 
 
-def test_check_of_good_data_shows_the_table(pictures):
+def test_check_of_good_data_shows_the_table(pictures, monkeypatch, capsys):
     data = pictures(count=20)
-    result = cli("check", "--images", data / "images", "--tags", data / "tags.csv")
-    assert result.returncode == 0 and "blue" in result.stdout and "No problems" in result.stdout
+    assert here(monkeypatch, "check", "--images", data / "images", "--tags", data / "tags.csv") == 0
+    text = capsys.readouterr().out
+    assert "blue" in text and "No problems" in text
 
 
-def test_run_checks_the_data_before_anything_else(pictures, tmp_path):
+def test_run_checks_the_data_before_anything_else(pictures, tmp_path, refused):
     data = pictures(count=6)
     (data / "images" / "002.png").write_bytes(b"")
-    result = cli("run", "--images", data / "images", "--tags", data / "tags.csv", "--out", tmp_path / "run", *tiny())
-    fails(result, "002.png")
+    args = ("--images", data / "images", "--tags", data / "tags.csv", "--out", tmp_path / "run", *tiny())
+    refused("run", *args, words=["002.png"])
     assert not (tmp_path / "run" / "classify").exists()
 
 

@@ -20,6 +20,7 @@ from cian.data.problems import ProblemList
 from cian.data.readers import read_dataset
 from cian.data.textfiles import parse_json
 from cian.errors import CianError
+from tests.conftest import here
 from tests.test_cli import cli, fails
 from tests.test_readers import fatal, images, only, read, splits_of, tags_of, write
 
@@ -214,16 +215,18 @@ def test_masks_of_the_devkit(tmp_path: Path) -> None:
     assert np.array_equal(read_mask(Path(str(table.masks[3]))), expected)
 
 
-def test_check_of_the_devkit(tmp_path: Path) -> None:
+def test_check_of_the_devkit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     devkit(tmp_path / "COCO")
     for path in (tmp_path / "COCO").rglob("*.jpg"):
         Image.new("RGB", (32, 24)).save(path)
     small = ["--set", "classify.batch_size=2", "--set", "train.batch_size=2"]
     args = ["check", "--set", f"data.coco={tmp_path / 'COCO'}", *small, "--set"]
-    result = cli(*args, "data.untagged=negative")
-    assert result.returncode == 0, result.stderr
-    assert "teddy bear" in result.stdout and "No problems" in result.stdout
-    fails(cli(*args, "data.untagged=error"), "COCO_train2014_000000000002.jpg", "data.untagged=negative")
+    assert here(monkeypatch, *args, "data.untagged=negative") == 0
+    text = capsys.readouterr().out
+    assert "teddy bear" in text and "No problems" in text
+    assert here(monkeypatch, *args, "data.untagged=error") == 1
+    text = capsys.readouterr().err
+    assert "COCO_train2014_000000000002.jpg" in text and "data.untagged=negative" in text
 
 
 def test_problems_of_devkits(tmp_path: Path) -> None:
