@@ -190,7 +190,7 @@ def run_config(
             target.write_config(dump_config(config), versions())
             target.write_table(table)
         wanted = stages[: names.index(until) + 1]
-        _check_data(wanted, config, table, accelerator)
+        _check_data(wanted, config, table, context.train_table, accelerator)
         for stage in wanted:
             _run_stage(stage, context)
         if accelerator.is_main_process:
@@ -256,10 +256,12 @@ def check_work(config: Config, table: Table) -> None:
         CianError: a file, a map or a backbone is not there, or the images are too few.
     """
     _check_settings(config)
-    _check_data(plan(config), config, table, make_accelerator(config.runtime))
+    _check_data(plan(config), config, table, table.split(TRAIN), make_accelerator(config.runtime))
 
 
-def _check_data(stages: Sequence[Stage], config: Config, table: Table, accelerator: Accelerator) -> None:
+def _check_data(
+    stages: Sequence[Stage], config: Config, table: Table, training: Table, accelerator: Accelerator
+) -> None:
     """Whether the images are enough for these stages, and have what they need, before hours are spent.
 
     Raises:
@@ -268,7 +270,6 @@ def _check_data(stages: Sequence[Stage], config: Config, table: Table, accelerat
     from cian.seeds.saliency import saliency_folder
     from cian.stages import classify, train
 
-    training = table.split(TRAIN)
     names = [stage.name for stage in stages]
     folder = saliency_folder(config.seeds.background) if "classify" in names and config.seeded else None
     if folder is not None:

@@ -112,7 +112,16 @@ def load_classifier(context: Context) -> Classifier:
 
 
 def make_sampler(config: Config, table: Table, accelerator: Accelerator) -> GroupSampler:
+    return training_groups(config, table, accelerator, "classify", config.classify.batch_size)
+
+
+def training_groups(
+    config: Config, table: Table, accelerator: Accelerator, section: str, batch_size: int, group_size: int = 1
+) -> GroupSampler:
     """The batches of the training images.
+
+    Args:
+        section: of the settings, for the error.
 
     Raises:
         CianError: they are too few.
@@ -120,12 +129,12 @@ def make_sampler(config: Config, table: Table, accelerator: Accelerator) -> Grou
     return GroupSampler(
         table.tag_ids,
         table.tag_offsets,
-        config.classify.batch_size,
-        1,
+        batch_size,
+        group_size,
         config.seed,
         accelerator.process_index,
         accelerator.num_processes,
-        "classify.batch_size",
+        f"{section}.batch_size",
     )
 
 

@@ -20,7 +20,7 @@ from cian.grid import cells, grid_size, normalise
 from cian.losses import cian_loss
 from cian.network import CIAN, build_network
 from cian.stages import classify
-from cian.stages.classify import enough_epochs, fill_colour
+from cian.stages.classify import enough_epochs, fill_colour, training_groups
 from cian.stages.context import Context, clean_start
 from cian.training import Batch, Losses, fit, load_weights
 
@@ -74,21 +74,9 @@ def run(context: Context, name: str) -> None:
 
 
 def make_sampler(config: Config, table: Table, accelerator: Accelerator) -> GroupSampler:
-    """The batches of the training images; of groups that share a tag where there is a cross branch.
-
-    Raises:
-        CianError: they are too few.
-    """
-    return GroupSampler(
-        table.tag_ids,
-        table.tag_offsets,
-        config.train.batch_size,
-        config.train.group_size if config.affinity.mode == "cross" else 1,
-        config.seed,
-        accelerator.process_index,
-        accelerator.num_processes,
-        "train.batch_size",
-    )
+    """As `training_groups`; of groups that share a tag where there is a cross branch."""
+    group_size = config.train.group_size if config.affinity.mode == "cross" else 1
+    return training_groups(config, table, accelerator, "train", config.train.batch_size, group_size)
 
 
 def network_config(config: Config, name: str) -> Config:
