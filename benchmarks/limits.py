@@ -29,6 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cian import crf
 from cian.grid import normalise
+from cian.mean_field import padded
 from cian.network import build_network
 
 Work = Callable[[], object]
@@ -69,10 +70,9 @@ def operations(work: Work) -> int:
 def crf_bytes(lattice: crf._Lattice, classes: int, iterations: int) -> int:
     """What iterations read and write: each pixel's corners, their values, its energies; each vertex in each blur."""
     pixels, corners = lattice.vertices.shape
-    width = 4 * crf.padded(classes)
-    axes, vertices, _ = lattice.neighbours.shape
+    width = 4 * padded(classes)
     splat_and_slice = pixels * (8 * corners + 3 * corners * width + width)
-    blur = axes * vertices * (8 + 4 * width)
+    blur = sum(axes * vertices * (8 + 4 * width) for axes, vertices, _ in (each.shape for each in lattice.neighbours))
     return iterations * (splat_and_slice + blur)
 
 

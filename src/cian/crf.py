@@ -24,12 +24,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cian.compiled import jit, jit_fast
+from cian.compiled import jit
 from cian.cores import cores
+from cian.mean_field import blur, merge, pack, padded, slice_and_splat, take_out
 
 _PARTS = 2  # pixels are always summed in this many parts, so that the result is the same for any number of threads
-_BLOCK = 128  # pixels updated together, so that they stay in the first-level cache
-_NEVER = np.float32(1e30)  # energy of an impossible class; finite, so that sums with it stay finite
+_BLOCK = 128  # pixels worked on together, so that they stay in the first-level cache
 _NEGLIGIBLE = 1e-7  # about one rounding step of a float32 probability
 
 
@@ -120,9 +120,7 @@ def image_features(image: np.ndarray, sxy: float, srgb: float | None = None) -> 
     features[0] = np.arange(width, dtype=np.float32) / np.float32(sxy)
     features[1] = (np.arange(height, dtype=np.float32) / np.float32(sxy))[:, None]
     if srgb is not None:
-        levels = np.arange(256, dtype=np.float32) / np.float32(srgb)
-        for channel in range(3):
-            features[2 + channel] = levels[image[..., channel]]
+        np.divide(np.moveaxis(image, 2, 0), np.float32(srgb), out=features[2:])
     return features.reshape(len(features), height * width)
 
 
@@ -193,13 +191,14 @@ def _live(unary: np.ndarray, lowest: np.ndarray, strength: float) -> np.ndarray:
 class _Lattice(NamedTuple):
     """The lattices of all kernels side by side, with R corners per pixel in all.
 
-    Vertex 0 stands for "not in the lattice" and always holds 0. Indices are unsigned: numba then need not ask whether
-    they count from the end, and can use vector instructions.
+    Vertex 0 stands for "not in the lattice" and always holds 0. Numbers are unsigned: numba then need not ask whether
+    they count from the end.
     """
 
     vertices: np.ndarray  # (N, R) uint32, corners of each pixel's simplices, in 1 … V
     weights: np.ndarray  # (N, R) float32, barycentric coordinates times the square root of what scales the kernel
-    neighbours: np.ndarray  # (axes, V + 1, 2) uint32, both neighbours of each vertex along each axis
+    neighbours: list[np.ndarray]  # of each kernel: (d + 1, V' + 1, 2) uint32, both along each axis, in its own 0 … V'
+    first: list[int]  # of each kernel: how many vertices come before its own
 
 
 def _build(features: list[np.ndarray], compats: Sequence[float], run: Callable) -> tuple[_Lattice, float]:
@@ -209,22 +208,41 @@ def _build(features: list[np.ndarray], compats: Sequence[float], run: Callable) 
     """
     n = features[0].shape[1]
     columns = np.cumsum([0] + [len(f) + 1 for f in features])
-    keys = np.empty((n, columns[-1]), np.int64)
     vertices = np.empty((n, columns[-1]), np.uint32)
     weights = np.empty((n, columns[-1]), np.float32)
     layouts = [key_layout(f) for f in features]
-    for f, layout, column in zip(features, layouts, columns[:-1], strict=True):
-        run(partial(_embed, f, layout, column, keys, weights), *_bounds(0, n))
-    tables = run(partial(_number, keys, vertices), layouts, columns[:-1])
-    first = np.cumsum([0] + [table.shape[1] - 1 for table in tables])
-    ranges = run(partial(_normalise, vertices, weights), columns[:-1], tables, first[:-1], map(float, compats))
-    strength = sum(compat * high / low for compat, (low, high) in zip(compats, ranges, strict=True))
+    kernels = range(len(features))
+    pixels = _bounds(0, n)
 
-    # A lattice with fewer axes has no neighbours along the others: blurring there leaves it as it is.
-    neighbours = np.zeros((max(map(len, tables)), first[-1] + 1, 2), np.uint32)
-    for k, table in enumerate(tables):
-        neighbours[: len(table), first[k] + 1 : first[k + 1] + 1] = np.where(table > 0, table + first[k], 0)[:, 1:]
-    return _Lattice(vertices, weights, neighbours), strength
+    def embed(start: int, stop: int) -> list[np.ndarray]:
+        return [_embed(features[k], layouts[k], columns[k], vertices, weights, start, stop) for k in kernels]
+
+    keys = list(zip(*run(embed, *pixels), strict=True))  # of each kernel, those of each part
+    joined = run(_join, keys, layouts)
+    numbers, neighbours = [numbers for numbers, _ in joined], [each for _, each in joined]
+    first = np.cumsum([0] + [each.shape[1] - 1 for each in neighbours])
+
+    def splat(part: int, start: int, stop: int) -> list[np.ndarray]:
+        before = [sum(len(each) for each in keys[k][:part]) for k in kernels]
+        return [
+            _splat_ones(
+                vertices, weights, columns[k], numbers[k][before[k] :], neighbours[k].shape[:2], first[k], start, stop
+            )
+            for k in kernels
+        ]
+
+    ones = zip(*run(splat, range(_PARTS), *pixels), strict=True)
+    ones = run(lambda parts, axes: _blur_ones(sum(parts), axes), ones, neighbours)
+
+    def normalise(start: int, stop: int) -> list[tuple[float, float]]:
+        return [
+            _normalise(vertices, weights, columns[k], columns[k + 1], ones[k], first[k], float(compats[k]), start, stop)
+            for k in kernels
+        ]
+
+    ranges = np.array(run(normalise, *pixels))  # (parts, kernels, 2)
+    strength = sum(np.asarray(compats) * ranges[..., 1].max(0) / ranges[..., 0].min(0))
+    return _Lattice(vertices, weights, neighbours, list(map(int, first))), strength
 
 
 def check_widths(side: int, gaussian: Sequence[float], bilateral: Sequence[float]) -> None:
@@ -267,8 +285,11 @@ def key_layout(features: np.ndarray) -> _Layout:
 
 
 @jit
-def _embed(features, layout, column, keys, weights, start, stop):
-    """Finds the simplex of each point: keys of its corners and barycentric coordinates.
+def _embed(features, layout, column, vertices, weights, start, stop):
+    """Finds the simplex of each point: its corners and barycentric coordinates.
+
+    Corners are numbered from 1 in order of appearance, so that those of nearby pixels are nearby in memory, which
+    matters more to splat and slice than sorted ones would to blur. Returns their keys (V + 1,), that of 0 unused.
 
     float32 in the reference implementation's order: in photos many points lie exactly between two simplices, and there
     the last bit decides which vertices exist.
@@ -282,7 +303,11 @@ def _embed(features, layout, column, keys, weights, start, stop):
     rank = np.empty((d + 1, _BLOCK), np.int32)
     excess = np.empty(_BLOCK, np.int32)
     bary = np.empty(d + 2, np.float32)
-    axis = np.empty(d + 1, np.int64)
+    steps = np.empty(d + 1, np.int64)
+    known = np.full(d + 1, -1, np.int64)  # the corners of the point before: most points share some
+    table = np.zeros(1 << 12, np.uint32)
+    keys = np.zeros(len(table), np.int64)
+    count = 0
     for begin in range(start, stop, _BLOCK):
         n = min(_BLOCK, stop - begin)
         for i in range(n):
@@ -309,117 +334,149 @@ def _embed(features, layout, column, keys, weights, start, stop):
                     rank[j, i] += less
                     rank[k, i] += np.int32(1) - less
 
+        for j in range(d + 1):
+            for i in range(n):
+                r = rank[j, i] + excess[i]
+                wrap = np.int32(r < 0) - np.int32(r > d)
+                rank[j, i] = r + wrap * np.int32(d + 1)
+                origin[j, i] += np.float32(wrap) * size
+                elevated[j, i] = (elevated[j, i] - origin[j, i]) * inverse
+
         for i in range(n):
             for j in range(d + 2):
                 bary[j] = 0
             key = 0
             for j in range(d + 1):
-                r = rank[j, i] + excess[i]
-                base = origin[j, i]
-                if r < 0:
-                    r += d + 1
-                    base += size
-                elif r > d:
-                    r -= d + 1
-                    base -= size
-                axis[r] = j
-                x = (elevated[j, i] - base) * inverse
-                bary[d - r] += x
-                bary[d - r + 1] -= x
-                key += np.int64(base) * strides[j]
+                r = rank[j, i]
+                steps[r] = diagonal - (d + 1) * strides[j]
+                bary[d - r] += elevated[j, i]
+                bary[d - r + 1] -= elevated[j, i]
+                key += np.int64(origin[j, i]) * strides[j]
             bary[0] += np.float32(1) + bary[d + 1]
             # From corner to corner: a step along the diagonal, and back by d + 1 along the axis whose turn it is.
+            p = begin + i
             for r in range(d + 1):
-                keys[begin + i, column + r] = key
-                weights[begin + i, column + r] = bary[r]
-                key += diagonal - (d + 1) * strides[axis[d - r]]
+                weights[p, column + r] = bary[r]
+                if p > start and key == known[r]:
+                    vertices[p, column + r] = vertices[p - 1, column + r]
+                else:
+                    known[r] = key
+                    slot = _slot(key, keys, table)
+                    if table[slot] == 0:
+                        count += 1
+                        keys[count] = key
+                        table[slot] = count
+                    vertices[p, column + r] = table[slot]
+                key += steps[d - r]
+            if 2 * (count + d + 1) > len(table):
+                keys = np.append(keys, np.zeros_like(keys))
+                table = _table(keys, count)
+    return keys[: count + 1].copy()
 
 
 @jit
-def _slot(key, table, bits):
-    """Row of a hash table of (key, number) where `key` is, or where it belongs if the row is empty (number 0)."""
-    slot = (np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - bits)
-    while table[slot, 1] != 0 and table[slot, 0] != key:
-        slot = (slot + np.uint64(1)) & np.uint64(len(table) - 1)
+def _slot(key, keys, table):
+    """Where in a hash table of numbers that of `key` is, or where it belongs if there is a 0."""
+    mask = np.uint64(len(table) - 1)
+    slot = ((np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & mask
+    while table[slot] != 0 and keys[table[slot]] != key:
+        slot = (slot + np.uint64(1)) & mask
     return slot
 
 
 @jit
-def _number(keys, vertices, layout, column):
-    """Numbers the vertices from 1 in order of appearance; returns their neighbours (d + 1, V + 1, 2).
+def _table(keys, count):
+    """Hash table of the numbers 1 … count of keys, as long as `keys`."""
+    table = np.zeros(len(keys), np.uint32)
+    for number in range(1, count + 1):
+        table[_slot(keys[number], keys, table)] = number
+    return table
 
-    In this order the vertices of nearby pixels are nearby in memory, which matters more to splat and slice than sorted
-    vertices would to blur.
+
+@jit
+def _join(parts, layout):
+    """Joins the vertices of a kernel that several parts of the pixels have found, in order of appearance.
+
+    Args:
+        parts: of each part the keys (V + 1,) of its own numbers.
+
+    Returns:
+        The number of each of these keys, one part after the other, and the neighbours (d + 1, V + 1, 2).
     """
-    corners = layout.strides.size
-    bits = np.int64(15)
-    table = np.zeros((1 << bits, 2), np.int64)
-    count = 0
-    for i in range(len(keys)):
-        for c in range(column, column + corners):
-            key = keys[i, c]
-            if i > 0 and key == keys[i - 1, c]:  # most pixels share corners with the one before
-                vertices[i, c] = vertices[i - 1, c]
-                continue
-            slot = _slot(key, table, bits)
-            if table[slot, 1] == 0:
+    total = 0
+    for part in parts:
+        total += len(part)
+    size = 1
+    while size < 2 * total:
+        size *= 2
+    numbers = np.zeros(total, np.uint32)
+    keys = np.zeros(size, np.int64)
+    count = len(parts[0]) - 1  # the first part keeps its numbers
+    keys[: count + 1] = parts[0]
+    table = _table(keys, count)
+    before = 0
+    for part in parts:
+        for v in range(1, len(part)):
+            slot = _slot(part[v], keys, table)
+            if table[slot] == 0:
                 count += 1
-                table[slot, 0] = key
-                table[slot, 1] = count
-            vertices[i, c] = table[slot, 1]
-            if count > len(table) // 2:
-                bits += 1
-                old_table = table
-                table = np.zeros((1 << bits, 2), np.int64)
-                for row in old_table:
-                    if row[1] != 0:
-                        slot = _slot(row[0], table, bits)
-                        table[slot, 0] = row[0]
-                        table[slot, 1] = row[1]
+                keys[count] = part[v]
+                table[slot] = count
+            numbers[before + v] = table[slot]
+        before += len(part)
 
-    vertex_keys = np.empty(count + 1, np.int64)
-    for row in table:
-        if row[1] != 0:
-            vertex_keys[row[1]] = row[0]
+    corners = layout.strides.size
     neighbours = np.zeros((corners, count + 1, 2), np.uint32)
     for j in range(corners):
         step = corners * layout.strides[j] - layout.diagonal
         for v in range(1, count + 1):
-            w = table[_slot(vertex_keys[v] + step, table, bits), 1]
+            w = table[_slot(keys[v] + step, keys, table)]
             if w != 0:
                 neighbours[j, v, 0] = w
                 neighbours[j, w, 1] = v
-    return neighbours
+    return numbers, neighbours
 
 
 @jit
-def _normalise(vertices, weights, column, neighbours, first, compat):
+def _splat_ones(vertices, weights, column, numbers, shape, first, start, stop):
+    """Splats a one at each pixel, (V + 1,), and replaces a part's own numbers by `numbers` of the whole lattice."""
+    corners, count = shape
+    values = np.zeros(count, np.float32)
+    for i in range(start, stop):
+        for c in range(column, column + corners):
+            v = numbers[vertices[i, c]]
+            values[v] += weights[i, c]
+            vertices[i, c] = v + first
+    return values
+
+
+@jit
+def _blur_ones(values, neighbours):
+    for axis in neighbours:
+        blurred = np.zeros_like(values)
+        for v in range(1, len(values)):
+            blurred[v] = values[v] + np.float32(0.5) * (values[axis[v, 0]] + values[axis[v, 1]])
+        values = blurred
+    return values
+
+
+@jit
+def _normalise(vertices, weights, column, end, ones, first, compat, start, stop):
     """Makes the rows of the kernel matrix sum to about 1, symmetrically, and multiplies it by `compat`.
 
-    Moves the vertex numbers up by `first`. Returns the smallest and the largest norm of a pixel.
+    Returns the smallest and the largest norm of a pixel.
     """
-    corners, count, _ = neighbours.shape
-    values = np.zeros(count, np.float32)
-    for i in range(len(vertices)):
-        for c in range(column, column + corners):
-            values[vertices[i, c]] += weights[i, c]
-    for j in range(corners):
-        blurred = np.zeros(count, np.float32)
-        for v in range(1, count):
-            blurred[v] = values[v] + np.float32(0.5) * (values[neighbours[j, v, 0]] + values[neighbours[j, v, 1]])
-        values = blurred
-    alpha = 1 / (1 + 2.0 ** (1 - corners))  # gain of splat, blur and slice (a constant of the reference)
+    alpha = 1 / (1 + 2.0 ** (1 - (end - column)))  # gain of splat, blur and slice (a constant of the reference)
     low, high = np.inf, 0.0
-    for i in range(len(vertices)):
+    for i in range(start, stop):
         total = 0.0
-        for c in range(column, column + corners):
-            total += weights[i, c] * values[vertices[i, c]]
+        for c in range(column, end):
+            total += weights[i, c] * ones[vertices[i, c] - first]
         norm = 1 / math.sqrt(alpha * total + 1e-20)
         low, high = min(low, norm), max(high, norm)
         factor = np.float32(norm * math.sqrt(alpha * compat))
-        for c in range(column, column + corners):
+        for c in range(column, end):
             weights[i, c] *= factor
-            vertices[i, c] += first
     return low, high
 
 
@@ -428,32 +485,29 @@ def _mean_field(
 ) -> np.ndarray:
     """Probabilities (K, N) of energies (K, N), among the classes `live`. `lowest` (N,): lowest energy per pixel."""
     n = unary.shape[1]
-    vertices, weights, neighbours = lattice
-    count = neighbours.shape[1]
+    vertices, weights, neighbours, first = lattice
     width = padded(live.size)
+    lanes = (0,) * width
     energies = _aligned((n, width))
-    splats = _aligned((_PARTS, count, width))
-    values = _aligned((count, width))
+    splats = _aligned((_PARTS, first[-1] + 1, width))
+    values = _aligned((first[-1] + 1, width))
     values[:] = 0
     probabilities = np.zeros(unary.shape, np.float32)
-    pixels, nodes = _bounds(0, n), _bounds(1, count)
+    pixels = _bounds(0, n)
 
     # A pixel is visited once per iteration: slice what the last one left, softmax, splat for the next.
-    run(partial(_pack, unary, lowest, live, energies), *pixels)
+    run(partial(pack, unary, lowest, live, energies), *pixels)
     for _ in range(iterations):
-        run(partial(_slice_and_splat, energies, values, vertices, weights), splats, *pixels)
-        run(partial(_merge, splats, values), *nodes)
-        source, target = values, splats[0]
-        for axis in neighbours:  # an even number, so that the result is in `values` again
-            run(partial(_blur, source, axis, target), *nodes)
-            source, target = target, source
-    run(partial(_slice, energies, values, vertices, weights, live, probabilities), *pixels)
+        run(partial(slice_and_splat, energies, values, vertices, weights, lanes), splats, *pixels)
+        for axes, before, end in zip(neighbours, first[:-1], first[1:], strict=True):
+            nodes = _bounds(before + 1, end + 1)
+            source, target = (values, splats[0]) if len(axes) % 2 == 0 else (splats[0], values)
+            run(partial(merge, splats, source), *nodes)
+            for axis in axes:  # ends in `values`
+                run(partial(blur, source, axis, before, target, lanes), *nodes)
+                source, target = target, source
+    run(partial(take_out, energies, values, vertices, weights, live, lanes, probabilities), *pixels)
     return probabilities
-
-
-def padded(classes: int) -> int:
-    """Classes and what fills them up to whole vector registers."""
-    return 4 if classes <= 4 else -(-classes // 8) * 8
 
 
 def _aligned(shape: tuple[int, ...]) -> np.ndarray:
@@ -461,129 +515,3 @@ def _aligned(shape: tuple[int, ...]) -> np.ndarray:
     buffer = np.empty(math.prod(shape) + 16, np.float32)
     offset = -buffer.ctypes.data % 64 // 4
     return buffer[offset : offset + math.prod(shape)].reshape(shape)
-
-
-@jit
-def _pack(unary, lowest, live, energies, start, stop):
-    """Energies above the lowest of each pixel, (N, width) instead of (K, N), padded with impossible classes."""
-    for i in range(start, stop):
-        for k in range(live.size):
-            energies[i, k] = min(unary[live[k], i] - lowest[i], _NEVER)
-        for k in range(live.size, energies.shape[1]):
-            energies[i, k] = _NEVER
-
-
-@jit_fast
-def _exp(x):
-    """exp(x) for x <= 0 in vector instructions (Cephes' polynomial).
-
-    0 below -50: a probability of 1e-22 is nothing, and products with it would become denormal, which is slow.
-    """
-    z = max(x, np.float32(-50))
-    y = np.rint(z * np.float32(1.44269504088896341))
-    r = z - y * np.float32(0.693359375) + y * np.float32(2.12194440e-4)
-    p = np.float32(1.9875691500e-4)
-    p = p * r + np.float32(1.3981999507e-3)
-    p = p * r + np.float32(8.3334519073e-3)
-    p = p * r + np.float32(4.1665795894e-2)
-    p = p * r + np.float32(1.6666665459e-1)
-    p = p * r + np.float32(5.0000001201e-1)
-    p = p * r * r + r + np.float32(1)
-    power = np.int32((np.int32(y) + np.int32(127)) << np.int32(23)).view(np.float32)
-    return p * power if x > np.float32(-50) else np.float32(0)
-
-
-@jit_fast
-def _softmax(logits):
-    """Softmax of each row, in place."""
-    n, width = logits.shape
-    for i in range(n):
-        top = logits[i, 0]
-        for k in range(1, width):
-            top = max(top, logits[i, k])
-        for k in range(width):
-            logits[i, k] -= top
-    flat = logits.reshape(n * width)
-    for j in range(flat.size):
-        flat[j] = _exp(flat[j])
-    for i in range(n):
-        total = np.float32(0)
-        for k in range(width):
-            total += logits[i, k]
-        total = np.float32(1) / total
-        for k in range(width):
-            logits[i, k] *= total
-
-
-@jit_fast
-def _update(energies, values, vertices, weights, start, q):
-    """Mean-field update of the len(q) pixels from `start` on: q = softmax(messages - energies).
-
-    The nine corners (three over position, six over position and colour) are written out: their sum then stays in
-    registers, which makes it twice as fast.
-    """
-    n, width = q.shape
-    for i in range(n):
-        p = start + i
-        v0, v1, v2 = vertices[p, 0], vertices[p, 1], vertices[p, 2]
-        v3, v4, v5 = vertices[p, 3], vertices[p, 4], vertices[p, 5]
-        v6, v7, v8 = vertices[p, 6], vertices[p, 7], vertices[p, 8]
-        w0, w1, w2 = weights[p, 0], weights[p, 1], weights[p, 2]
-        w3, w4, w5 = weights[p, 3], weights[p, 4], weights[p, 5]
-        w6, w7, w8 = weights[p, 6], weights[p, 7], weights[p, 8]
-        for k in range(width):
-            q[i, k] = (
-                w0 * values[v0, k] + w1 * values[v1, k] + w2 * values[v2, k]
-                + w3 * values[v3, k] + w4 * values[v4, k] + w5 * values[v5, k]
-                + w6 * values[v6, k] + w7 * values[v7, k] + w8 * values[v8, k]
-                - energies[p, k]
-            )  # fmt: skip
-    _softmax(q)
-
-
-@jit_fast
-def _slice_and_splat(energies, values, vertices, weights, splat, start, stop):
-    splat[:] = 0
-    block = np.empty((_BLOCK, energies.shape[1]), np.float32)
-    for begin in range(start, stop, _BLOCK):
-        q = block[: min(_BLOCK, stop - begin)]
-        _update(energies, values, vertices, weights, begin, q)
-        n, width = q.shape
-        for i in range(n):
-            p = begin + i
-            for c in range(vertices.shape[1]):
-                v, w = vertices[p, c], weights[p, c]
-                for k in range(width):
-                    splat[v, k] += w * q[i, k]
-
-
-@jit_fast
-def _slice(energies, values, vertices, weights, live, out, start, stop):
-    block = np.empty((_BLOCK, energies.shape[1]), np.float32)
-    for begin in range(start, stop, _BLOCK):
-        q = block[: min(_BLOCK, stop - begin)]
-        _update(energies, values, vertices, weights, begin, q)
-        for k in range(live.size):
-            for i in range(len(q)):
-                out[live[k], begin + i] = q[i, k]
-
-
-@jit_fast
-def _merge(splats, values, start, stop):
-    """Sums the splats of all parts."""
-    for v in range(start, stop):
-        for k in range(values.shape[1]):
-            values[v, k] = splats[0, v, k]
-        for part in range(1, len(splats)):
-            for k in range(values.shape[1]):
-                values[v, k] += splats[part, v, k]
-
-
-@jit_fast
-def _blur(values, neighbours, out, start, stop):
-    """Convolves with (1/2, 1, 1/2) along one axis of the lattice."""
-    half = np.float32(0.5)
-    for v in range(start, stop):
-        before, after = neighbours[v, 0], neighbours[v, 1]
-        for k in range(values.shape[1]):
-            out[v, k] = values[v, k] + half * (values[before, k] + values[after, k])
