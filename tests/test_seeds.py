@@ -15,14 +15,13 @@ from cian.data.table import Table
 from cian.seeds.cam import Classifier, class_activation_maps, classification_loss
 from cian.seeds.cells import CellScores
 from cian.seeds.saliency import SaliencyFolder, SaliencyNetwork, saliency_source
-from cian.seeds.seeds import along_edges, seed_map
+from cian.seeds.seeds import along_edges, otsu, seed_map
 from cian.seeds.spread import spread
 from cian.stages.classify import _some_of_each_class
 from tests.conftest import shared
 
 SETTINGS = SeedConfig(
-    foreground=0.5, background_below=0.2, salient_above=0.6, salient_below=0.3, margin=0.1,
-    crf=CrfConfig(iterations=0),
+    salient_above=0.6, salient_below=0.3, margin=0.1, crf=CrfConfig(iterations=0)
 )  # fmt: skip
 FLOAT, DOUBLE = 1, 11  # of ONNX
 
@@ -49,6 +48,32 @@ def test_saliency_decides_where_no_cam_contradicts():
     cams = np.array([[[0.0, 0.4, 0.9, 0.9, 0.0]]], np.float32)
     saliency = np.array([[0.1, 0.1, 0.1, 0.8, 0.8]], np.float32)
     assert seeds_of(cams, cams, [1], saliency) == [[0, 0, 255, 1, 255]]
+
+
+def test_threshold_is_otsus():
+    """Against its definition: of all thresholds, the one with the least variance within the two classes."""
+    rng = np.random.default_rng(0)
+    for low, high in ((0.2, 0.7), (0.1, 0.3), (0.6, 0.9)):
+        values = np.concatenate([rng.normal(low, 0.05, 700), rng.normal(high, 0.08, 300)]).clip(0, 1)
+        within = {
+            t: sum(len(part) * part.var() for part in (values[values < t], values[values >= t]))
+            for t in np.arange(1, 64) / 64
+            if values.min() < t <= values.max()
+        }
+        assert abs(otsu(values.reshape(20, 50)) - min(within, key=within.__getitem__)) <= 1 / 64 + 1e-9
+
+
+def test_how_high_object_maps_are_does_not_matter():
+    objects = np.linspace(0, 1, 200, dtype=np.float32).reshape(1, 10, 20) ** 2
+    once, again = (seeds_of(np.ones_like(objects), scale * objects, [1]) for scale in (1.0, 0.5))
+    same = np.mean(np.array(once) == again)
+    assert same > 0.95 and set(np.unique(once)) == {0, 1, 255}  # bins of a histogram: not all the same
+
+
+def test_flat_object_map_is_foreground():
+    for height in (0.5, 1.0):
+        flat = np.full((1, 4, 4), height, np.float32)
+        assert set(np.unique(seeds_of(np.ones_like(flat), flat, [2]))) == {2}
 
 
 def test_labels_follow_the_edges_of_the_picture():

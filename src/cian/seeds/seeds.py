@@ -13,6 +13,7 @@ from cian.data.masks import resize_mask
 from cian.data.table import IGNORE
 
 CERTAINTY = 0.7  # probability of a label, before the edges of the picture are asked
+_BINS = 64  # of a histogram of object maps
 SHRINK = 2  # edges are looked for at this fraction of the size: feature cells are coarser still
 
 
@@ -26,11 +27,12 @@ def seed_map(
 ) -> np.ndarray:
     """One image's seeds, without ground truth.
 
-    Foreground is where an object map is over `foreground` and its class leads the next one by `margin`, in the
-    geometric mean of CAM and object map; with a saliency map, only where that is over `salient_above`. Background is
-    where every object map is under `background_below` or, with a saliency map, where that is under `salient_below` and
-    no class claims the pixel. All else is open; an image without tags is background throughout. Without a saliency
-    map, which has edges of its own, labels then follow the edges of the picture (see `along_edges`).
+    Foreground is where an object map is over `foreground` times the picture's threshold (see `otsu`) and its class
+    leads the next one by `margin`, in the geometric mean of CAM and object map; with a saliency map, only where that is
+    over `salient_above`. Background is where every object map is under `background_below` times that threshold or, with
+    a saliency map, where that is under `salient_below` and no class claims the pixel. All else is open; an image
+    without tags is background throughout. Without a saliency map, which has edges of its own, labels then follow the
+    edges of the picture (see `along_edges`).
 
     Shape:
         image: (H, W, 3) uint8; cams, objects: (T, H, W) float32 in [0, 1] of the tags (T,), class ids from 1 (see
@@ -42,10 +44,12 @@ def seed_map(
     telling = np.sqrt(cams * objects)
     best = telling.argmax(0)
     lead = telling.max(0) - (np.partition(telling, -2, 0)[-2] if len(tags) > 1 else 0)
-    claimed = np.take_along_axis(objects, best[None], 0)[0] >= settings.foreground
+    most = objects.max(0)
+    threshold = otsu(most)
+    claimed = np.take_along_axis(objects, best[None], 0)[0] >= settings.foreground * threshold
     certain = claimed & (lead >= settings.margin)
     if saliency is None:
-        background = objects.max(0) < settings.background_below
+        background = most < settings.background_below * threshold
     else:
         certain &= saliency >= settings.salient_above
         background = (saliency < settings.salient_below) & ~claimed
@@ -56,6 +60,19 @@ def seed_map(
     if saliency is None and settings.crf.iterations:
         labels = along_edges(image, labels, best + 1, len(tags) + 1, settings.crf)
     return classes[labels]
+
+
+def otsu(values: np.ndarray) -> float:
+    """The threshold that divides values in [0, 1] into two classes with the least variance within them (Otsu, "A
+    Threshold Selection Method from Gray-Level Histograms", 1979).
+
+    How high object maps are varies from one data set, and one picture, to the next.
+    """
+    counts, edges = np.histogram(values, _BINS, (0, 1))
+    share = counts.cumsum() / counts.sum()  # of the values up to each edge
+    mean = (counts * (edges[:-1] + edges[1:]) / 2).cumsum() / counts.sum()
+    between = (mean[-1] * share - mean) ** 2 / np.maximum(share * (1 - share), 1e-9)
+    return float(edges[1:][between.argmax()])
 
 
 def along_edges(
