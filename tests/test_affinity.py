@@ -147,6 +147,31 @@ def test_equals_plain_loops_in_values_and_gradients(group_size, merge, similarit
     torch.testing.assert_close(gradients, expected_gradients, rtol=1e-7, atol=1e-7)
 
 
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("dilation", [1, 3])
+def test_convolution_of_the_residual_equals_one_after_the_other(train, dilation):
+    """Values, gradients and running statistics; cells at the border, where a dilated convolution sees zeros, too."""
+    torch.manual_seed(0)
+    module = CrossImageAffinity(6, 3).double().train(train)
+    conv = nn.Conv2d(6, 2, 3, padding=dilation, dilation=dilation, bias=False).double()
+    for parameter in module.parameters():
+        nn.init.normal_(parameter)
+    nn.init.uniform_(module.norm.running_var, 0.5, 2)
+    message = torch.randn(4, 3, 5, 7, dtype=torch.float64)
+    state = {k: v.clone() for k, v in module.state_dict().items()}
+
+    def run(forward) -> list[Tensor]:
+        module.load_state_dict(state)
+        m = message.clone().requires_grad_()
+        out = forward(m)
+        inputs = [m, module.project.weight, module.norm.weight, module.norm.bias, conv.weight]
+        upstream = torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view_as(out)
+        return [out, *torch.autograd.grad(out, inputs, upstream), *(b.clone() for b in module.norm.buffers())]
+
+    found = run(lambda m: module.convolve_residual(m, conv))
+    torch.testing.assert_close(found, run(lambda m: conv(module.norm(module.project(m)))), rtol=1e-8, atol=1e-8)
+
+
 def test_starts_as_identity():
     x = torch.randn(4, 8, 5, 5)
     self_features, cross_features = CrossImageAffinity(8)(x, group_size=2)
@@ -207,3 +232,15 @@ def test_runs_under_autocast_and_any_float():
     with torch.autocast("cpu", torch.bfloat16):
         out, _ = CrossImageAffinity(8)(x)
     assert out.shape == x.shape and F.mse_loss(out.float(), x) < 1e-3
+
+
+def test_convolution_of_the_residual_runs_under_autocast():
+    torch.manual_seed(0)
+    module, conv = CrossImageAffinity(8), nn.Conv2d(8, 2, 3, padding=1, bias=False)
+    nn.init.ones_(module.norm.weight)
+    message = torch.randn(2, 4, 5, 5)
+    expected = conv(module.norm(module.project(message)))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = module.convolve_residual(message.bfloat16(), conv)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), expected, rtol=0.05, atol=0.05)

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cian.processes import BatchNorm
+from cian.processes import BatchNorm, total, world
 
 Similarity = Literal["dot", "cosine"]
 Merge = Literal["max", "mean"]
@@ -134,9 +134,19 @@ class CrossImageAffinity(nn.Module):
             features: X, (N, C, H, W), laid out as `cross_image_affinity` says.
             Returns X + r of the self branch and of the cross branch, (N, C, H, W); cross is None for group_size 1.
         """
+        self_message, cross_message = self.messages(features, group_size)
+        cross = None if cross_message is None else features + self.norm(self.project(cross_message))
+        return features + self.norm(self.project(self_message)), cross
+
+    def messages(self, features: Tensor, group_size: int = 2) -> tuple[Tensor, Tensor | None]:
+        """What is retrieved: m of the self branch and of the cross branch, before `project` and `norm`.
+
+        Shape:
+            features: X, (N, C, H, W). Returns two (N, d, H, W); cross is None for group_size 1.
+        """
         query = self.query(features)  # (N, d, H, W)
         key, value = self.pool(self.key(features)), self.pool(self.value(features))  # (N, d, H', W')
-        self_message, cross_message = cross_image_affinity(
+        return cross_image_affinity(
             query,
             key,
             value,
@@ -145,8 +155,44 @@ class CrossImageAffinity(nn.Module):
             merge=self.merge,
             include_self=self.include_self,
         )
-        cross = None if cross_message is None else features + self.norm(self.project(cross_message))
-        return features + self.norm(self.project(self_message)), cross
+
+    def convolve_residual(self, message: Tensor, conv: nn.Conv2d) -> Tensor:
+        """conv(r) of the residual r = BN(W_o m), without its C channels ever being computed.
+
+        W_o, the norm and the convolution are linear one after the other, so that one convolution of the d channels of m
+        does; the statistics of W_o m follow from the mean μ and the covariance Σ of m: W_o μ and diag(W_o Σ W_o^T).
+
+        Args:
+            conv: a convolution of C channels to few, padded with zeros, without a bias.
+
+        Shape:
+            message: m, (N, d, H, W). Returns (N, K, H', W').
+        """
+        with torch.autocast(message.device.type, enabled=False):
+            precise = torch.promote_types(message.dtype, torch.float32)
+            project = self.project.weight.flatten(1).to(precise)  # (C, d)
+            scale, shift = self._normalisation(message.to(precise), project)  # (C,) each
+            weight = torch.einsum("kcyx,c,cd->kdyx", conv.weight.to(precise), scale, project)
+            # The shift is a constant map, of which cells at the border see less.
+            constant = torch.einsum("kcyx,c->kyx", conv.weight.to(precise), shift)[:, None]
+
+        def apply(x: Tensor, weight: Tensor) -> Tensor:
+            return F.conv2d(x, weight.to(x.dtype), None, conv.stride, conv.padding, conv.dilation)
+
+        return apply(message, weight) + apply(message.new_ones(1, 1, *message.shape[2:]), constant)
+
+    def _normalisation(self, message: Tensor, project: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale and shift (C,) of the norm of `project` (C, d) times the messages (N, d, H, W)."""
+        if not self.training:
+            assert self.norm.running_mean is not None and self.norm.running_var is not None
+            scale = torch.rsqrt(self.norm.running_var + self.norm.eps) * self.norm.weight
+            return scale, self.norm.bias - self.norm.running_mean * scale
+        cells = message.transpose(0, 1).flatten(1)  # (d, cells)
+        mean = total(cells.mean(1)) / world()
+        centred = cells - mean[:, None]
+        covariance = total(centred @ centred.T / cells.shape[1]) / world()  # (d, d)
+        var = ((project @ covariance) * project).sum(1)
+        return self.norm.normalisation(project @ mean, var, world() * cells.shape[1])
 
     @torch.no_grad()
     def look(self, features: Tensor, reference: Tensor) -> Tensor:

@@ -49,10 +49,18 @@ class CIAN(nn.Module):
             Returns two (N, K, h, w) at the backbone's stride; the second is None for group_size 1 or without affinity.
         """
         features = self.backbone(images)  # (N, C, h, w)
-        if self.affinity is None:
-            return self.head(features), None
-        self_features, cross_features = self.affinity(features, group_size)  # (N, C, h, w) each
-        return self.head(self_features), None if cross_features is None else self.head(cross_features)
+        logits = self.head(features)
+        affinity = self.affinity
+        if affinity is None:
+            return logits, None
+        self_message, cross_message = affinity.messages(features, group_size)  # (N, d, h, w) each
+
+        def with_residual(message: Tensor) -> Tensor:
+            """head(X + r) = head(X) + head(r)"""
+            return logits + affinity.convolve_residual(message, self.head)
+
+        cross_logits = None if cross_message is None else with_residual(cross_message)
+        return with_residual(self_message), cross_logits
 
     def parameter_groups(self, lr: float, new_lr_factor: float) -> list[dict]:
         """Optimiser groups: the backbone at `lr`, the affinity module and the head at `lr · new_lr_factor`."""

@@ -47,15 +47,23 @@ class BatchNorm(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or world() == 1:
             return super().forward(x)
-        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
-        assert self.momentum is not None
-        count = world() * x.numel() // x.shape[1]
         mean = total(x.float().mean((0, 2, 3))) / world()
         centred = x.float() - mean[:, None, None]
         var = total(centred.square().mean((0, 2, 3))) / world()
+        scale, _ = self.normalisation(mean, var, world() * x.numel() // x.shape[1])
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+
+    def normalisation(self, mean: Tensor, var: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Scale and shift that normalise by these statistics of a batch, which enter the running ones.
+
+        Shape:
+            mean, var: (C,), over `count` cells of each channel, the variance divided by `count`. Returns two (C,).
+        """
+        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        assert self.momentum is not None
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(var * count / (count - 1), self.momentum)
         scale = torch.rsqrt(var + self.eps) * self.weight
-        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+        return scale, self.bias - mean * scale
