@@ -171,7 +171,7 @@ class CrossImageAffinity(nn.Module):
         with torch.autocast(message.device.type, enabled=False):
             precise = torch.promote_types(message.dtype, torch.float32)
             project = self.project.weight.flatten(1).to(precise)  # (C, d)
-            scale, shift = self._normalisation(message.to(precise), project)  # (C,) each
+            scale, shift = self._normalisation(message, project)  # (C,) each
             weight = torch.einsum("kcyx,c,cd->kdyx", conv.weight.to(precise), scale, project)
             # The shift is a constant map, of which cells at the border see less.
             constant = torch.einsum("kcyx,c->kyx", conv.weight.to(precise), shift)[:, None]
@@ -182,15 +182,18 @@ class CrossImageAffinity(nn.Module):
         return apply(message, weight) + apply(message.new_ones(1, 1, *message.shape[2:]), constant)
 
     def _normalisation(self, message: Tensor, project: Tensor) -> tuple[Tensor, Tensor]:
-        """Scale and shift (C,) of the norm of `project` (C, d) times the messages (N, d, H, W)."""
+        """Scale and shift (C,) of the norm of `project` (C, d) times the messages (N, d, H, W).
+
+        The product of all cells is taken in the messages' own precision, as that with `project` would be.
+        """
         if not self.training:
             assert self.norm.running_mean is not None and self.norm.running_var is not None
             scale = torch.rsqrt(self.norm.running_var + self.norm.eps) * self.norm.weight
             return scale, self.norm.bias - self.norm.running_mean * scale
         cells = message.transpose(0, 1).flatten(1)  # (d, cells)
-        mean = total(cells.mean(1)) / world()
-        centred = cells - mean[:, None]
-        covariance = total(centred @ centred.T / cells.shape[1]) / world()  # (d, d)
+        mean = total(cells.mean(1, dtype=project.dtype)) / world()
+        centred = (cells - mean[:, None].to(cells.dtype)) * cells.shape[1] ** -0.5
+        covariance = total((centred @ centred.T).to(project.dtype)) / world()  # (d, d)
         var = ((project @ covariance) * project).sum(1)
         return self.norm.normalisation(project @ mean, var, world() * cells.shape[1])
 
