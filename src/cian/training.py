@@ -84,8 +84,8 @@ def _keep_memory() -> None:
 
 def make_optimizer(groups: list[dict], settings: OptimizerConfig) -> torch.optim.Optimizer:
     if settings.name == "sgd":
-        return torch.optim.SGD(groups, momentum=0.9, weight_decay=settings.weight_decay)
-    return torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
+        return torch.optim.SGD(groups, momentum=0.9, weight_decay=settings.weight_decay, fused=True)
+    return torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
 
 
 def loader_workers(runtime: RuntimeConfig) -> int:
