@@ -1,8 +1,9 @@
 """A training step of ours / a plain PyTorch transcription of the method, eager, float32, as one would write it first.
 
-    python benchmarks/plain.py [--batch 4] [--crop 321] [--repetitions 3] [--precision bf16]
+    python benchmarks/plain.py [--backbone resnet50] [--hidden 1024] [--batch 4] [--crop 321] [--repetitions 3]
+        [--precision bf16]
 
-Both: ResNet-50 at output stride 8 with frozen batch norm, affinity with d = 1024, pooled keys and values, groups of
+Both: the backbone at output stride 8 with frozen batch norm, affinity with d = 1024, pooled keys and values, groups of
 two, the four loss terms, SGD. The two alternate, so that another load on the machine slows both.
 """
 
@@ -12,9 +13,9 @@ import argparse
 import statistics
 import time
 
+import timm
 import torch
 import torch.nn.functional as F
-import torchvision
 from torch import Tensor, nn
 
 from cian.config import load_config
@@ -28,14 +29,14 @@ CLASSES = 21
 class Plain(nn.Module):
     """The method of arXiv 1811.10842 for groups of two."""
 
-    def __init__(self) -> None:
+    def __init__(self, backbone: str, hidden: int) -> None:
         super().__init__()
-        net = torchvision.models.resnet50(replace_stride_with_dilation=[False, True, True])
-        self.backbone = nn.Sequential(*list(net.children())[:-2])
-        self.query, self.key, self.value = (nn.Conv2d(2048, 1024, 1, bias=False) for _ in range(3))
-        self.project = nn.Conv2d(1024, 2048, 1, bias=False)
-        self.norm = nn.BatchNorm2d(2048)
-        self.head = nn.Conv2d(2048, CLASSES, 3, padding=12, dilation=12, bias=False)
+        self.backbone = timm.create_model(backbone, output_stride=8, num_classes=0, global_pool="")
+        channels = self.backbone.num_features
+        self.query, self.key, self.value = (nn.Conv2d(channels, hidden, 1, bias=False) for _ in range(3))
+        self.project = nn.Conv2d(hidden, channels, 1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+        self.head = nn.Conv2d(channels, CLASSES, 3, padding=12, dilation=12, bias=False)
 
     def train(self, mode: bool = True) -> Plain:
         super().train(mode)
@@ -71,6 +72,8 @@ def plain_loss(self_logits: Tensor, cross_logits: Tensor, seeds: Tensor) -> Tens
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbone", default="resnet50")
+    parser.add_argument("--hidden", type=int, default=1024)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--crop", type=int, default=321)
     parser.add_argument("--repetitions", type=int, default=3)
@@ -81,7 +84,7 @@ def main() -> None:
     cells = -(-options.crop // 8)
     seeds = torch.randint(0, CLASSES, (options.batch, cells, cells))
 
-    plain = Plain().train()
+    plain = Plain(options.backbone, options.hidden).train()
     plain_optimizer = torch.optim.SGD(plain.parameters(), 5e-4, momentum=0.9, weight_decay=5e-4)
 
     def plain_step() -> None:
@@ -95,10 +98,10 @@ def main() -> None:
     plain_step()
     untouched = time.perf_counter() - start
 
-    settings = {"backbone.name": "resnet50", "backbone.output_stride": 8, "backbone.weights": "random"}
+    settings = {"backbone.name": options.backbone, "backbone.output_stride": 8, "backbone.weights": "random"}
     settings |= {
         "backbone.frozen_stages": 0,
-        "affinity.hidden": 1024,
+        "affinity.hidden": options.hidden,
         "train.optimizer.name": "sgd",
         "train.optimizer.lr": 5e-4,
     }
@@ -128,8 +131,8 @@ def main() -> None:
     ratios = [a / b for a, b in times]
     theirs, ours = (statistics.median(column) for column in zip(*times, strict=True))
     print(
-        f"ResNet-50, stride 8, {options.crop} px, batch {options.batch}, {torch.get_num_threads()} threads: plain fp32 "
-        f"{theirs:.2f} s ({untouched:.2f} s with the allocator's own settings), ours {options.precision} {ours:.2f} s; "
+        f"{options.backbone}, stride 8, {options.crop} px, batch {options.batch}, {torch.get_num_threads()} threads: "
+        f"plain fp32 {theirs:.2f} s ({untouched:.2f} s with the allocator's own settings), ours {options.precision} {ours:.2f} s; "
         f"ours is faster {statistics.median(ratios):.2f} times [{min(ratios):.2f}, {max(ratios):.2f}]"
     )
 
