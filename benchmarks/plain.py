@@ -132,8 +132,9 @@ def main() -> None:
     theirs, ours = (statistics.median(column) for column in zip(*times, strict=True))
     print(
         f"{options.backbone}, stride 8, {options.crop} px, batch {options.batch}, {torch.get_num_threads()} threads: "
-        f"plain fp32 {theirs:.2f} s ({untouched:.2f} s with the allocator's own settings), ours {options.precision} {ours:.2f} s; "
-        f"ours is faster {statistics.median(ratios):.2f} times [{min(ratios):.2f}, {max(ratios):.2f}]"
+        f"plain fp32 {theirs:.2f} s ({untouched:.2f} s with the allocator's own settings), "
+        f"ours {options.precision} {ours:.2f} s; ours is faster "
+        f"{statistics.median(ratios):.2f} times [{min(ratios):.2f}, {max(ratios):.2f}]"
     )
 
 
