@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from typing import Any
 
 import timm
 import torch
@@ -32,7 +33,7 @@ class Plain(nn.Module):
     def __init__(self, backbone: str, hidden: int) -> None:
         super().__init__()
         self.backbone = timm.create_model(backbone, output_stride=8, num_classes=0, global_pool="")
-        channels = self.backbone.num_features
+        channels: Any = self.backbone.num_features
         self.query, self.key, self.value = (nn.Conv2d(channels, hidden, 1, bias=False) for _ in range(3))
         self.project = nn.Conv2d(hidden, channels, 1, bias=False)
         self.norm = nn.BatchNorm2d(channels)
