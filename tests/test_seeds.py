@@ -20,9 +20,7 @@ from cian.seeds.spread import spread
 from cian.stages.classify import _some_of_each_class
 from tests.conftest import shared
 
-SETTINGS = SeedConfig(
-    salient_above=0.6, salient_below=0.3, margin=0.1, crf=CrfConfig(iterations=0)
-)  # fmt: skip
+SETTINGS = SeedConfig(salient_above=0.6, salient_below=0.3, margin=0.1, crf=CrfConfig(iterations=0))
 FLOAT, DOUBLE = 1, 11  # of ONNX
 
 

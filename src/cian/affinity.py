@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cian.processes import BatchNorm, total, world
+from cian.folding import convolve
+from cian.processes import BatchNorm, scale_and_shift, total, world
 
 Similarity = Literal["dot", "cosine"]
 Merge = Literal["max", "mean"]
@@ -175,11 +176,9 @@ class CrossImageAffinity(nn.Module):
             weight = torch.einsum("kcyx,c,cd->kdyx", conv.weight.to(precise), scale, project)
             # The shift is a constant map, of which cells at the border see less.
             constant = torch.einsum("kcyx,c->kyx", conv.weight.to(precise), shift)[:, None]
-
-        def apply(x: Tensor, weight: Tensor) -> Tensor:
-            return F.conv2d(x, weight.to(x.dtype), None, conv.stride, conv.padding, conv.dilation)
-
-        return apply(message, weight) + apply(message.new_ones(1, 1, *message.shape[2:]), constant)
+        ones = message.new_ones(1, 1, *message.shape[2:])
+        weight, constant = weight.to(message.dtype), constant.to(message.dtype)
+        return convolve(conv, message, weight, None) + convolve(conv, ones, constant, None)
 
     def _normalisation(self, message: Tensor, project: Tensor) -> tuple[Tensor, Tensor]:
         """Scale and shift (C,) of the norm of `project` (C, d) times the messages (N, d, H, W).
@@ -188,14 +187,15 @@ class CrossImageAffinity(nn.Module):
         """
         if not self.training:
             assert self.norm.running_mean is not None and self.norm.running_var is not None
-            scale = torch.rsqrt(self.norm.running_var + self.norm.eps) * self.norm.weight
-            return scale, self.norm.bias - self.norm.running_mean * scale
+            return scale_and_shift(self.norm, self.norm.running_mean, self.norm.running_var)
         cells = message.transpose(0, 1).flatten(1)  # (d, cells)
         mean = total(cells.mean(1, dtype=project.dtype)) / world()
         centred = (cells - mean[:, None].to(cells.dtype)) * cells.shape[1] ** -0.5
         covariance = total((centred @ centred.T).to(project.dtype)) / world()  # (d, d)
         var = ((project @ covariance) * project).sum(1)
-        return self.norm.normalisation(project @ mean, var, world() * cells.shape[1])
+        mean = project @ mean
+        self.norm.track(mean, var, world() * cells.shape[1])
+        return scale_and_shift(self.norm, mean, var)
 
     @torch.no_grad()
     def look(self, features: Tensor, reference: Tensor) -> Tensor:

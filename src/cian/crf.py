@@ -219,19 +219,21 @@ def _build(features: list[np.ndarray], compats: Sequence[float], run: Callable) 
 
     keys = list(zip(*run(embed, *pixels), strict=True))  # of each kernel, those of each part
     joined = run(_join, keys, layouts)
-    numbers, neighbours = [numbers for numbers, _ in joined], [each for _, each in joined]
+    neighbours = [each for _, each in joined]
+    own = [
+        np.split(each, np.cumsum([len(part) for part in parts[:-1]]))
+        for (each, _), parts in zip(joined, keys, strict=True)
+    ]
+    numbers = list(zip(*own, strict=True))  # of each part, those of each kernel
     first = np.cumsum([0] + [each.shape[1] - 1 for each in neighbours])
 
-    def splat(part: int, start: int, stop: int) -> list[np.ndarray]:
-        before = [sum(len(each) for each in keys[k][:part]) for k in kernels]
+    def splat(numbers: Sequence[np.ndarray], start: int, stop: int) -> list[np.ndarray]:
         return [
-            _splat_ones(
-                vertices, weights, columns[k], numbers[k][before[k] :], neighbours[k].shape[:2], first[k], start, stop
-            )
+            _splat_ones(vertices, weights, columns[k], numbers[k], neighbours[k].shape[:2], first[k], start, stop)
             for k in kernels
         ]
 
-    ones = zip(*run(splat, range(_PARTS), *pixels), strict=True)
+    ones = zip(*run(splat, numbers, *pixels), strict=True)
     ones = run(lambda parts, axes: _blur_ones(sum(parts), axes), ones, neighbours)
 
     def normalise(start: int, stop: int) -> list[tuple[float, float]]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cian.depthwise import Geometry, depthwise_conv2d, pays
+from cian.processes import scale_and_shift
 
 
 def fold_frozen_norms(model: nn.Module, example: Tensor) -> int:
@@ -64,8 +65,7 @@ def fold_frozen_norms(model: nn.Module, example: Tensor) -> int:
 def _folded(conv: nn.Conv2d, norm: _BatchNorm, x: Tensor) -> Tensor:
     """norm(conv(x)) as one convolution."""
     assert norm.running_mean is not None and norm.running_var is not None
-    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-    shift = norm.bias - norm.running_mean * scale
+    scale, shift = scale_and_shift(norm, norm.running_mean, norm.running_var)
     if conv.bias is not None:
         shift = shift + conv.bias * scale
     return convolve(conv, x, conv.weight * scale[:, None, None, None], shift)

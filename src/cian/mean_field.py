@@ -25,7 +25,7 @@ _BLOCK = 128  # pixels updated together, so that they stay in the first-level ca
 _NEVER = np.float32(1e30)  # energy of an impossible class; finite, so that sums with it stay finite
 _FAST = ("fast",)
 _intrinsic: Any = extending.intrinsic
-_FLOAT, _INT = ir.FloatType(), ir.IntType(64)
+_FLOAT, _DOUBLE, _INT = ir.FloatType(), ir.DoubleType(), ir.IntType(64)
 
 
 def padded(classes: int) -> int:
@@ -168,14 +168,16 @@ class _Builder:
         return self._reduce("fmax", top)
 
     def total(self, parts: list[Any]) -> Any:
-        total = parts[0]
-        for part in parts[1:]:
-            total = self.builder.fadd(total, part, flags=_FAST)
-        return self._reduce("fadd", ir.Constant(_FLOAT, 0), total)
+        """In double precision, so that the order of the classes does not matter."""
+        total, *others = [self.builder.fpext(part, ir.VectorType(_DOUBLE, self.vector.count)) for part in parts]
+        for other in others:
+            total = self.builder.fadd(total, other, flags=_FAST)
+        return self.builder.fptrunc(self._reduce("fadd", ir.Constant(_DOUBLE, 0), total), _FLOAT)
 
     def _reduce(self, name: str, *arguments: Any) -> Any:
-        kind = ir.FunctionType(_FLOAT, [each.type for each in arguments])
-        full_name = f"llvm.vector.reduce.{name}.v{self.vector.count}f32"
+        vector = arguments[-1].type
+        kind = ir.FunctionType(vector.element, [each.type for each in arguments])
+        full_name = f"llvm.vector.reduce.{name}.v{vector.count}f{64 if vector.element == _DOUBLE else 32}"
         return self.builder.call(self.builder.module.declare_intrinsic(full_name, (), kind), arguments, fastmath=_FAST)
 
 
@@ -237,7 +239,10 @@ def take_out(energies, values, vertices, weights, live, lanes, out, start, stop)
         q = block[: min(_BLOCK, stop - begin)]
         _update(energies, values, vertices, weights, lanes, begin, q)
         for i in range(len(q)):
-            scale = 1 / q[i].sum()
+            total = 0.0
+            for k in range(len(lanes)):
+                total += q[i, k]
+            scale = np.float32(1 / total)
             for k in range(live.size):
                 out[live[k], begin + i] = q[i, k] * scale
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def world() -> int:
@@ -50,20 +51,22 @@ class BatchNorm(nn.BatchNorm2d):
         mean = total(x.float().mean((0, 2, 3))) / world()
         centred = x.float() - mean[:, None, None]
         var = total(centred.square().mean((0, 2, 3))) / world()
-        scale, _ = self.normalisation(mean, var, world() * x.numel() // x.shape[1])
+        self.track(mean, var, world() * x.numel() // x.shape[1])
+        scale, _ = scale_and_shift(self, mean, var)
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
-    def normalisation(self, mean: Tensor, var: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """Scale and shift that normalise by these statistics of a batch, which enter the running ones.
-
-        Shape:
-            mean, var: (C,), over `count` cells of each channel, the variance divided by `count`. Returns two (C,).
-        """
+    def track(self, mean: Tensor, var: Tensor, count: int) -> None:
+        """Lets the statistics of a batch, (C,) over `count` cells each, enter the running ones; `var` is divided by
+        `count`."""
         assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
         assert self.momentum is not None
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(var * count / (count - 1), self.momentum)
-        scale = torch.rsqrt(var + self.eps) * self.weight
-        return scale, self.bias - mean * scale
+
+
+def scale_and_shift(norm: _BatchNorm, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+    """What a batch norm with these statistics, (C,), multiplies each channel by, and adds to it."""
+    scale = norm.weight * torch.rsqrt(var + norm.eps)
+    return scale, norm.bias - mean * scale
