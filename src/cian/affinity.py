@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cian.folding import convolve
+from cian.folding import Conv2d, convolve
 from cian.processes import BatchNorm, scale_and_shift, total, world
 
 Similarity = Literal["dot", "cosine"]
@@ -115,10 +115,10 @@ class CrossImageAffinity(nn.Module):
         super().__init__()
         hidden = hidden or channels // 2
         self.similarity, self.merge, self.include_self = similarity, merge, include_self
-        self.query = nn.Conv2d(channels, hidden, 1, bias=False)
-        self.key = nn.Conv2d(channels, hidden, 1, bias=False)
-        self.value = nn.Conv2d(channels, hidden, 1, bias=False)
-        self.project = nn.Conv2d(hidden, channels, 1, bias=False)
+        self.query = Conv2d(channels, hidden, 1, bias=False)
+        self.key = Conv2d(channels, hidden, 1, bias=False)
+        self.value = Conv2d(channels, hidden, 1, bias=False)
+        self.project = Conv2d(hidden, channels, 1, bias=False)
         self.pool = nn.MaxPool2d(3, 2, 1) if pool else nn.Identity()
         self.norm = BatchNorm(channels)
         for conv in (self.query, self.key, self.value, self.project):

@@ -1,5 +1,5 @@
-"""The same function, faster: frozen batch norms folded into their convolutions, and depthwise convolutions with faster
-gradients.
+"""The same function, faster: frozen batch norms folded into their convolutions, depthwise convolutions with faster
+gradients, and the faster of two libraries in a single thread.
 
 A frozen batch norm is a scale and a shift per channel. Multiplied into the convolution's weights it costs nothing,
 where a pass over the activations, and another for the gradient, would be bound by memory. The modules and the names of
@@ -84,4 +84,27 @@ def convolve(conv: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) ->
         geometry = Geometry(stride, padding[0], padding[1], dilation)
         if pays(x, weight, geometry):
             return depthwise_conv2d(x, weight, bias, geometry)
+    if _wants_onednn(x, weight):
+        return torch.mkldnn_convolution(x, weight, bias, padding, conv.stride, conv.dilation, conv.groups)
     return F.conv2d(x, weight, bias, conv.stride, padding, conv.dilation, conv.groups)
+
+
+class Conv2d(nn.Conv2d):
+    """torch's, by `convolve`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return convolve(self, input, self.weight, self.bias)
+
+
+def _wants_onednn(x: Tensor, weight: Tensor) -> bool:
+    """Whether torch, left alone, would multiply matrices by its slower library: in a thread of its own, as each core's
+    image is predicted, it takes oneDNN for large batches and large kernels only."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32
+        and torch.get_num_threads() == 1
+        and torch.backends.mkldnn.is_available()
+        and bool(torch.backends.mkldnn.enabled)
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()  # exports know conv2d only
+    )

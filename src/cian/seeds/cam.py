@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cian.backbones import Backbone
+from cian.folding import Conv2d
 from cian.grid import as_input, scaled, upsample
 from cian.seeds.cells import CellScores
 from cian.seeds.spread import spread
@@ -26,7 +27,7 @@ class Classifier(nn.Module):
     def __init__(self, backbone: Backbone, num_tags: int):
         super().__init__()
         self.backbone = backbone
-        self.head = nn.Conv2d(backbone.channels, num_tags, 1, bias=False)
+        self.head = Conv2d(backbone.channels, num_tags, 1, bias=False)
         nn.init.normal_(self.head.weight, std=0.01)
         self.cells = CellScores(backbone.channels, num_tags)
 
