@@ -1,15 +1,17 @@
 """A training step of ours / a plain PyTorch transcription of the method, eager, float32, as one would write it first.
 
-    python benchmarks/plain.py [--backbone resnet50] [--hidden 1024] [--batch 4] [--crop 321] [--repetitions 3]
+    python benchmarks/plain.py [--backbone resnet50] [--hidden 1024] [--batch 4] [--crop 321] [--repetitions 5]
         [--precision bf16]
 
 Both: the backbone at output stride 8 with frozen batch norm, affinity with d = 1024, pooled keys and values, groups of
-two, the four loss terms, SGD. The two alternate, so that another load on the machine slows both.
+two, the four loss terms, SGD. The transcription runs in a process of its own, with the C allocator as it comes, and
+once more with our allocator settings. All three take turns, so that another load on the machine slows all.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import statistics
 import time
 from typing import Any
@@ -71,72 +73,106 @@ def plain_loss(self_logits: Tensor, cross_logits: Tensor, seeds: Tensor) -> Tens
     return sum(F.cross_entropy(logits, labels, ignore_index=255) for logits, labels in pairs)  # type: ignore[return-value]
 
 
+class PlainTraining:
+    """Steps of the transcription on the images of `example`."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.images, self.seeds = example(options)
+        self.model = Plain(options.backbone, options.hidden).train()
+        self.optimizer = torch.optim.SGD(self.model.parameters(), 5e-4, momentum=0.9, weight_decay=5e-4)
+
+    def step(self) -> None:
+        self_logits, cross_logits = self.model(self.images)
+        plain_loss(self_logits, cross_logits, self.seeds).backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+
+class OurTraining:
+    """Steps of ours on the same images. From here on the process keeps the memory that is freed."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        settings: dict[str, Any] = {
+            "backbone.name": options.backbone,
+            "backbone.output_stride": 8,
+            "backbone.weights": "random",
+            "backbone.frozen_stages": 0,
+            "affinity.hidden": options.hidden,
+            "train.optimizer.name": "sgd",
+            "train.optimizer.lr": 5e-4,
+            "runtime.precision": options.precision,
+            "runtime.device": "cpu",
+        }
+        config = load_config(None, settings)
+        make_accelerator(config.runtime)
+        self.network = build_network(config, CLASSES).to(memory_format=torch.channels_last).train()
+        groups = self.network.parameter_groups(config.train.optimizer.lr, config.train.optimizer.new_lr_factor)
+        self.optimizer = make_optimizer(groups, config.train.optimizer)
+        images, self.seeds = example(options)
+        self.images = images.contiguous(memory_format=torch.channels_last)
+        self.bf16 = options.precision == "bf16"
+
+    def step(self) -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+            self_logits, cross_logits = self.network(self.images, 2)
+        cian_loss(self_logits, cross_logits, self.seeds)["total"].backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+
+def example(options: argparse.Namespace) -> tuple[Tensor, Tensor]:
+    """Images (N, 3, H, W) and seeds (N, h, w)."""
+    torch.manual_seed(0)
+    cells = -(-options.crop // 8)
+    images = torch.randn(options.batch, 3, options.crop, options.crop)
+    return images, torch.randint(0, CLASSES, (options.batch, cells, cells))
+
+
+def seconds(training: PlainTraining | OurTraining) -> float:
+    start = time.perf_counter()
+    training.step()
+    return time.perf_counter() - start
+
+
+def plain_process(options: argparse.Namespace, connection: Any) -> None:
+    """Takes a step of the transcription, and answers with its seconds, for each thing that is sent."""
+    training = PlainTraining(options)
+    while connection.recv():
+        connection.send(seconds(training))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", default="resnet50")
     parser.add_argument("--hidden", type=int, default=1024)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--crop", type=int, default=321)
-    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16")
     options = parser.parse_args()
-    torch.manual_seed(0)
-    images = torch.randn(options.batch, 3, options.crop, options.crop)
-    cells = -(-options.crop // 8)
-    seeds = torch.randint(0, CLASSES, (options.batch, cells, cells))
+    context = multiprocessing.get_context("spawn")
+    ours_end, theirs_end = context.Pipe()
+    process = context.Process(target=plain_process, args=(options, theirs_end), daemon=True)
+    process.start()
 
-    plain = Plain(options.backbone, options.hidden).train()
-    plain_optimizer = torch.optim.SGD(plain.parameters(), 5e-4, momentum=0.9, weight_decay=5e-4)
+    def untouched() -> float:
+        ours_end.send(True)
+        return float(ours_end.recv())
 
-    def plain_step() -> None:
-        self_logits, cross_logits = plain(images)
-        plain_loss(self_logits, cross_logits, seeds).backward()
-        plain_optimizer.step()
-        plain_optimizer.zero_grad()
-
-    plain_step()  # before our allocator settings
-    start = time.perf_counter()
-    plain_step()
-    untouched = time.perf_counter() - start
-
-    settings = {"backbone.name": options.backbone, "backbone.output_stride": 8, "backbone.weights": "random"}
-    settings |= {
-        "backbone.frozen_stages": 0,
-        "affinity.hidden": options.hidden,
-        "train.optimizer.name": "sgd",
-        "train.optimizer.lr": 5e-4,
-    }
-    config = load_config(None, {**settings, "runtime.precision": options.precision, "runtime.device": "cpu"})
-    make_accelerator(config.runtime)
-    network = build_network(config, CLASSES).to(memory_format=torch.channels_last).train()
-    groups = network.parameter_groups(config.train.optimizer.lr, config.train.optimizer.new_lr_factor)
-    optimizer = make_optimizer(groups, config.train.optimizer)
-    ours_images = images.contiguous(memory_format=torch.channels_last)
-
-    def our_step() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bf16"):
-            self_logits, cross_logits = network(ours_images, 2)
-        cian_loss(self_logits, cross_logits, seeds)["total"].backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    our_step()
-    times = []
-    for _ in range(options.repetitions):
-        pair = []
-        for step in (plain_step, our_step):
-            start = time.perf_counter()
-            step()
-            pair.append(time.perf_counter() - start)
-        times.append(pair)
-    ratios = [a / b for a, b in times]
-    theirs, ours = (statistics.median(column) for column in zip(*times, strict=True))
+    ours, plain = OurTraining(options), PlainTraining(options)
+    rounds = [(untouched(), seconds(plain), seconds(ours)) for _ in range(1 + options.repetitions)][1:]
+    first, second, mine = (statistics.median(column) for column in zip(*rounds, strict=True))
     print(
         f"{options.backbone}, stride 8, {options.crop} px, batch {options.batch}, {torch.get_num_threads()} threads: "
-        f"plain fp32 {theirs:.2f} s ({untouched:.2f} s with the allocator's own settings), "
-        f"ours {options.precision} {ours:.2f} s; ours is faster "
-        f"{statistics.median(ratios):.2f} times [{min(ratios):.2f}, {max(ratios):.2f}]"
+        f"ours {options.precision} {mine:.2f} s; plain fp32 {first:.2f} s, "
+        f"{spread([a / c for a, _, c in rounds])} times as long; with our allocator settings {second:.2f} s, "
+        f"{spread([b / c for _, b, c in rounds])} times as long"
     )
+    ours_end.send(False)
+
+
+def spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.2f} [{min(values):.2f}, {max(values):.2f}]"
 
 
 if __name__ == "__main__":
