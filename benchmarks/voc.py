@@ -6,7 +6,8 @@
 VOC holds JPEGImages/, SegmentationClass/, tags.csv, classes.txt and ImageSets/LIST.txt. Thresholds and schedules are
 tuned on `tune`; `--val` then scores the networks on the list `val`, without tags. The runs are those of `cian ablate`
 (one classifier and one set of seed maps for all of a random seed; same schedule and augmentation, full supervision
-too); one that was interrupted goes on. Without --saliency, background comes from the object maps.
+too); one that was interrupted goes on. Background comes from the object maps; with --saliency a further variant,
+`with-saliency`, takes it from there.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from cian.ablation import BASELINE, FIRST, FULL, ablate, markdown, mean_deviation
+from cian.ablation import BASELINE, FIRST, FULL, WITH_SALIENCY, ablate, markdown, mean_deviation
 from cian.config import load_config, parse_assignment
 from cian.data.table import Table
 from cian.runs import Run, read_json, write_json
@@ -31,7 +32,7 @@ def main() -> None:
     parser.add_argument("--train", default="train-small")
     parser.add_argument("--score", default="tune")
     parser.add_argument("--repeat", type=int, default=1)
-    parser.add_argument("--only", nargs="+", default=[FIRST, BASELINE, FULL])
+    parser.add_argument("--only", nargs="+")
     parser.add_argument("--val", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("runs/voc"))
     parser.add_argument("--set", dest="settings", action="append", default=[])
@@ -46,18 +47,18 @@ def main() -> None:
             "data.classes": str(voc / "classes.txt"),
             "data.splits.train": str(voc / "ImageSets" / f"{options.train}.txt"),
             f"data.splits.{options.score}": str(voc / "ImageSets" / f"{options.score}.txt"),
-            **({"seeds.background": options.saliency} if options.saliency else {}),
             **dict(parse_assignment(text) for text in options.settings),
         },
     )
-    result = ablate(config, options.out, options.repeat, options.only)
+    only = options.only or [FIRST, BASELINE, *([WITH_SALIENCY] if options.saliency else []), FULL]
+    result = ablate(config, options.out, options.repeat, only, options.saliency)
     print(f"\n{options.train} → {options.score}\n\n{markdown(result)}")
     runs = {
         name: [options.out / f"seed-{seed}" / name for seed in entry["runs"]]
         for name, entry in result["variants"].items()
     }
-    for seed in result["variants"][FIRST]["runs"]:
-        show_seeds(options.out / f"seed-{seed}" / FIRST)
+    for run in [*runs[FIRST], *runs.get(WITH_SALIENCY, [])]:
+        show_seeds(run)
     if options.val:
         val = {name: [score_val(voc, Run(run)) for run in each] for name, each in runs.items()}
         write_json(options.out / "val.json", val)
@@ -69,12 +70,12 @@ def show_seeds(run: Path) -> None:
     for split, scores in read_json(run / "metrics.json")["stages"]["seeds"].items():
         precision = [value for value in scores["precision"].values() if value is not None]
         print(
-            f"{run.parent.name} seeds, {split}: mIoU {scores['miou']:.2f}, of what is labelled "
+            f"{run.parent.name}/{run.name} seeds, {split}: mIoU {scores['miou']:.2f}, of what is labelled "
             f"{scores['miou_labelled']:.2f}, coverage {scores['coverage']:.1f} %, mean precision "
             f"{sum(precision) / len(precision):.1f} %"
         )
     minutes = (f"{name} {record.seconds / 60:.1f}" for name, record in Run(run).records().items())
-    print(f"{run.parent.name} minutes: {', '.join(minutes)}\n")
+    print(f"{run.parent.name}/{run.name} minutes: {', '.join(minutes)}\n")
 
 
 def score_val(voc: Path, run: Run) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from cian.stages.evaluate import AFFINITY, FINAL, RETRAINED, SEEDS
 from cian.training import make_accelerator
 
 STEPS = ("baseline", "self-affinity", "cross-affinity", "completion", "retraining")  # each adds to the one before
-BASELINE, FIRST, FULL = "baseline", "completion", "full-supervision"
+BASELINE, FIRST, WITH_SALIENCY, FULL = "baseline", "completion", "with-saliency", "full-supervision"
 _SEEDED = ("classify", "seed", "seed-held-out")
 
 
@@ -83,7 +83,7 @@ def variants(config: Config, saliency: str | None = None) -> list[Variant]:
     if config.seeds.background != "cam":
         found.append(Variant("without-saliency", "seeds", {"seeds.background": "cam"}, ("classify",)))
     elif saliency is not None:
-        found.append(Variant("with-saliency", "seeds", {"seeds.background": saliency}, ("classify",)))
+        found.append(Variant(WITH_SALIENCY, "seeds", {"seeds.background": saliency}, ("classify",)))
     found.append(Variant(FULL, "upper bound", {"affinity.mode": "none", "train.labels": "masks"}, ("classify",)))
     return found
 
