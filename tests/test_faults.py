@@ -96,6 +96,17 @@ def test_interrupt_writes_a_checkpoint(pictures, tmp_path, face, number):
     assert (out / "train/checkpoints/last.pt").exists()
 
 
+def test_a_scheduler_that_stops_a_stage_without_checkpoints(pictures, tmp_path, monkeypatch, capsys):
+    command = ["run", *options(pictures(), tmp_path / "run")]
+    with monkeypatch.context() as patch:
+        patch.setattr("cian.stages.seed.seed_map", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        assert here(patch, *command) == 1
+    text = capsys.readouterr().err
+    assert "the same command goes on" in text and "Traceback" not in text
+    assert here(monkeypatch, *command) == 0
+    assert "classify: done before" in capsys.readouterr().err
+
+
 def test_full_disk_keeps_what_was_done(pictures, tmp_path, monkeypatch, capsys):
     """Writing the weights fails as on a full disk; with space again, the same command goes on."""
     data = pictures()

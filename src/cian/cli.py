@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -369,6 +370,7 @@ _NO_GPU_MEMORY = (
 
 def main() -> None:
     """Entry point: user errors become one message on stderr and exit code 1."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler that stops us is a Ctrl-C
     try:
         app()
     except CianError as error:

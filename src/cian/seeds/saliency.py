@@ -13,7 +13,8 @@ from cian.data.images import read_image
 from cian.errors import CianError
 
 _URL = "https://github.com/danielgatis/rembg/releases/download/v0.0.0/u2netp.onnx"
-_CURE = f"Use a saliency network such as u2netp.onnx (4.6 MB, of the U²-Net project; rembg's releases have it: {_URL})."
+_KNOWN = f"u2netp.onnx (4.6 MB, of the U²-Net project; rembg's releases have it: {_URL})"
+_CURE = f"Use a saliency network such as {_KNOWN}."
 _MEAN, _STD = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)
 
 
@@ -124,6 +125,6 @@ def saliency_source(setting: str) -> SaliencyFolder | SaliencyNetwork | None:
     if path.suffix == ".onnx" and path.is_file():
         return SaliencyNetwork(path)
     raise CianError(
-        f"seeds.background = {setting}: no such folder or .onnx file. Use cam, a folder of maps, or FILE.onnx. "
-        f"u2netp.onnx (4.6 MB, of the U²-Net project) is in rembg's releases: {_URL}"
+        f"seeds.background = {setting}: no such folder or .onnx file. Use cam, a folder of maps, or a network such "
+        f"as {_KNOWN}."
     )

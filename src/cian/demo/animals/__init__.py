@@ -56,9 +56,13 @@ def _draw_all(count: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     if workers == 1 or count < PARALLEL_FROM:
         yield from map(functools.partial(draw, seed), range(count))
         return
-    ignore_interrupt = functools.partial(signal.signal, signal.SIGINT, signal.SIG_IGN)  # it is ours to handle
-    with multiprocessing.get_context("fork").Pool(workers, ignore_interrupt) as pool:
+    with multiprocessing.get_context("fork").Pool(workers, _leave_signals_to_parent) as pool:
         yield from pool.imap(functools.partial(draw, seed), range(count), chunksize=4)
+
+
+def _leave_signals_to_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # with which the pool ends its processes
 
 
 def draw(seed: int, index: int) -> tuple[np.ndarray, np.ndarray]:
