@@ -13,12 +13,12 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import statistics
-import time
 from typing import Any
 
 import timm
 import torch
 import torch.nn.functional as F
+from overhead import seconds, spread
 from torch import Tensor, nn
 
 from cian.config import load_config
@@ -128,17 +128,11 @@ def example(options: argparse.Namespace) -> tuple[Tensor, Tensor]:
     return images, torch.randint(0, CLASSES, (options.batch, cells, cells))
 
 
-def seconds(training: PlainTraining | OurTraining) -> float:
-    start = time.perf_counter()
-    training.step()
-    return time.perf_counter() - start
-
-
 def plain_process(options: argparse.Namespace, connection: Any) -> None:
     """Takes a step of the transcription, and answers with its seconds, for each thing that is sent."""
     training = PlainTraining(options)
     while connection.recv():
-        connection.send(seconds(training))
+        connection.send(seconds(training.step))
 
 
 def main() -> None:
@@ -160,7 +154,7 @@ def main() -> None:
         return float(ours_end.recv())
 
     ours, plain = OurTraining(options), PlainTraining(options)
-    rounds = [(untouched(), seconds(plain), seconds(ours)) for _ in range(1 + options.repetitions)][1:]
+    rounds = [(untouched(), seconds(plain.step), seconds(ours.step)) for _ in range(1 + options.repetitions)][1:]
     first, second, mine = (statistics.median(column) for column in zip(*rounds, strict=True))
     print(
         f"{options.backbone}, stride 8, {options.crop} px, batch {options.batch}, {torch.get_num_threads()} threads: "
@@ -169,10 +163,6 @@ def main() -> None:
         f"{spread([b / c for _, b, c in rounds])} times as long"
     )
     ours_end.send(False)
-
-
-def spread(values: list[float]) -> str:
-    return f"{statistics.median(values):.2f} [{min(values):.2f}, {max(values):.2f}]"
 
 
 if __name__ == "__main__":

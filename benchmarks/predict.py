@@ -13,15 +13,14 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import resource
-import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from overhead import seconds, spread
 from PIL import Image
 
 from cian.config import Config
@@ -54,12 +53,6 @@ def forward_alone(segmenter: Segmenter, files: list[Path]) -> None:
             network(torch.cat([batch, batch.flip(3)]), group_size=1)
 
     for_each_image(accelerator, 512, table, nowhere, "forward alone", compute, lambda *_: None)
-
-
-def seconds(work: Callable[..., object], *arguments) -> float:
-    start = time.perf_counter()
-    work(*arguments)
-    return time.perf_counter() - start
 
 
 def large_photograph(model: Path, folder: Path, answer) -> None:
@@ -106,8 +99,8 @@ def main() -> None:
             pairs.append((whole, seconds(forward_alone, segmenter, files)))
         ratios = [a / b for a, b in pairs]
         print(
-            f"cian predict / forward passes alone, {len(files)} images: {statistics.median(ratios):.2f} "
-            f"[{min(ratios):.2f}, {max(ratios):.2f}]   ({pairs[0][0] / len(files):.2f} s an image)"
+            f"cian predict / forward passes alone, {len(files)} images: {spread(ratios)}   ("
+            f"{pairs[0][0] / len(files):.2f} s an image)"
         )
         answer = multiprocessing.get_context("spawn").Queue()
         process = multiprocessing.get_context("spawn").Process(target=large_photograph, args=(model, folder, answer))
