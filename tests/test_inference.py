@@ -10,6 +10,7 @@ from huggingface_hub.utils import RepositoryNotFoundError
 
 from cian import CianError, Segmenter, load
 from cian.config import CrfConfig, load_config
+from cian.crf import dense_crf
 from cian.inference import _tiles, label_map, multi_scale_logits, probabilities, segment_logits
 from cian.network import build_network
 from cian.runs import write_json
@@ -124,6 +125,24 @@ def test_probabilities_without_crf_are_the_softmax(image):
     np.testing.assert_allclose(probabilities(logits, image, None, None), logits.softmax(0).numpy(), atol=1e-6)
     off = CrfConfig(iterations=0)
     np.testing.assert_allclose(probabilities(logits, image, None, off), logits.softmax(0).numpy(), atol=1e-6)
+
+
+def test_crf_leaves_out_hopeless_classes_alone(image):
+    """Half of the classes are nowhere near the best: the CRF of the others finds what that of all finds."""
+    crf = CrfConfig(iterations=5)
+    coarse = torch.randn(1, 8, 4, 6, generator=torch.Generator().manual_seed(0)) * 6
+    logits = torch.nn.functional.interpolate(coarse, image.shape[:2], mode="bilinear")[0]
+    top = logits[:4].amax(0)
+    logits[4:] = torch.minimum(logits[4:], top - 5.6)
+    logits[7, 20, 30] = top[20, 30] - 5.4  # not hopeless at one pixel
+    found = probabilities(logits, image, None, crf)
+    expected = dense_crf(image, -logits.numpy(), gaussian=crf.gaussian, bilateral=crf.bilateral, iterations=5)
+    assert expected[4:].any(axis=(1, 2)).all()
+    assert found.any(axis=(1, 2)).tolist() == [True] * 4 + [False] * 3 + [True]
+    assert np.abs(found - expected).mean() < 1e-3
+    assert (found.argmax(0) == expected.argmax(0)).mean() > 0.999
+    allowed = np.array([True] + [False] * 6 + [True])
+    assert probabilities(logits, image, allowed, crf)[1:7].max() == 0
 
 
 def test_large_image_is_worked_on_at_a_bounded_size(segmenter, tmp_path):
