@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from PIL import Image
 
 from cian import crf, crf_torch
+from cian.cores import cores
 from cian.crf import dense_crf, dense_crfs
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -183,6 +185,12 @@ class TestProperties:
         for threads in (1, 2, 3):
             monkeypatch.setattr(crf, "_threads", lambda n=threads: n)
             np.testing.assert_array_equal(dense_crf(self.image, self.unary), expected)
+
+    def test_worker_threads_share_the_cores(self):
+        """Several that each took all cores would be slower than one after the other."""
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(crf._threads).result() == 1
+        assert crf._threads() == min(cores(), 2)
 
     def test_order_of_classes(self):
         order = [3, 0, 4, 1, 2]

@@ -8,14 +8,15 @@ pixel onto the d + 1 corners of its simplex, blur along the d + 1 axes of the la
 
 Symbols: N pixels, K classes, d dimensions of a feature, V vertices of the lattice.
 
-Safe in forked and spawned workers: threads live as long as one call, and a worker process gets one. (numba's
-`parallel=True` is not: its OpenMP layer kills a process that forks after use, as a DataLoader does.)
+Safe in forked and spawned workers: threads live as long as one call, and a worker process or thread gets
+one. (numba's `parallel=True` is not: its OpenMP layer kills a process that forks after use, as a DataLoader does.)
 """
 
 from __future__ import annotations
 
 import math
 import multiprocessing
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -164,8 +165,8 @@ def check(
 
 
 def _threads() -> int:
-    """One in a worker process, whose siblings keep the other cores busy."""
-    if multiprocessing.parent_process() is not None:
+    """One in a worker process or thread, whose siblings keep the other cores busy."""
+    if multiprocessing.parent_process() is not None or threading.current_thread() is not threading.main_thread():
         return 1
     return min(cores(), _PARTS)
 
