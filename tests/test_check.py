@@ -163,6 +163,7 @@ def test_summary_data() -> None:
     assert summary_data(_table()) == {
         "classes": ["[bold]", "class 1", "class 2"],
         "images": {"train": 3, "val": 2, "test": 1},
+        "empty": {"train": 1, "val": 0, "test": 0},
         "untagged": {"train": 0, "val": 1, "test": 0},
         "masks": {"train": 0, "val": 2, "test": 0},
         "counts": {"train": [2, 2, 1], "val": [1, 0, 0], "test": [0, 0, 1]},
@@ -188,6 +189,7 @@ def test_summary() -> None:
     assert ["Images", "that", "show", "both", "classes,", "by", "id"] in rows
     assert ["id", "class", "train", "val", "test"] in rows
     assert ["1", "[bold]", "2", "1", "0"] in rows
+    assert ["no", "class", "1", "0", "0"] in rows
     assert ["untagged", "0", "1", "0"] in rows
     assert ["1", "3", "2", "1"] in rows  # co-occurrence
 

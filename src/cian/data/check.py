@@ -147,9 +147,9 @@ def summary_data(table: Table) -> dict[str, Any]:
     """Counts of a table, as plain Python values.
 
     Returns:
-        `classes`: names without background; by split `images`, `untagged` and `masks`: numbers of images, and
-        `counts`: images of each class; `co_occurrence`: C lists of C numbers of images that show both classes (on the
-        diagonal those that show the class), over all splits.
+        `classes`: names without background; by split numbers of images: `images`, `empty` (known to show no class),
+        `untagged` (not known) and `masks`, and `counts`: images of each class; `co_occurrence`: C lists of C
+        numbers of images that show both classes (on the diagonal those that show the class), over all splits.
     """
     codes = {name: code for code, name in enumerate(table.split_names)}
     split = np.fromiter((codes[name] for name in table.splits), np.int64, len(table))  # (N,)
@@ -166,6 +166,7 @@ def summary_data(table: Table) -> dict[str, Any]:
     return {
         "classes": list(table.classes),
         "images": by_split(split),
+        "empty": by_split(split[table.tagged & (np.diff(table.tag_offsets) == 0)]),
         "untagged": by_split(split[~table.tagged]),
         "masks": by_split(split[masked]),
         "counts": dict(zip(codes, counts.reshape(num_splits, num_tags).tolist(), strict=True)),
@@ -193,8 +194,8 @@ def summary(table: Table) -> RenderableType:
     for i, name in enumerate(data["classes"]):
         counts.add_row(str(i + 1), Text(name), *(str(row[i]) for row in data["counts"].values()))
     counts.add_section()
-    for title in ("images", "untagged", "masks"):
-        counts.add_row("", title, *map(str, data[title].values()))
+    for title, key in (("images", "images"), ("no class", "empty"), ("untagged", "untagged"), ("masks", "masks")):
+        counts.add_row("", title, *map(str, data[key].values()))
     return Group(_title("Images per class"), counts, *_co_occurrence(data))
 
 
