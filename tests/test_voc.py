@@ -347,7 +347,7 @@ def test_the_papers_configuration(depth: int) -> None:
     assert (config.backbone.output_stride, config.backbone.weights, config.backbone.frozen_stages) == (8, "imagenet", 0)
     affinity, train, predict = config.affinity, config.train, config.predict
     assert (affinity.mode, affinity.hidden, affinity.similarity, affinity.merge) == ("cross", 1024, "dot", "max")
-    assert (affinity.include_self, affinity.pool, affinity.start) == (True, True, "random")
+    assert (affinity.include_self, affinity.pool, affinity.tied_start) == (True, True, False)
     assert (train.labels, train.start, train.epochs, train.min_steps) == ("seeds", "backbone", 20, 0)
     assert (train.batch_size, train.group_size, train.head_dilation) == (16, 2, 12)
     assert (train.balanced, train.completion, train.completion_after, train.tag_filter) == ("none", True, 0, False)

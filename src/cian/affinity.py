@@ -10,7 +10,7 @@ message home:
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,10 +19,8 @@ from torch import Tensor, nn
 from cian.folding import Conv2d, convolve
 from cian.processes import BatchNorm, scale_and_shift, total, world
 
-Similarity = Literal["dot", "cosine", "centred"]
+Similarity = Literal["dot", "cosine"]
 Merge = Literal["max", "mean"]
-SHARPNESS = 20.0  # of the centred cosine: what an affinity of 1 is multiplied by
-TAKEN = 0.3  # scale of what is retrieved, where the module does not start as identity
 
 
 def retrieve(query: Tensor, key: Tensor, value: Tensor, similarity: Similarity = "dot") -> Tensor:
@@ -34,20 +32,11 @@ def retrieve(query: Tensor, key: Tensor, value: Tensor, similarity: Similarity =
     Shape:
         query: (N, d, H, W); key, value: (N, d, H', W'). Returns (N, d, H, W).
     """
-    query, key = _compared(query, similarity), _compared(key, similarity)
+    if similarity == "cosine":
+        query, key = F.normalize(query, dim=1), F.normalize(key, dim=1)
     q, k, v = (x.flatten(2).transpose(1, 2).unsqueeze(1) for x in (query, key, value))  # (N, 1, cells, d)
     message = F.scaled_dot_product_attention(q, k, v, scale=1.0)  # (N, 1, HW, d)
     return message.squeeze(1).transpose(1, 2).reshape(query.shape)
-
-
-def _compared(x: Tensor, similarity: Similarity) -> Tensor:
-    """Queries or keys (N, d, H, W) as their dot product is to compare them."""
-    if similarity == "dot":
-        return x
-    if similarity == "cosine":
-        return F.normalize(x, dim=1)
-    x = x - x.mean((2, 3), keepdim=True)
-    return x * (SHARPNESS / (x.square().sum(1, keepdim=True) + 1e-6)).sqrt()  # cells may all be alike
 
 
 def affinity_map(query: Tensor, key: Tensor, similarity: Similarity = "dot") -> Tensor:
@@ -56,7 +45,8 @@ def affinity_map(query: Tensor, key: Tensor, similarity: Similarity = "dot") -> 
     Shape:
         query: (N, d, H, W); key: (N, d, H', W'). Returns (N, H, W, H', W'), sums to 1 over (H', W').
     """
-    query, key = _compared(query, similarity), _compared(key, similarity)
+    if similarity == "cosine":
+        query, key = F.normalize(query, dim=1), F.normalize(key, dim=1)
     affinity = torch.einsum("ndq,ndk->nqk", query.flatten(2), key.flatten(2)).softmax(2)  # (N, HW, H'W')
     return affinity.reshape(len(query), *query.shape[2:], *key.shape[2:])
 
@@ -83,8 +73,8 @@ def cross_image_affinity(
     Raises:
         ValueError: the batch does not consist of whole groups, or an option is unknown.
     """
-    if merge not in get_args(Merge) or similarity not in get_args(Similarity):
-        raise ValueError(f"merge={merge!r}, similarity={similarity!r}: use max or mean, and dot, cosine or centred")
+    if merge not in ("max", "mean") or similarity not in ("dot", "cosine"):
+        raise ValueError(f"merge={merge!r}, similarity={similarity!r}: use max or mean, and dot or cosine")
     n = len(query)
     if group_size < 1 or n % group_size:
         raise ValueError(f"batch of {n} images is not made of groups of {group_size}; use a multiple of the group size")
@@ -107,8 +97,7 @@ class CrossImageAffinity(nn.Module):
     Args:
         channels: C, channels of the features.
         hidden: d, channels of query, key and value; default C / 2.
-        similarity: "dot" (the paper's), "cosine", or "centred" (ours): 20 times the cosine of what differs from the
-            image's mean, which keeps apart what dot products of features, all alike in most channels, do not.
+        similarity: "dot" (the paper's) or "cosine".
         merge: "max" (the paper's) or "mean" of the messages of several references.
         include_self: whether the image's own message is merged into the cross branch.
         pool: max-pool keys and values, 3×3, stride 2, padding 1.
@@ -135,25 +124,6 @@ class CrossImageAffinity(nn.Module):
         for conv in (self.query, self.key, self.value, self.project):
             nn.init.normal_(conv.weight, std=0.01)
         nn.init.zeros_(self.norm.weight)
-
-    @torch.no_grad()
-    def start_at(self, cells: Tensor) -> None:
-        """Start (ours) at which each cell takes home 0.3 times what its like have, instead of nothing at all.
-
-        Queries, keys and values are the components of a cell along the d principal directions of `cells`, and W_o leads
-        back from these: random messages, and a scale of 0, take more steps to become useful than small data allow.
-
-        Args:
-            cells: features X of some images, (n, C).
-        """
-        centred = cells.float() - cells.float().mean(0)
-        directions = torch.linalg.eigh(centred.T @ centred).eigenvectors.flip(1).T  # (C, C), rows
-        hidden = self.query.out_channels
-        basis = F.pad(directions[:hidden], (0, 0, 0, max(0, hidden - len(directions))))  # (d, C)
-        for conv in (self.query, self.key, self.value):
-            conv.weight.copy_(basis[:, :, None, None])
-        self.project.weight.copy_(basis.T[:, :, None, None])
-        self.norm.weight.fill_(TAKEN)
 
     def forward(self, features: Tensor, group_size: int = 2) -> tuple[Tensor, Tensor | None]:
         """Features with what was retrieved from the image itself, and with what was retrieved from its group.

@@ -158,15 +158,15 @@ class SeedConfig(Section):
     foreground: Positive = Field(
         1.0, description="a pixel is a class where its object map is over this times the picture's threshold (Otsu's)"
     )
-    uncertain: Fraction = Field(
-        0.05, description="pixels nearer to the threshold than this share of it are left open (without a saliency map)"
-    )
     background: str = Field(
         "cam", description="'cam', a folder of saliency maps ID.png (8 bit grey), or a saliency network FILE.onnx"
     )
+    background_below: Positive = Field(
+        0.85, description="background where every object map is below this times the same threshold ('cam')"
+    )
     salient_above: Fraction = Field(0.3, description="with a saliency map, a class only where it is over this")
     salient_below: Fraction = Field(0.06, description="with a saliency map, background where it is below this")
-    margin: Fraction = Field(0.1, description="open where the two best classes are closer than this, if not for `crf`")
+    margin: Fraction = Field(0.1, description="open where the two best classes are closer than this")
     crf: CrfConfig = CrfConfig(iterations=10)
 
 
@@ -177,17 +177,12 @@ class AffinityConfig(Section):
         "cross", description="no module, self branch only, or self and cross"
     )
     hidden: PositiveInt = Field(128, description="channels of query, key and value (the paper: 1024, of 2048)")
-    similarity: Literal["dot", "cosine", "centred"] = Field(
-        "centred",
-        description="dot product without 1/sqrt(d), cosine, or 20 times the cosine of what differs from the image's "
-        "mean (ours)",
-    )
+    similarity: Literal["dot", "cosine"] = Field("dot", description="dot product without 1/sqrt(d), or cosine")
     merge: Literal["max", "mean"] = Field("max", description="how messages of several references are merged")
     include_self: bool = Field(True, description="merge the image's own message into the cross branch")
-    start: Literal["random", "principal"] = Field(
-        "principal",
-        description="first weights: random and without effect, or the principal directions of features, so that each "
-        "cell takes home what its like have from the start (ours)",
+    tied_start: bool = Field(
+        True,
+        description="start with equal query and key weights, so that cells look at their like from the start (ours)",
     )
     pool: bool = Field(True, description="3x3 stride 2 max-pooling of keys and values")
 

@@ -93,4 +93,6 @@ def build_network(config: Config, num_classes: int, *, weights: str | None = Non
             settings.include_self,
             settings.pool,
         )
+        if settings.tied_start:
+            affinity.key.load_state_dict(affinity.query.state_dict())
     return CIAN(backbone, num_classes, affinity, config.train.head_dilation)

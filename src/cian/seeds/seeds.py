@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from PIL import Image
 
@@ -10,8 +12,7 @@ from cian.crf import dense_crfs
 from cian.data.masks import resize_mask
 from cian.data.table import IGNORE
 
-CONTRAST = 5.0  # nats from the mean of an object map below its threshold to that above
-_LEAST = 1e-3  # probability of anything, before the edges of the picture are asked
+CERTAINTY = 0.7  # probability of a label, before the edges of the picture are asked
 _BINS = 64  # of a histogram of object maps
 SHRINK = 2  # edges are looked for at this fraction of the size: feature cells are coarser still
 
@@ -26,14 +27,12 @@ def seed_map(
 ) -> np.ndarray:
     """One image's seeds, without ground truth.
 
-    Foreground is where an object map is over `foreground` times the picture's threshold (see `otsu`), background where
-    all are under it, and what is nearer to it than the share `uncertain` is open; an image without tags is background
-    throughout. Classes are told apart by the geometric mean of CAM and object map. The borders then move to the edges
-    of the picture (see `along_edges`), if `crf` has iterations.
-
-    With a saliency map, which has edges of its own, foreground is only where that is over `salient_above`, and
-    background where it is under `salient_below` and no class claims the pixel. There, and without `crf`, a class must
-    also lead the next one by `margin`.
+    Foreground is where an object map is over `foreground` times the picture's threshold (see `otsu`) and its class
+    leads the next one by `margin`, in the geometric mean of CAM and object map; with a saliency map, only where that is
+    over `salient_above`. Background is where every object map is under `background_below` times that threshold or, with
+    a saliency map, where that is under `salient_below` and no class claims the pixel. All else is open; an image
+    without tags is background throughout. Without a saliency map, which has edges of its own, labels then follow the
+    edges of the picture (see `along_edges`).
 
     Shape:
         image: (H, W, 3) uint8; cams, objects: (T, H, W) float32 in [0, 1] of the tags (T,), class ids from 1 (see
@@ -43,75 +42,60 @@ def seed_map(
     if not len(tags):
         return np.zeros(cams.shape[1:], np.uint8)
     telling = np.sqrt(cams * objects)
-    most = objects.max(0)
-    threshold, gap = otsu(most)
-    threshold *= settings.foreground
-    low, high = (1 - settings.uncertain) * threshold, (1 + settings.uncertain) * threshold
-    classes = np.append(np.append(0, tags), IGNORE).astype(np.uint8)
-    if saliency is None and settings.crf.iterations:
-        return classes[along_edges(image, most, telling, (low, high), gap, settings.crf)]
     best = telling.argmax(0)
     lead = telling.max(0) - (np.partition(telling, -2, 0)[-2] if len(tags) > 1 else 0)
-    own = np.take_along_axis(objects, best[None], 0)[0]
+    most = objects.max(0)
+    threshold = otsu(most)
+    claimed = np.take_along_axis(objects, best[None], 0)[0] >= settings.foreground * threshold
+    certain = claimed & (lead >= settings.margin)
     if saliency is None:
-        certain, background = own >= high, most < low
+        background = most < settings.background_below * threshold
     else:
-        certain = (own >= threshold) & (saliency >= settings.salient_above)
-        background = (saliency < settings.salient_below) & (own < threshold)
-    certain &= lead >= settings.margin
+        certain &= saliency >= settings.salient_above
+        background = (saliency < settings.salient_below) & ~claimed
+    classes = np.append(np.append(0, tags), IGNORE).astype(np.uint8)
     labels = np.full(best.shape, len(tags) + 1)  # indices into `classes`
     labels[background] = 0
     labels[certain] = best[certain] + 1
+    if saliency is None and settings.crf.iterations:
+        labels = along_edges(image, labels, best + 1, len(tags) + 1, settings.crf)
     return classes[labels]
 
 
-def otsu(values: np.ndarray) -> tuple[float, float]:
+def otsu(values: np.ndarray) -> float:
     """The threshold that divides values in [0, 1] into two classes with the least variance within them (Otsu, "A
-    Threshold Selection Method from Gray-Level Histograms", 1979), and the distance of the means of these.
+    Threshold Selection Method from Gray-Level Histograms", 1979).
 
     How high object maps are varies from one data set, and one picture, to the next.
     """
     counts, edges = np.histogram(values, _BINS, (0, 1))
     share = counts.cumsum() / counts.sum()  # of the values up to each edge
     mean = (counts * (edges[:-1] + edges[1:]) / 2).cumsum() / counts.sum()
-    within = np.maximum(share * (1 - share), 1e-9)
-    between = (mean[-1] * share - mean) ** 2 / within
-    best = between.argmax()
-    return float(edges[1:][best]), float(np.sqrt(between[best] / within[best]))
+    between = (mean[-1] * share - mean) ** 2 / np.maximum(share * (1 - share), 1e-9)
+    return float(edges[1:][between.argmax()])
 
 
 def along_edges(
-    image: np.ndarray,
-    objects: np.ndarray,
-    classes: np.ndarray,
-    thresholds: tuple[float, float],
-    gap: float,
-    crf: CrfConfig,
+    image: np.ndarray, labels: np.ndarray, best: np.ndarray, num_classes: int, crf: CrfConfig
 ) -> np.ndarray:
-    """Labels that follow the edges of the picture: a CRF is asked twice, with a low and with a high threshold of what
-    is an object; what both times comes out the same is labelled, the rest stays open (from Ahn et al., CVPR 2019,
-    arXiv 1904.05044, who ask it about two kinds of certain labels).
-
-    Probabilities rise from background to object as a logistic function of the object map around the threshold.
-
-    Args:
-        gap: how far apart the object maps of the two are; makes `CONTRAST` nats.
+    """Labels that follow the edges of the picture: a CRF is asked twice, with the open pixels as background and as
+    foreground; what both times comes out the same is labelled, the rest stays open (Ahn et al., CVPR 2019,
+    arXiv 1904.05044, make their labels so).
 
     Shape:
-        image: (H, W, 3) uint8; objects: (H, W) float32; classes: (T, H, W) float32 ≥ 0, in whose ratio the tags share
-        what is an object. Returns (H, W) of 0 for background, 1 … T for the tags, T + 1 for open.
+        image: (H, W, 3) uint8; labels: (H, W) in 0 … num_classes, the last of which is "open"; best: (H, W), the class
+        that an open pixel has if it is foreground. Returns labels of the same kind.
     """
-    size = objects.shape
+    size = labels.shape
     small = tuple(-(-side // SHRINK) for side in size)
     image = np.asarray(Image.fromarray(image).resize(small[::-1], Image.Resampling.BOX))
-    objects, *shares = (
-        np.asarray(Image.fromarray(part).resize(small[::-1], Image.Resampling.BILINEAR)) for part in (objects, *classes)
-    )
-    shares = np.stack(shares) / np.maximum(np.sum(shares, axis=0), 1e-6)  # (T, h, w)
+    labels, best = (resize_mask(part.astype(np.uint8), small).astype(int) for part in (labels, best))
     unaries = []
-    for threshold in thresholds:
-        probability = 1 / (1 + np.exp(-CONTRAST * (objects - threshold) / max(gap, 1e-3)))
-        unaries.append(-np.log(np.maximum(np.stack([1 - probability, *(probability * shares)]), _LEAST)))
+    for guess in (np.zeros_like(best), best):
+        start = np.where(labels == num_classes, guess, labels)  # (H, W)
+        unary = np.full((num_classes, *start.shape), -math.log((1 - CERTAINTY) / (num_classes - 1)), np.float32)
+        np.put_along_axis(unary, start[None], -math.log(CERTAINTY), 0)
+        unaries.append(unary)
     found = dense_crfs(
         image,
         unaries,
@@ -120,4 +104,4 @@ def along_edges(
         iterations=crf.iterations,
     )
     first, second = (probabilities.argmax(0) for probabilities in found)
-    return resize_mask(np.where(first == second, first, len(classes) + 1).astype(np.uint8), size)
+    return resize_mask(np.where(first == second, first, num_classes).astype(np.uint8), size)

@@ -55,43 +55,30 @@ def run(context: Context) -> None:
 
 def _estimate_cells(context: Context, model: Classifier, file: Path) -> None:
     """Compares the feature cells of the training images with each other (see `CellScores`)."""
-    load_weights(model, file.with_name("model.safetensors"))  # `fit` may have found it there
-    model.eval().to(context.accelerator.device)
-    rows, found = feature_cells(context, model.backbone, MOST_IMAGES, "comparing cells")
-    if context.accelerator.is_main_process:
-        scores = model.cells.cpu()
-        scores.estimate(found, torch.from_numpy(context.train_table.select(rows).multi_hot()))
-        save_weights(scores, file)
-    context.accelerator.wait_for_everyone()
-
-
-def feature_cells(context: Context, backbone: Backbone, images: int, label: str) -> tuple[list[int], list[Tensor]]:
-    """Cells of the features of training images, about as many of each class, in every process.
-
-    Args:
-        images: at most about so many.
-
-    Returns:
-        Rows of the training images, and cells (n, C) of each.
-    """
     table, accelerator = context.train_table, context.accelerator
-    rows = _some_of_each_class(table, images)
+    load_weights(model, file.with_name("model.safetensors"))  # `fit` may have found it there
+    model.eval().to(accelerator.device)
+    rows = _some_of_each_class(table, MOST_IMAGES)
     most = max(4, min(64, MOST_CELLS // len(rows)))
     found: dict[int, Tensor] = {}
 
     @torch.no_grad()
     def compute(row: int, image: np.ndarray) -> Tensor:
-        pixels = scaled(as_input(image, backbone, accelerator.device), 1.0, backbone)
-        cells = backbone(pixels)[0].flatten(1).T  # (n, C)
+        pixels = scaled(as_input(image, model.backbone, accelerator.device), 1.0, model.backbone)
+        cells = model.backbone(pixels)[0].flatten(1).T  # (n, C)
         return cells[torch.linspace(0, len(cells) - 1, min(most, len(cells))).long()].cpu()
 
     def finish(row: int, image: np.ndarray, cells: Tensor) -> None:
         found[row] = cells
 
     share = rows[accelerator.process_index :: accelerator.num_processes]
-    work_on_images(accelerator, context.config.max_side, table, share, label, compute, finish)
+    work_on_images(accelerator, context.config.max_side, table, share, "comparing cells", compute, finish)
     found = {row: cells for part in gather_object([found]) for row, cells in part.items()}
-    return rows, [found[row] for row in rows]
+    if accelerator.is_main_process:
+        scores = model.cells.cpu()
+        scores.estimate([found[row] for row in rows], torch.from_numpy(table.select(rows).multi_hot()))
+        save_weights(scores, file)
+    accelerator.wait_for_everyone()
 
 
 def _some_of_each_class(table: Table, most: int) -> list[int]:

@@ -25,7 +25,6 @@ from cian.stages.context import Context, clean_start
 from cian.training import Batch, Losses, fit, load_weights
 
 BASELINE, TRAIN, RETRAIN = "baseline", "train", "retrain"
-START_IMAGES = 300  # whose features the affinity module starts at
 LABELS = {BASELINE: "seeds", TRAIN: "seeds", RETRAIN: "relabel"}
 
 
@@ -45,10 +44,6 @@ def run(context: Context, name: str) -> None:
     elif settings.start == "classifier" and config.has_classifier:
         network.backbone.load_state_dict(classify.load_classifier(context).backbone.state_dict())
     network = network.to(memory_format=torch.channels_last)
-    if network.affinity is not None and config.affinity.start == "principal" and name != RETRAIN:
-        network.eval().to(context.accelerator.device)
-        _, found = classify.feature_cells(context, network.backbone, START_IMAGES, "features to start at")
-        network.affinity.start_at(torch.cat(found))
     sampler = make_sampler(config, table, context.accelerator)
     epochs = enough_epochs(sampler, settings.epochs, settings.min_steps)
     optimizer = settings.optimizer
