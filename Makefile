@@ -22,7 +22,7 @@ bench: $(READY)  ## every figure of speed, about 15 minutes on two cores; benchm
 	$(BIN)/python benchmarks/limits.py
 	$(BIN)/python benchmarks/predict.py
 	$(BIN)/python benchmarks/overhead.py
-	$(BIN)/python benchmarks/overhead.py --backbone resnet50 --stride 8 --crop 321 --batch 4 --repetitions 3
+	$(BIN)/python benchmarks/overhead.py --backbone resnet50 --stride 8 --crop 321 --batch 4 --repetitions 3 --module-only
 	$(BIN)/python benchmarks/plain.py
 
 $(READY): pyproject.toml

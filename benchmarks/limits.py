@@ -24,7 +24,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from crf import HEIGHT, WIDTH, energies, photo
-from overhead import arguments, make_step, random_batch
+from overhead import arguments, make_step, parser_of, random_batch
 from torch.utils.flop_counter import FlopCounterMode
 
 from cian import crf
@@ -77,7 +77,7 @@ def crf_bytes(lattice: crf._Lattice, classes: int, iterations: int) -> int:
 
 
 def main() -> None:
-    options, config, crop = arguments(__doc__, repetitions=5)
+    options, config, crop = arguments(parser_of(__doc__, repetitions=5))
     product, product_operations = matrix_product()
     copying, copied = copy()
     (product_times,), (copy_times,) = (seconds(work, repetitions=options.repetitions) for work in (product, copying))

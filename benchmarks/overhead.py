@@ -1,7 +1,7 @@
 """What the affinity module and the loading of data cost, as ratios in one run.
 
     python benchmarks/overhead.py [--backbone tf_efficientnet_lite0] [--stride 16] [--crop 257] [--batch 16]
-        [--repetitions 7]
+        [--repetitions 7] [--module-only]
 
 * a CIAN training step (groups of 2, all four loss terms) / the same backbone and head without the module;
 * throughput of the training loop from files / the same loop on tensors already in memory.
@@ -119,14 +119,18 @@ def random_batch(batch: int, crop: int) -> tuple[torch.Tensor, torch.Tensor]:
     return pixels, torch.randint(0, 21, (batch, crop, crop), dtype=torch.uint8)
 
 
-def arguments(description: str | None, repetitions: int) -> tuple[argparse.Namespace, Config, int]:
-    """The command line, the network's settings, and the crop's side on the backbone's grid."""
+def parser_of(description: str | None, repetitions: int) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", default="tf_efficientnet_lite0")
     parser.add_argument("--stride", type=int, default=16)
     parser.add_argument("--crop", type=int, default=257)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--repetitions", type=int, default=repetitions)
+    return parser
+
+
+def arguments(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Config, int]:
+    """The command line, the network's settings, and the crop's side on the backbone's grid."""
     options = parser.parse_args()
     backbone = Backbone(options.backbone, options.stride, frozen_stages=None)  # random weights freeze none by default
     config = load_config(
@@ -144,11 +148,14 @@ def arguments(description: str | None, repetitions: int) -> tuple[argparse.Names
 
 
 def main() -> None:
-    options, config, crop = arguments(__doc__, repetitions=7)
+    parser = parser_of(__doc__, repetitions=7)
+    parser.add_argument("--module-only", action="store_true", help="leave the loading out")
+    options, config, crop = arguments(parser)
     shape = f"{options.backbone}, stride {options.stride}, {crop} px, batch {options.batch}"
     print(f"{shape}, {torch.get_num_threads()} threads")
     module_overhead(config, crop, options.batch, options.repetitions)
-    loading_overhead(config, crop, options.batch, max(3, options.repetitions // 2))
+    if not options.module_only:
+        loading_overhead(config, crop, options.batch, max(3, options.repetitions // 2))
 
 
 if __name__ == "__main__":
