@@ -186,6 +186,18 @@ class TestProperties:
             monkeypatch.setattr(crf, "_threads", lambda n=threads: n)
             np.testing.assert_array_equal(dense_crf(self.image, self.unary), expected)
 
+    def test_lattice_over_position_is_kept_for_the_size(self, monkeypatch):
+        crf._position_lattice.cache_clear()
+        monkeypatch.setattr(crf, "_KEPT", self.image.shape[0] * self.image.shape[1])
+        expected = dense_crf(self.image, self.unary)
+        dense_crf(self.image[::-1], self.unary)
+        dense_crf(np.vstack([self.image, self.image]), np.hstack([self.unary, self.unary]))  # larger: not kept
+        narrow = dense_crf(self.image, self.unary, gaussian=(2, 3))
+        np.testing.assert_array_equal(dense_crf(self.image, self.unary), expected)
+        assert np.abs(narrow - expected).max() > 0.01
+        cache = crf._position_lattice.cache_info()
+        assert (cache.hits, cache.misses) == (2, 2)
+
     def test_worker_threads_share_the_cores(self):
         """Several that each took all cores would be slower than one after the other."""
         with ThreadPoolExecutor(1) as pool:

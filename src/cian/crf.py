@@ -20,7 +20,8 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from functools import partial
+from functools import lru_cache, partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +32,7 @@ from cian.mean_field import blur, merge, pack, padded, slice_and_splat, take_out
 
 _PARTS = 2  # pixels are always summed in this many parts, so that the result is the same for any number of threads
 _BLOCK = 128  # pixels worked on together, so that they stay in the first-level cache
+_KEPT = 2**20  # pixels of an image whose lattice over position is kept, in 24 bytes each
 _NEGLIGIBLE = 1e-7  # about one rounding step of a float32 probability
 
 
@@ -85,16 +87,15 @@ def dense_crfs(
             results.append(q / q.sum(axis=0))
         return [result.reshape(-1, height, width) for result in results]
 
-    features = [image_features(image, gaussian[0]), image_features(image, *bilateral[:2])]
     threads = _threads()
     with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
 
         def run(function: Callable[..., Any], *args: Iterable[Any]) -> list[Any]:
             return list((pool.map if pool else map)(function, *args))
 
-        lattice, strength = _build(features, (gaussian[1], bilateral[2]), run)
+        lattice = _lattice(image, gaussian, bilateral, run)
         results = [
-            _mean_field(unary, lowest, _live(unary, lowest, strength), lattice, iterations, run)
+            _mean_field(unary, lowest, _live(unary, lowest, lattice.strength), lattice, iterations, run)
             for unary, lowest in energies
         ]
     return [result.reshape(-1, height, width) for result in results]
@@ -114,15 +115,21 @@ def _energies(
     return unary, lowest
 
 
-def image_features(image: np.ndarray, sxy: float, srgb: float | None = None) -> np.ndarray:
-    """Position, and colour if `srgb` is given, in standard deviations: (2, N) or (5, N) float32."""
-    height, width, _ = image.shape
-    features = np.empty((2 if srgb is None else 5, height, width), np.float32)
+def position_features(height: int, width: int, sxy: float) -> np.ndarray:
+    """Position in standard deviations, (2, N) float32."""
+    features = np.empty((2, height, width), np.float32)
     features[0] = np.arange(width, dtype=np.float32) / np.float32(sxy)
     features[1] = (np.arange(height, dtype=np.float32) / np.float32(sxy))[:, None]
-    if srgb is not None:
-        np.divide(np.moveaxis(image, 2, 0), np.float32(srgb), out=features[2:])
-    return features.reshape(len(features), height * width)
+    return features.reshape(2, height * width)
+
+
+def image_features(image: np.ndarray, sxy: float, srgb: float) -> np.ndarray:
+    """Position and colour in standard deviations, (5, N) float32."""
+    height, width, _ = image.shape
+    features = np.empty((5, height * width), np.float32)
+    features[:2] = position_features(height, width, sxy)
+    np.divide(np.moveaxis(image, 2, 0).reshape(3, -1), np.float32(srgb), out=features[2:])
+    return features
 
 
 def check(
@@ -199,53 +206,63 @@ class _Lattice(NamedTuple):
     vertices: np.ndarray  # (N, R) uint32, corners of each pixel's simplices, in 1 … V
     weights: np.ndarray  # (N, R) float32, barycentric coordinates times the square root of what scales the kernel
     neighbours: list[np.ndarray]  # of each kernel: (d + 1, V' + 1, 2) uint32, both along each axis, in its own 0 … V'
-    first: list[int]  # of each kernel: how many vertices come before its own
+    first: list[int]  # of each kernel: how many vertices come before its own; at the end V
+    strength: float  # an upper bound of what the kernels add to any logit
 
 
-def _build(features: list[np.ndarray], compats: Sequence[float], run: Callable) -> tuple[_Lattice, float]:
-    """Lattice of the kernels over `features` (d, N), and an upper bound of what they add to any logit.
+def _lattice(image: np.ndarray, gaussian: Sequence[float], bilateral: Sequence[float], run: Callable) -> _Lattice:
+    """Of both kernels; that over position is kept for the next image of the size."""
+    height, width, _ = image.shape
+    build = _position_lattice if height * width <= _KEPT else _position_lattice.__wrapped__
+    position = build(height, width, *map(float, gaussian))
+    return _build(image_features(image, *bilateral[:2]), float(bilateral[2]), run, position)
+
+
+@lru_cache(maxsize=2)
+def _position_lattice(height: int, width: int, sxy: float, compat: float) -> _Lattice:
+    features = position_features(height, width, sxy)
+    nothing = np.empty((len(features[0]), 0), np.uint32)
+    empty = _Lattice(nothing, nothing.astype(np.float32), [], [0], 0.0)
+    return _build(features, compat, lambda function, *args: list(map(function, *args)), empty)
+
+
+def _build(features: np.ndarray, compat: float, run: Callable, others: _Lattice) -> _Lattice:
+    """Lattice of the kernel over `features` (d, N), beside those of `others`.
 
     Symmetric normalisation and weight are folded into the barycentric coordinates: W' B W' with the blur B.
     """
-    n = features[0].shape[1]
-    columns = np.cumsum([0] + [len(f) + 1 for f in features])
-    vertices = np.empty((n, columns[-1]), np.uint32)
-    weights = np.empty((n, columns[-1]), np.float32)
-    layouts = [key_layout(f) for f in features]
-    kernels = range(len(features))
+    n = features.shape[1]
+    column = others.vertices.shape[1]
+    end = column + len(features) + 1
+    vertices = np.empty((n, end), np.uint32)
+    weights = np.empty((n, end), np.float32)
+    layout = key_layout(features)
+    first = others.first[-1]
     pixels = _bounds(0, n)
 
-    def embed(start: int, stop: int) -> list[np.ndarray]:
-        return [_embed(features[k], layouts[k], columns[k], vertices, weights, start, stop) for k in kernels]
+    def embed(start: int, stop: int) -> np.ndarray:
+        vertices[start:stop, :column] = others.vertices[start:stop]
+        weights[start:stop, :column] = others.weights[start:stop]
+        return _embed(features, layout, column, vertices, weights, start, stop)
 
-    keys = list(zip(*run(embed, *pixels), strict=True))  # of each kernel, those of each part
-    joined = run(_join, keys, layouts)
-    neighbours = [each for _, each in joined]
-    own = [
-        np.split(each, np.cumsum([len(part) for part in parts[:-1]]))
-        for (each, _), parts in zip(joined, keys, strict=True)
-    ]
-    numbers = list(zip(*own, strict=True))  # of each part, those of each kernel
-    first = np.cumsum([0] + [each.shape[1] - 1 for each in neighbours])
+    keys = run(embed, *pixels)  # of each part
+    numbers, known, table = _join(tuple(keys))
+    neighbours = np.zeros((layout.strides.size, len(known), 2), np.uint32)
+    run(partial(_neighbours, known, table, layout), range(len(neighbours)), neighbours)
+    numbers = np.split(numbers, np.cumsum([len(part) for part in keys[:-1]]))
 
-    def splat(numbers: Sequence[np.ndarray], start: int, stop: int) -> list[np.ndarray]:
-        return [
-            _splat_ones(vertices, weights, columns[k], numbers[k], neighbours[k].shape[:2], first[k], start, stop)
-            for k in kernels
-        ]
+    def splat(numbers: np.ndarray, start: int, stop: int) -> np.ndarray:
+        return _splat_ones(vertices, weights, column, numbers, neighbours.shape[:2], first, start, stop)
 
-    ones = zip(*run(splat, numbers, *pixels), strict=True)
-    ones = run(lambda parts, axes: _blur_ones(sum(parts), axes), ones, neighbours)
+    ones = _blur_ones(sum(run(splat, numbers, *pixels)), neighbours)
 
-    def normalise(start: int, stop: int) -> list[tuple[float, float]]:
-        return [
-            _normalise(vertices, weights, columns[k], columns[k + 1], ones[k], first[k], float(compats[k]), start, stop)
-            for k in kernels
-        ]
+    def normalise(start: int, stop: int) -> tuple[float, float]:
+        return _normalise(vertices, weights, column, end, ones, first, compat, start, stop)
 
-    ranges = np.array(run(normalise, *pixels))  # (parts, kernels, 2)
-    strength = sum(np.asarray(compats) * ranges[..., 1].max(0) / ranges[..., 0].min(0))
-    return _Lattice(vertices, weights, neighbours, list(map(int, first))), strength
+    norms = np.array(run(normalise, *pixels))  # (parts, 2)
+    strength = others.strength + compat * norms[:, 1].max() / norms[:, 0].min()
+    last = first + neighbours.shape[1] - 1
+    return _Lattice(vertices, weights, [*others.neighbours, neighbours], [*others.first, last], strength)
 
 
 def check_widths(side: int, gaussian: Sequence[float], bilateral: Sequence[float]) -> None:
@@ -397,14 +414,14 @@ def _table(keys, count):
 
 
 @jit
-def _join(parts, layout):
+def _join(parts):
     """Joins the vertices of a kernel that several parts of the pixels have found, in order of appearance.
 
     Args:
         parts: of each part the keys (V + 1,) of its own numbers.
 
     Returns:
-        The number of each of these keys, one part after the other, and the neighbours (d + 1, V + 1, 2).
+        The number of each of these keys, one part after the other; the keys (V + 1,); their hash table.
     """
     total = 0
     for part in parts:
@@ -427,17 +444,18 @@ def _join(parts, layout):
                 table[slot] = count
             numbers[before + v] = table[slot]
         before += len(part)
+    return numbers, keys[: count + 1], table
 
-    corners = layout.strides.size
-    neighbours = np.zeros((corners, count + 1, 2), np.uint32)
-    for j in range(corners):
-        step = corners * layout.strides[j] - layout.diagonal
-        for v in range(1, count + 1):
-            w = table[_slot(keys[v] + step, keys, table)]
-            if w != 0:
-                neighbours[j, v, 0] = w
-                neighbours[j, w, 1] = v
-    return numbers, neighbours
+
+@jit
+def _neighbours(keys, table, layout, axis, out):
+    """Numbers of both neighbours of each vertex along an axis, (V + 1, 2); 0 is left where there is none."""
+    step = layout.strides.size * layout.strides[axis] - layout.diagonal
+    for v in range(1, len(keys)):
+        w = table[_slot(keys[v] + step, keys, table)]
+        if w != 0:
+            out[v, 0] = w
+            out[w, 1] = v
 
 
 @jit
@@ -488,7 +506,7 @@ def _mean_field(
 ) -> np.ndarray:
     """Probabilities (K, N) of energies (K, N), among the classes `live`. `lowest` (N,): lowest energy per pixel."""
     n = unary.shape[1]
-    vertices, weights, neighbours, first = lattice
+    vertices, weights, neighbours, first, _ = lattice
     width = padded(live.size)
     lanes = (0,) * width
     energies = _aligned((n, width))
@@ -497,18 +515,23 @@ def _mean_field(
     values[:] = 0
     probabilities = np.zeros(unary.shape, np.float32)
     pixels = _bounds(0, n)
+    nodes = list(zip(*(zip(*_bounds(b + 1, e + 1), strict=True) for b, e in pairwise(first)), strict=True))
+
+    def blur_axis(number: int, bounds: Sequence[tuple[int, int]]) -> None:
+        """Of every kernel that has so many; before the first, the parts are summed. The last one ends in `values`."""
+        for axes, before, (start, stop) in zip(neighbours, first[:-1], bounds, strict=True):
+            source, target = (values, splats[0]) if (len(axes) - number) % 2 == 0 else (splats[0], values)
+            if number < 0:
+                merge(splats, target, start, stop)
+            elif number < len(axes):
+                blur(source, axes[number], before, target, lanes, start, stop)
 
     # A pixel is visited once per iteration: slice what the last one left, softmax, splat for the next.
     run(partial(pack, unary, lowest, live, energies), *pixels)
     for _ in range(iterations):
         run(partial(slice_and_splat, energies, values, vertices, weights, lanes), splats, *pixels)
-        for axes, before, end in zip(neighbours, first[:-1], first[1:], strict=True):
-            nodes = _bounds(before + 1, end + 1)
-            source, target = (values, splats[0]) if len(axes) % 2 == 0 else (splats[0], values)
-            run(partial(merge, splats, source), *nodes)
-            for axis in axes:  # ends in `values`
-                run(partial(blur, source, axis, before, target, lanes), *nodes)
-                source, target = target, source
+        for number in range(-1, max(map(len, neighbours))):  # all kernels at once: a call costs some 60 µs
+            run(partial(blur_axis, number), nodes)
     run(partial(take_out, energies, values, vertices, weights, live, lanes, probabilities), *pixels)
     return probabilities
 

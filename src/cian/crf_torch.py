@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cian.crf import check, image_features, key_layout
+from cian.crf import check, image_features, key_layout, position_features
 
 
 @torch.no_grad()
@@ -44,7 +44,7 @@ def dense_crf(
     energies = energies - energies.amin(1, keepdim=True)
     q = (-energies).softmax(1)
     if iterations:
-        features = [image_features(image, gaussian[0]), image_features(image, *bilateral[:2])]
+        features = [position_features(height, width, gaussian[0]), image_features(image, *bilateral[:2])]
         lattice = _build(features, (gaussian[1], bilateral[2]), unary.device)
         for _ in range(iterations):
             q = (lattice.filter(q) - energies).softmax(1)
