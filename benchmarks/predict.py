@@ -1,6 +1,6 @@
 """What `cian predict` costs beside its network, and how much memory a large photograph takes.
 
-    python benchmarks/predict.py [--model runs/NAME/model] [--images DIR] [--count 24] [--repetitions 3]
+    python benchmarks/predict.py [--model runs/NAME/model] [--images DIR] [--count 72] [--repetitions 3]
 
 * reading, 3 scales, mirror, upsampling, dense CRF, writing / the network's forward passes alone, over the same images
   on the same cores, in turn. Without --model a network of 21 classes with random weights, in which every class of every
@@ -69,7 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--images", type=Path)
-    parser.add_argument("--count", type=int, default=24)
+    parser.add_argument("--count", type=int, default=72)
     parser.add_argument("--repetitions", type=int, default=3)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

@@ -117,21 +117,29 @@ def probabilities(logits: Tensor, image: np.ndarray, allowed: np.ndarray | None,
     Returns:
         (K, H, W) float32.
     """
-    keep = np.flatnonzero(allowed) if allowed is not None else np.arange(len(logits))
-    kept = logits[torch.from_numpy(keep).to(logits.device)]
+    device = logits.device
+    taking_part = torch.ones(len(logits), dtype=torch.bool) if allowed is None else torch.tensor(allowed)
+    taking_part = taking_part.to(device)
     if crf is None or not crf.iterations:
-        result = kept.softmax(0).cpu().numpy()
+        result = _rows(logits, taking_part).softmax(0).cpu().numpy()
     else:
-        contenders = _contenders(kept)
-        keep, kept = keep[contenders.cpu().numpy()], kept[contenders]
+        taking_part[taking_part.clone()] = _contenders(_rows(logits, taking_part))
+        energies = -_rows(logits, taking_part)
         settings: dict[str, Any] = {"gaussian": crf.gaussian, "bilateral": crf.bilateral, "iterations": crf.iterations}
-        if kept.is_cuda:
-            result = crf_torch.dense_crf(image, -kept, **settings).cpu().numpy()
+        if energies.is_cuda:
+            result = crf_torch.dense_crf(image, energies, **settings).cpu().numpy()
         else:
-            result = dense_crf(image, -kept.numpy(), **settings)
+            result = dense_crf(image, energies.numpy(), **settings)
+    if len(result) == len(logits):
+        return result
     full = np.zeros(logits.shape, np.float32)
-    full[keep] = result
+    full[taking_part.cpu().numpy()] = result
     return full
+
+
+def _rows(values: Tensor, chosen: Tensor) -> Tensor:
+    """(K, …), some of the rows; without a copy if it is all."""
+    return values if chosen.all() else values[chosen]
 
 
 def _contenders(logits: Tensor) -> Tensor:
