@@ -141,7 +141,7 @@ def test_crf_leaves_out_hopeless_classes_alone(image):
     assert found.any(axis=(1, 2)).tolist() == [True] * 4 + [False] * 3 + [True]
     assert np.abs(found - expected).mean() < 1e-3
     assert (found.argmax(0) == expected.argmax(0)).mean() > 0.999
-    logits[7] = top - 9  # allowed, but hopeless
+    logits[7] = logits[0] - 9  # allowed, but hopeless
     allowed = np.array([True] + [False] * 6 + [True])
     assert probabilities(logits, image, allowed, crf)[1:7].max() == 0
     assert allowed.tolist() == [True] + [False] * 6 + [True]
