@@ -215,6 +215,10 @@ def test_scores_are_those_of_the_run(full: tuple[Context, str, Page]) -> None:
     }
 
 
+def test_a_comparison_says_that_it_is_one_draw(full: tuple[Context, str, Page]) -> None:
+    assert "cian ablate --config config.yaml --only baseline" in full[2].text["scores"]
+
+
 def test_the_same_run_gives_the_same_page(full: tuple[Context, str, Page]) -> None:
     context, html, _ = full
     again, _ = render(context)
