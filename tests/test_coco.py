@@ -20,10 +20,13 @@ from cian.data.problems import ProblemList
 from cian.data.readers import read_dataset
 from cian.data.textfiles import parse_json
 from cian.errors import CianError
+from cian.pipeline import run
+from cian.runs import read_json
 from tests.conftest import here
 from tests.test_cli import cli, fails
 from tests.test_readers import fatal, images, only, read, splits_of, tags_of, write
 
+CONFIGS = Path(__file__).parents[1] / "configs"
 CATEGORIES = [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}, {"id": 9, "name": "yak"}]
 SIZE = (6, 8)  # height, width
 
@@ -37,8 +40,10 @@ def instance(image: Any, category: Any, segmentation: Any = None, **more: Any) -
     return {"image_id": image, "category_id": category, **shape, **more}
 
 
-def coco(names: dict[Any, str], instances: list[Any], categories: list[Any] | None = None) -> dict[str, Any]:
-    height, width = SIZE
+def coco(
+    names: dict[Any, str], instances: list[Any], categories: list[Any] | None = None, size: tuple[int, int] = SIZE
+) -> dict[str, Any]:
+    height, width = size
     return {
         "info": {},
         "images": [{"id": key, "file_name": name, "height": height, "width": width} for key, name in names.items()],
@@ -163,7 +168,7 @@ def test_split_of() -> None:
 # -------------------------------------------------------------------------------------------------------- devkit
 
 
-def devkit(root: Path, year: str = "2014") -> DataConfig:
+def devkit(root: Path, year: str = "2014", size: tuple[int, int] = SIZE) -> DataConfig:
     """COCO's folder: three images to train on (one without an instance), two of val; ids as COCO's, with gaps."""
     names = class_names(COCO_CLASSES)
     ids = [i for i in range(1, 91) if i not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)]
@@ -173,11 +178,11 @@ def devkit(root: Path, year: str = "2014") -> DataConfig:
         for name in files.values():
             path = root / f"{split}{year}" / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", SIZE[::-1]).save(path)
+            Image.new("RGB", size[::-1]).save(path)
         # in train, each class lies in the images 0 and 1
         used = [instance(i % 2, key, square(1, 1, 3)) for key in ids for i in range(2)]
         rows = used if split == "train" else [instance(0, 90, square(1, 1, 3)), instance(1, 1, square(0, 0, 2))]
-        write(root / "annotations" / f"instances_{split}{year}.json", coco(files, rows, categories[::-1]))
+        write(root / "annotations" / f"instances_{split}{year}.json", coco(files, rows, categories[::-1], size))
     write(root / "annotations" / f"captions_train{year}.json", {"images": [], "annotations": []})
     return DataConfig(coco=root, untagged="negative")
 
@@ -227,6 +232,35 @@ def test_check_of_the_devkit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     assert here(monkeypatch, *args, "data.untagged=error") == 1
     text = capsys.readouterr().err
     assert "COCO_train2014_000000000002.jpg" in text and "data.untagged=negative" in text
+
+
+def test_our_recipe_on_a_small_devkit(tmp_path: Path) -> None:
+    """From COCO's folder to scored masks of its 80 classes; shrunk in time and space only."""
+    size = (32, 40)
+    devkit(tmp_path / "COCO", size=size)
+    rng = np.random.default_rng(0)
+    for path in (tmp_path / "COCO").rglob("*.jpg"):
+        Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)).save(path)
+    write_coco_masks(tmp_path / "COCO" / "annotations", tmp_path / "COCO" / "masks")
+    small = {
+        "data": {"coco": str(tmp_path / "COCO"), "min_images": 1},
+        "backbone.weights": "random",
+        "classify": {"epochs": 1, "min_steps": 0, "batch_size": 2, "augment": {"crop": 65}},
+        "seeds.scales": [1.0],
+        "train": {"epochs": 1, "min_steps": 0, "batch_size": 2, "augment": {"crop": 65}},
+        "predict.scales": [1.0],
+        "runtime": {"device": "cpu", "workers": 0},
+    }
+    result = run(out=tmp_path / "run", config=CONFIGS / "coco2014.yaml", **small)
+    assert result.report_file.exists()
+    stages = read_json(result.metrics_file)["stages"]
+    assert set(stages["seeds"]) == {"train", "val"}
+    assert set(stages["final, with CRF"]) == {"val"}
+    assert list(stages["final, with CRF"]["val"]["iou"]) == ["background", *class_names(COCO_CLASSES)]
+    found = [path.relative_to(result.path / "predictions") for path in (result.path / "predictions").rglob("*.png")]
+    assert sorted(map(str, found)) == [f"val2014/COCO_val2014_{i:012}.png" for i in range(2)]
+    nothing = read_mask(result.path / "seeds" / "train2014" / "COCO_train2014_000000000002.png")  # shows no class
+    assert not nothing.any()
 
 
 def test_problems_of_devkits(tmp_path: Path) -> None:
