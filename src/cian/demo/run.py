@@ -23,7 +23,7 @@ SETTINGS: dict[str, Any] = {
     "seeds.scales": [1.0],
     "train.batch_size": 8,
     "train.epochs": 6,
-    "train.min_steps": 192,
+    "train.min_steps": 240,
     "train.optimizer.lr": 4e-4,
     "train.optimizer.new_lr_factor": 5.0,
     "train.augment.crop": 177,
