@@ -15,7 +15,7 @@ lint: $(READY)  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY)  ## every figure of speed, about 15 minutes on two cores; benchmarks/README.md has the long ones
+bench: $(READY)  ## every figure of speed, about 7 minutes on two cores; benchmarks/README.md has the long ones
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/groups.py
 	$(BIN)/python benchmarks/crf.py

@@ -106,7 +106,7 @@ def main() -> None:
 
     rng = np.random.default_rng(0)
     image = photo(None, rng)
-    lattice = crf._lattice(image, (3, 3), (80, 13, 10), lambda function, *args: list(map(function, *args)))
+    lattice = crf._lattice(image, (3, 3), (80, 13, 10), crf.one_after_another)
     print(f"dense CRF, {HEIGHT} × {WIDTH}, 10 iterations:")
     for classes in (21, 3):
         unary = energies(rng, classes)

@@ -178,6 +178,11 @@ def _threads() -> int:
     return min(cores(), _PARTS)
 
 
+def one_after_another(function: Callable[..., Any], *args: Iterable[Any]) -> list[Any]:
+    """`map` by this thread alone, where a pool's could stand."""
+    return list(map(function, *args))
+
+
 def _bounds(start: int, stop: int) -> tuple[list[int], list[int]]:
     cuts = [start + (stop - start) * part // _PARTS for part in range(_PARTS + 1)]
     return cuts[:-1], cuts[1:]
@@ -223,7 +228,7 @@ def _position_lattice(height: int, width: int, sxy: float, compat: float) -> _La
     features = position_features(height, width, sxy)
     nothing = np.empty((len(features[0]), 0), np.uint32)
     empty = _Lattice(nothing, nothing.astype(np.float32), [], [0], 0.0)
-    return _build(features, compat, lambda function, *args: list(map(function, *args)), empty)
+    return _build(features, compat, one_after_another, empty)
 
 
 def _build(features: np.ndarray, compat: float, run: Callable, others: _Lattice) -> _Lattice:
