@@ -154,21 +154,21 @@ def _contenders(logits: Tensor) -> Tensor:
 
 
 def label_map(result: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The most probable class of each pixel, at the full size of an image that was worked on at a smaller one.
+    """The most probable class of each pixel, at the full size of an image that was perhaps worked on at a smaller one.
 
     One class after the other is enlarged (bilinearly), so that memory does not grow with their number.
 
     Shape:
         result: (K, h, w) float32 probabilities; returns (H, W) uint8 for `size` (H, W).
     """
-    if result.shape[1:] == size:
-        return result.argmax(0).astype(np.uint8)
     best, mask = np.zeros(size, np.float32), np.zeros(size, np.uint8)
-    for class_id in np.flatnonzero(result.any((1, 2))):
-        enlarged = np.asarray(Image.fromarray(result[class_id]).resize(size[::-1], Image.Resampling.BILINEAR))
-        better = enlarged > best
-        mask[better] = class_id
-        best[better] = enlarged[better]
+    for class_id, each in enumerate(result):
+        if not each.any():
+            continue
+        if each.shape != size:
+            each = np.asarray(Image.fromarray(each).resize(size[::-1], Image.Resampling.BILINEAR))
+        np.putmask(mask, each > best, class_id)
+        np.maximum(best, each, out=best)
     return mask
 
 
