@@ -15,15 +15,8 @@ lint: $(READY)  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY)  ## every figure of speed, about 7 minutes on two cores; benchmarks/README.md has the long ones
-	$(BIN)/python benchmarks/startup.py
-	$(BIN)/python benchmarks/groups.py
-	$(BIN)/python benchmarks/crf.py
-	$(BIN)/python benchmarks/limits.py
-	$(BIN)/python benchmarks/predict.py
-	$(BIN)/python benchmarks/overhead.py
-	$(BIN)/python benchmarks/overhead.py --backbone resnet50 --stride 8 --crop 321 --batch 4 --repetitions 3 --module-only
-	$(BIN)/python benchmarks/plain.py
+bench: $(READY)  ## every figure of speed, about 8 minutes on two cores, into benchmarks/RESULTS.md
+	$(BIN)/python benchmarks/bench.py
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv .venv

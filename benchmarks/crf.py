@@ -2,7 +2,7 @@
 
     python benchmarks/crf.py [--image FILE] [--repetitions 7] [--threads N]
 
-Prints the time of each and their ratio (median, smallest and largest of the repetitions) for 375×500 pixels, 21 classes
+The ratio of their times (median, smallest and largest of the repetitions) for 375×500 pixels, 21 classes
 and 10 iterations: once with all classes alive, once with 3, as when an image's tags exclude the others. A ratio is that
 of two neighbouring calls, so that another load on the machine slows both. The ratio of processor time (all threads
 together) says what one core gains, and hardly depends on whether other programs leave a second one free.
@@ -16,12 +16,14 @@ from pathlib import Path
 
 import numpy as np
 import pydensecrf.densecrf as densecrf
+from figures import figure
 from PIL import Image
 
 from cian import crf
 
 HEIGHT, WIDTH, CLASSES, ITERATIONS = 375, 500, 21, 10
 IMPOSSIBLE = 100.0
+LEAST = {CLASSES: 4, 3: 10}  # how many times faster, by live classes
 
 
 def reference(image: np.ndarray, unary: np.ndarray) -> np.ndarray:
@@ -71,22 +73,21 @@ def main() -> None:
     image = photo(args.image, rng)
     first, _, _ = seconds(crf.dense_crf, image, energies(rng, CLASSES))
     print(f"first call {first:.2f} s (compiles, or loads what an earlier run compiled); {crf._threads()} thread(s)")
-    for live in (CLASSES, 3):
+    for live in LEAST:
         unary = energies(rng, live)
         times = []
         for _ in range(args.repetitions):
             ours, ours_cpu, q = seconds(crf.dense_crf, image, unary)
             theirs, theirs_cpu, expected = seconds(reference, image, unary)
             times.append((ours, theirs, theirs / ours, theirs_cpu / ours_cpu))
-        low, median, high = np.min(times, axis=0), np.median(times, axis=0), np.max(times, axis=0)
-        print(f"{live:2d} live classes of {CLASSES}:", end="")
-        columns = (("cian", " s"), ("pydensecrf2", " s"), ("ratio", "x"), ("ratio of processor time", "x"))
-        for column, (name, unit) in enumerate(columns):
-            print(f"  {name} {median[column]:.3f}{unit} [{low[column]:.3f}, {high[column]:.3f}]", end="")
-        print(
-            f"  largest difference {np.abs(q - expected).max():.1e}, "
-            f"same class {(q.argmax(0) == expected.argmax(0)).mean():.4%}"
-        )
+        mine, others, ratios, processor = zip(*times, strict=True)
+        name = f"dense CRF, {HEIGHT} × {WIDTH}, {ITERATIONS} iterations, {live} live classes of {CLASSES}"
+        seconds_each = f"{np.median(others):.3f} / {np.median(mine):.3f} s"
+        figure(f"{name}: `pydensecrf2` / ours", ratios, "×", least=LEAST[live], digits=1, note=seconds_each)
+        figure(f"{name}: the same, of processor time", processor, "×", digits=1)
+        same = 100 * float((q.argmax(0) == expected.argmax(0)).mean())
+        difference = f"largest difference of a probability {np.abs(q - expected).max():.0e}"
+        figure(f"{name}: pixels of the same class", [same], "%", least=99.9, digits=3, note=difference)
 
 
 if __name__ == "__main__":

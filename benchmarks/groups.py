@@ -13,14 +13,17 @@ import argparse
 import csv
 import multiprocessing
 import resource
+import statistics
 import time
 from pathlib import Path
 
 import numpy as np
+from figures import figure
 
 from cian.data.groups import form_groups
 
 CLASSES, MOST_TAGS = 1000, 4
+REPETITIONS = 3
 
 
 def long_tailed(images: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -55,10 +58,12 @@ def measure(source: Path | None, images: int, group_size: int, answer) -> None:
     tags, offsets = long_tailed(images, rng) if source is None else like_file(source, images, rng)
     form_groups(tags[: offsets[100]], offsets[:101], group_size, rng)  # compiled, or loaded from the disk
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.perf_counter()
-    groups = form_groups(tags, offsets, group_size, rng)
-    seconds = time.perf_counter() - start
-    answer.put((seconds, before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, groups.size / images))
+    times = []
+    for _ in range(REPETITIONS):
+        start = time.perf_counter()
+        groups = form_groups(tags, offsets, group_size, rng)
+        times.append(time.perf_counter() - start)
+    answer.put((times, before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, groups.size / images))
 
 
 def main() -> None:
@@ -69,18 +74,28 @@ def main() -> None:
     options = parser.parse_args()
     context = multiprocessing.get_context("spawn")
     for source in (None, options.tags) if options.tags else (None,):
-        print(f"tags like {source}" if source else f"long-tailed tags of {CLASSES} classes")
+        kind = f"tags like {source}" if source else f"long-tailed tags of {CLASSES} classes"
+        print(kind)
+        an_image = {}  # microseconds
         for images in options.images:
             answer = context.Queue()
             process = context.Process(target=measure, args=(source, images, options.group_size, answer))
             process.start()
-            seconds, before, peak, used = answer.get()
+            times, before, peak, used = answer.get()
             process.join()
+            an_image[images] = [seconds / images * 1e6 for seconds in times]
             print(
-                f"{images:11,d} images: {seconds:6.2f} s, {seconds / images * 1e6:5.2f} µs an image; the process takes "
+                f"{images:11,d} images: {statistics.median(an_image[images]):5.2f} µs an image; the process takes "
                 f"{peak / 2**20:.2f} GB ({before / 2**20:.2f} with the tags alone); {used:.1%} of the images used",
                 flush=True,
             )
+        name = f"group sampler, {images:,} images, groups of {options.group_size}, {kind}"
+        figure(name, times, "s", most=60)
+        figure(f"{name}: memory", [peak / 2**20], "GB", most=2)
+        if len(an_image) > 1:
+            fewer = options.images[-2]
+            ratios = [a / b for a, b in zip(an_image[images], an_image[fewer], strict=True)]
+            figure(f"{name}: time an image / with {fewer:,} images", ratios, most=2, note="1 is linear")
 
 
 if __name__ == "__main__":

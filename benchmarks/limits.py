@@ -24,6 +24,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from crf import HEIGHT, WIDTH, energies, photo
+from figures import figure
 from overhead import arguments, make_step, parser_of, random_batch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -84,7 +85,8 @@ def main() -> None:
     rate, bandwidth = (
         n / statistics.median(times) / 1e9 for n, times in ((product_operations, product_times), (copied, copy_times))
     )
-    print(f"{torch.get_num_threads()} threads: matrix product {rate:.0f} G/s, copy {bandwidth:.1f} GB/s")
+    figure(f"matrix product in float32, {torch.get_num_threads()} threads", [rate], "G operations/s", digits=0)
+    figure("copying a large array", [bandwidth], "GB/s", digits=1)
 
     network = build_network(config, 21).to(memory_format=torch.channels_last).train()
     pixels, labels = random_batch(options.batch, crop)
@@ -94,30 +96,35 @@ def main() -> None:
 
     step = make_step(config, 21)
     works = (("backbone alone", backbone_step), ("CIAN step", lambda: step(pixels, labels)))
-    print(f"{options.backbone}, stride {options.stride}, {crop} px, batch {options.batch}:")
+    shape = f"{options.backbone}, stride {options.stride}, {crop} px, batch {options.batch}"
     for name, work in works:
         count = operations(work)
         limits, times = seconds(product, work, repetitions=options.repetitions)
         shares = [count / product_operations * a / b for a, b in zip(limits, times, strict=True)]
-        print(
-            f"  {name}: {count / 1e9:.0f} G operations, {statistics.median(times):.2f} s, "
-            f"{statistics.median(shares):.0%} of the matrix rate"
+        figure(
+            f"{name} / the matrix rate: {shape}",
+            [100 * share for share in shares],
+            "%",
+            digits=0,
+            note=f"{count / 1e9:.0f} G operations in {statistics.median(times):.2f} s",
         )
 
     rng = np.random.default_rng(0)
     image = photo(None, rng)
     lattice = crf._lattice(image, (3, 3), (80, 13, 10), crf.one_after_another)
-    print(f"dense CRF, {HEIGHT} × {WIDTH}, 10 iterations:")
     for classes in (21, 3):
         unary = energies(rng, classes)
         runs = [partial(crf.dense_crf, image, unary, iterations=n) for n in (10, 1)]
         limits, ten, one = seconds(copying, *runs, repetitions=options.repetitions)
         moved = crf_bytes(lattice, classes, 9)
         shares = [moved / copied * a / (b - c) for a, b, c in zip(limits, ten, one, strict=True)]
-        print(
-            f"  {classes} classes: {statistics.median(ten):.3f} s, of which set-up and one iteration "
-            f"{statistics.median(one):.3f} s; nine more move {moved / 1e9:.2f} GB, {statistics.median(shares):.0%} of "
-            "the bandwidth"
+        figure(
+            f"dense CRF, {HEIGHT} × {WIDTH}, {classes} live classes: an iteration / the memory's bandwidth",
+            [100 * share for share in shares],
+            "%",
+            digits=0,
+            note=f"nine move {moved / 1e9:.2f} GB; set-up and one iteration {statistics.median(one):.3f} of "
+            f"{statistics.median(ten):.3f} s",
         )
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 from accelerate.utils import set_seed
+from figures import figure
 from torch.utils.data import DataLoader
 
 from cian.backbones import Backbone
@@ -34,10 +35,6 @@ from cian.grid import cells, grid_size, normalise
 from cian.losses import cian_loss
 from cian.network import build_network
 from cian.training import loader_workers, make_accelerator, make_optimizer
-
-
-def spread(ratios: list[float]) -> str:
-    return f"{statistics.median(ratios):.2f} [{min(ratios):.2f}, {max(ratios):.2f}]"
 
 
 def make_step(config: Config, classes: int):
@@ -66,7 +63,7 @@ def seconds(work, *arguments) -> float:
     return time.perf_counter() - start
 
 
-def module_overhead(config: Config, crop: int, batch: int, repetitions: int) -> None:
+def module_overhead(config: Config, crop: int, batch: int, repetitions: int, shape: str) -> None:
     with_module = make_step(config, 21)
     without = make_step(config.model_copy(update={"affinity": config.affinity.model_copy(update={"mode": "none"})}), 21)
     pixels, labels = random_batch(batch, crop)
@@ -74,7 +71,8 @@ def module_overhead(config: Config, crop: int, batch: int, repetitions: int) -> 
         step(pixels, labels)
     pairs = [(seconds(with_module, pixels, labels), seconds(without, pixels, labels)) for _ in range(repetitions)]
     speed = batch / statistics.median(pair[0] for pair in pairs)
-    print(f"CIAN step / without the module: {spread([a / b for a, b in pairs])}   ({speed:.1f} images/s)")
+    ratios = [a / b for a, b in pairs]
+    figure(f"CIAN step / the same network without the module: {shape}", ratios, most=1.2, note=f"{speed:.1f} images/s")
 
 
 def loading_overhead(config: Config, crop: int, batch_size: int, repetitions: int, images: int = 96) -> None:
@@ -111,7 +109,8 @@ def loading_overhead(config: Config, crop: int, batch_size: int, repetitions: in
 
         from_memory()
         pairs = [(from_memory(), from_files()) for _ in range(repetitions)]
-    print(f"throughput from files / from memory: {spread([a / b for a, b in pairs])}   ({len(plan) - 1} steps)")
+    ratios = [a / b for a, b in pairs]
+    figure("throughput of training from files / from memory", ratios, least=0.95, note=f"{len(plan) - 1} steps")
 
 
 def random_batch(batch: int, crop: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -153,7 +152,7 @@ def main() -> None:
     options, config, crop = arguments(parser)
     shape = f"{options.backbone}, stride {options.stride}, {crop} px, batch {options.batch}"
     print(f"{shape}, {torch.get_num_threads()} threads")
-    module_overhead(config, crop, options.batch, options.repetitions)
+    module_overhead(config, crop, options.batch, options.repetitions, shape)
     if not options.module_only:
         loading_overhead(config, crop, options.batch, max(3, options.repetitions // 2))
 

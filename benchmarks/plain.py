@@ -18,7 +18,8 @@ from typing import Any
 import timm
 import torch
 import torch.nn.functional as F
-from overhead import seconds, spread
+from figures import figure
+from overhead import seconds
 from torch import Tensor, nn
 
 from cian.config import load_config
@@ -27,6 +28,7 @@ from cian.network import build_network
 from cian.training import make_accelerator, make_optimizer
 
 CLASSES = 21
+LEAST = {"resnet50": 2.5, "tf_efficientnet_lite0": 2.0}  # how many times faster
 
 
 class Plain(nn.Module):
@@ -156,11 +158,20 @@ def main() -> None:
     ours, plain = OurTraining(options), PlainTraining(options)
     rounds = [(untouched(), seconds(plain.step), seconds(ours.step)) for _ in range(1 + options.repetitions)][1:]
     first, second, mine = (statistics.median(column) for column in zip(*rounds, strict=True))
-    print(
-        f"{options.backbone}, stride 8, {options.crop} px, batch {options.batch}, {torch.get_num_threads()} threads: "
-        f"ours {options.precision} {mine:.2f} s; plain fp32 {first:.2f} s, "
-        f"{spread([a / c for a, _, c in rounds])} times as long; with our allocator settings {second:.2f} s, "
-        f"{spread([b / c for _, b, c in rounds])} times as long"
+    name = f"{options.backbone}, stride 8, {options.crop} px, batch {options.batch}"
+    step = f"our step in {options.precision}"
+    figure(
+        f"{name}: a plain transcription in eager float32 / {step}",
+        [a / c for a, _, c in rounds],
+        "×",
+        least=LEAST.get(options.backbone),
+        note=f"{first:.2f} / {mine:.2f} s",
+    )
+    figure(
+        f"{name}: the same, the transcription with our allocator settings, too",
+        [b / c for _, b, c in rounds],
+        "×",
+        note=f"{second:.2f} / {mine:.2f} s",
     )
     ours_end.send(False)
 

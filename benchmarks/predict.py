@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import resource
+import statistics
 import tempfile
 import time
 from functools import partial
@@ -20,7 +21,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from overhead import seconds, spread
+from figures import figure
+from overhead import seconds
 from PIL import Image
 
 from cian.config import Config
@@ -98,16 +100,15 @@ def main() -> None:
             whole = seconds(partial(predict_folder, model, folder / "images", out, settings={"predict.scales": SCALES}))
             pairs.append((whole, seconds(forward_alone, segmenter, files)))
         ratios = [a / b for a, b in pairs]
-        print(
-            f"cian predict / forward passes alone, {len(files)} images: {spread(ratios)}   ("
-            f"{pairs[0][0] / len(files):.2f} s an image)"
-        )
+        name = f"`cian predict`, {len(SCALES)} scales, mirror, CRF / the network's forward passes alone"
+        a_picture = f"{len(files)} pictures, {statistics.median(a for a, _ in pairs) / len(files):.2f} s each"
+        figure(name, ratios, most=1.3, note=a_picture)
         answer = multiprocessing.get_context("spawn").Queue()
         process = multiprocessing.get_context("spawn").Process(target=large_photograph, args=(model, folder, answer))
         process.start()
         took, memory = answer.get()
         process.join()
-        print(f"a photograph of 24 megapixels: {memory:.2f} GB, {took:.1f} s")
+        figure("`cian predict` on a photograph of 24 megapixels: memory", [memory], "GB", most=4, note=f"{took:.1f} s")
 
 
 if __name__ == "__main__":

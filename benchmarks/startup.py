@@ -6,11 +6,13 @@ python benchmarks/startup.py [--repetitions 7]
 from __future__ import annotations
 
 import argparse
-import statistics
 import subprocess
 import sys
 import time
 
+from figures import figure
+
+MOST = 0.5  # seconds
 COMMANDS = {
     "python alone": ["-c", "pass"],
     "import cian": ["-c", "import cian"],
@@ -32,11 +34,9 @@ def main() -> None:
     for name, arguments in COMMANDS.items():
         log = subprocess.run([sys.executable, "-X", "importtime", *arguments], capture_output=True, text=True).stderr
         torch = any(line.split("|")[-1].strip() == "torch" for line in log.splitlines())
-        values = times[name]
-        print(
-            f"{name:16s} {statistics.median(values):.2f} s [{min(values):.2f}, {max(values):.2f}]"
-            f"{', imports torch' if torch else ''}"
-        )
+        if torch:
+            raise SystemExit(f"{name} imports torch")
+        figure(f"`{name}`" if "cian" in name else name, times[name], "s", most=MOST if "cian" in name else None)
 
 
 if __name__ == "__main__":

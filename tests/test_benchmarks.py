@@ -1,0 +1,75 @@
+"""What `make bench` writes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def scripts(monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, ModuleType]:
+    """The modules `figures` and `bench`."""
+    monkeypatch.syspath_prepend(FOLDER)
+    for name in ("figures", "bench"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    import bench
+    import figures
+
+    return figures, bench
+
+
+def kept(figures: ModuleType, monkeypatch: pytest.MonkeyPatch, file: Path, *arguments: Any, **options: Any) -> dict:
+    monkeypatch.setenv(figures.KEPT_IN, str(file))
+    figures.figure(*arguments, **options)
+    return json.loads(file.read_text(encoding="utf-8").splitlines()[-1])
+
+
+def test_the_median_is_held_against_the_aim(scripts, monkeypatch, tmp_path):
+    figures, _ = scripts
+    file = tmp_path / "figures.jsonl"
+    row = kept(figures, monkeypatch, file, "a / b", [1.4, 1.1, 1.2], most=1.2, note="two")
+    assert row == {"name": "a / b", "measured": "1.20 [1.10, 1.40]", "aim": "≤ 1.2", "reached": True, "note": "two"}
+    assert not kept(figures, monkeypatch, file, "a / b", [1.4, 1.1, 1.21], most=1.2)["reached"]
+    assert kept(figures, monkeypatch, file, "a / b", [4], "×", least=4)["measured"] == "4.00 ×"
+    assert not kept(figures, monkeypatch, file, "a / b", [3.9], "×", least=4)["reached"]
+    assert kept(figures, monkeypatch, file, "a", [3.9])["aim"] == ""
+
+
+def test_the_table_replaces_the_one_before(scripts):
+    _, bench = scripts
+    rows = [
+        {"name": "a / b", "measured": "1.20", "aim": "≤ 1.2", "reached": True, "note": "two"},
+        {"name": "c", "measured": "3 s", "aim": "≤ 2", "reached": False, "note": ""},
+        {"name": "d", "measured": "3 s", "aim": "", "reached": True, "note": ""},
+    ]
+    table = bench.table(rows)
+    assert table.splitlines()[2:] == [
+        "| a / b | 1.20; two | ≤ 1.2 | reached |",
+        "| c | 3 s | ≤ 2 | **missed** |",
+        "| d | 3 s |  |  |",
+    ]
+    first = bench.replaced(f"before\n{bench.BEGIN}\nold\n{bench.END}\nafter\n", table)
+    assert first == f"before\n{bench.BEGIN}\n{table}\n{bench.END}\nafter\n"
+    assert bench.replaced(first, table) == first
+    with pytest.raises(SystemExit, match="need the lines"):
+        bench.replaced("no place for it", table)
+
+
+def test_results_have_a_place_for_the_table(scripts):
+    _, bench = scripts
+    text = (FOLDER / "RESULTS.md").read_text(encoding="utf-8")
+    assert bench.replaced(text, "new") != text
+    assert all((FOLDER / command[0]).is_file() for command in bench.COMMANDS)
+
+
+def test_machine_says_what_ran_where(scripts):
+    _, bench = scripts
+    said = bench.machine()
+    assert "commit" in said and "torch" in said and "cores of" in said
