@@ -16,6 +16,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -96,8 +97,8 @@ def loading_overhead(config: Config, crop: int, batch_size: int, repetitions: in
 
         def from_files() -> float:
             batches = iter(loader())
-            step(*labelled(next(batches)))  # a training starts its workers once
-            return seconds(run, batches)
+            step(*labelled(next(batches)))  # a training starts its workers once,
+            return seconds(run, islice(batches, len(plan) - 1))  # and stops them once, when all are taken
 
         def from_memory() -> float:
             step(*labelled(kept[0]))
@@ -154,7 +155,7 @@ def main() -> None:
     print(f"{shape}, {torch.get_num_threads()} threads")
     module_overhead(config, crop, options.batch, options.repetitions, shape)
     if not options.module_only:
-        loading_overhead(config, crop, options.batch, max(3, options.repetitions // 2))
+        loading_overhead(config, crop, options.batch, options.repetitions)
 
 
 if __name__ == "__main__":
