@@ -13,11 +13,12 @@ too); one that was interrupted goes on. Background comes from the object maps; w
 from __future__ import annotations
 
 import argparse
+import shutil
 from pathlib import Path
 from typing import Any
 
 from cian.ablation import BASELINE, FIRST, FULL, WITH_SALIENCY, ablate, markdown, mean_deviation
-from cian.config import load_config, parse_assignment
+from cian.config import dump_config, load_config, parse_assignment
 from cian.data.table import Table
 from cian.runs import Run, read_json, write_json
 from cian.stages.context import Context
@@ -80,10 +81,15 @@ def show_seeds(run: Path) -> None:
 
 def score_val(voc: Path, run: Run) -> dict[str, Any]:
     """Scores on the list `val` without tags, plain and with CRF (its masks have VOC's full size)."""
-    file = run.path / "val" / "scores.json"
+    folder = run.path / "val"
+    file, made_with = folder / "scores.json", folder / "settings.json"
+    config = load_config(run.config_file)
+    settings = dump_config(config)["predict"]
+    if not made_with.exists() or read_json(made_with) != settings:
+        shutil.rmtree(folder, ignore_errors=True)
+        write_json(made_with, settings)
     if file.exists():
         return read_json(file)
-    config = load_config(run.config_file)
     ids = (voc / "ImageSets" / "val.txt").read_text(encoding="utf-8").split()
     names = (voc / "classes.txt").read_text(encoding="utf-8").split()
     files = [voc / "JPEGImages" / f"{image_id}.jpg" for image_id in ids]

@@ -30,7 +30,7 @@ NAMES = ("background", "Katze", "犬")
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
     torch.manual_seed(0)
-    config = load_config(None, TINY)
+    config = load_config(None, {**TINY, "predict.own_threshold": 0})  # of random weights
     network = build_network(config, len(NAMES))
     torch.nn.init.normal_(network.head.weight, std=1)
     folder = tmp_path_factory.mktemp("model")

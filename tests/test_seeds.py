@@ -12,10 +12,11 @@ from cian import CianError
 from cian.backbones import build_backbone
 from cian.config import CrfConfig, SeedConfig
 from cian.data.table import Table
+from cian.otsu import otsu
 from cian.seeds.cam import Classifier, class_activation_maps, classification_loss
 from cian.seeds.cells import CellScores
 from cian.seeds.saliency import SaliencyFolder, SaliencyNetwork, saliency_source
-from cian.seeds.seeds import along_edges, otsu, seed_map
+from cian.seeds.seeds import along_edges, seed_map
 from cian.seeds.spread import spread
 from cian.stages.classify import _some_of_each_class
 from tests.conftest import shared
@@ -58,7 +59,7 @@ def test_threshold_is_otsus():
             for t in np.arange(1, 64) / 64
             if values.min() < t <= values.max()
         }
-        assert abs(otsu(values.reshape(20, 50)) - min(within, key=within.__getitem__)) <= 1 / 64 + 1e-9
+        assert abs(otsu(values.reshape(20, 50), 0, 1) - min(within, key=within.__getitem__)) <= 1 / 64 + 1e-9
 
 
 def test_how_high_object_maps_are_does_not_matter():

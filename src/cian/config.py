@@ -235,6 +235,11 @@ class PredictConfig(Section):
     tile: Annotated[int, Field(ge=128)] = Field(
         1024, description="longer sides (of `max_side`, if you raise it) are cut into overlapping tiles, in px"
     )
+    own_threshold: Annotated[float, Field(ge=0)] = Field(
+        2.5,
+        description="the border between objects and background moves to the picture's own threshold (Otsu's) of the "
+        "log odds, within ± this many nats (ours); 0 = where both are as probable (the paper)",
+    )
     crf: CrfConfig = CrfConfig()
     splits: Annotated[tuple[str, ...] | None, Listed] = Field(
         None, description="splits to predict; default: all but train, or train if there is no other"

@@ -106,7 +106,7 @@ def predict_folder(
             mask = read_mask(masks[row])
         else:
             chosen = allowed.get(unicodedata.normalize("NFC", ids[row]))
-            result = probabilities(logits, image, chosen, config.predict.crf)
+            result = probabilities(logits, image, chosen, config.predict.own_threshold, config.predict.crf)
             mask = label_map(result, image_size(files[row]))
             write_mask(masks[row], mask)
         found[row] = _found(ids[row], mask, segmenter.class_names)

@@ -25,10 +25,13 @@ from cian.data.masks import overlay
 from cian.errors import CianError
 from cian.grid import as_input, scaled, upsample
 from cian.network import CIAN, build_network
+from cian.otsu import otsu
 from cian.runs import read_json, write_json
 from cian.training import load_weights, save_weights
 
 FORMAT = 1  # of a model folder's config.json
+_CELLS = 64  # on the longer side: of a picture, those that its own threshold is looked for among
+_SURE = 1.5  # nats: an object is somewhere 4.5 times as probable as background
 _HOPELESS = 1 / 250  # a class that is nowhere more probable than this share of the most probable one
 
 
@@ -104,13 +107,16 @@ def _tiles(side: int, most: int) -> list[tuple[int, int, np.ndarray]]:
     return [(int(s), int(e), ramp / total[s:e]) for s, e, ramp in zip(starts, ends, ramps, strict=True)]
 
 
-def probabilities(logits: Tensor, image: np.ndarray, allowed: np.ndarray | None, crf: CrfConfig | None) -> np.ndarray:
+def probabilities(
+    logits: Tensor, image: np.ndarray, allowed: np.ndarray | None, own_threshold: float, crf: CrfConfig | None
+) -> np.ndarray:
     """Class probabilities at every pixel, without and with dense CRF.
 
     Args:
         logits: (K, H, W) at full size; on a GPU the CRF runs there, too.
         image: (H, W, 3) uint8.
-        allowed: (K,) bool, the classes that may occur; others get 0. None = all.
+        allowed: (K,) bool, the classes that may occur, background among them; others get 0. None = all.
+        own_threshold: how far the border between objects and background moves to the picture's own, see `border`.
         crf: None or 0 iterations = softmax alone. A class that is nowhere more than 1/250 as probable as the most
             probable one takes no part and gets 0: of 21 classes of photographs half, without changing the mask.
 
@@ -120,11 +126,15 @@ def probabilities(logits: Tensor, image: np.ndarray, allowed: np.ndarray | None,
     device = logits.device
     taking_part = torch.ones(len(logits), dtype=torch.bool) if allowed is None else torch.tensor(allowed)
     taking_part = taking_part.to(device)
+    energies = -_rows(logits, taking_part)
+    if own_threshold:
+        energies[0] -= border(logits if allowed is None else logits[taking_part], own_threshold)
     if crf is None or not crf.iterations:
-        result = _rows(logits, taking_part).softmax(0).cpu().numpy()
+        result = (-energies).softmax(0).cpu().numpy()
     else:
-        taking_part[taking_part.clone()] = _contenders(_rows(logits, taking_part))
-        energies = -_rows(logits, taking_part)
+        contenders = _contenders(energies)
+        energies = _rows(energies, contenders)
+        taking_part[taking_part.clone()] = contenders
         settings: dict[str, Any] = {"gaussian": crf.gaussian, "bilateral": crf.bilateral, "iterations": crf.iterations}
         if energies.is_cuda:
             result = crf_torch.dense_crf(image, energies, **settings).cpu().numpy()
@@ -142,14 +152,30 @@ def _rows(values: Tensor, chosen: Tensor) -> Tensor:
     return values if chosen.all() else values[chosen]
 
 
-def _contenders(logits: Tensor) -> Tensor:
-    """The classes that may win a pixel by CRF: (K,) bool for logits (K, H, W).
+def border(logits: Tensor, within: float) -> float:
+    """By how many nats an object must be more probable than background, in this picture, to be called one.
+
+    How sure a network is varies from one picture to the next. If it is somewhere sure of an object, the border is drawn
+    where the picture itself divides into two: at Otsu's threshold of the log odds of objects against background, looked
+    for within ± `within`. Otherwise 0, as in the paper: a picture without objects divides into two, as well.
+
+    Shape:
+        logits: (K, H, W), background first.
+    """
+    step = max(1, max(logits.shape[1:]) // _CELLS)
+    some = logits[:, step // 2 :: step, step // 2 :: step]
+    odds = (some[1:].logsumexp(0) - some[0]).cpu().numpy()  # -inf without any other class
+    return otsu(odds.clip(-within, within), -within, within) if odds.max(initial=0) > _SURE else 0.0
+
+
+def _contenders(energies: Tensor) -> Tensor:
+    """The classes that may win a pixel by CRF: (K,) bool for energies (K, H, W).
 
     A message is a mean of the class's probabilities times the weights of the kernels (some 13 in all): a class that is
     hopeless everywhere gets 0.05 nats.
     """
-    top = logits.amax(0)
-    behind = torch.stack([(top - each).amin() for each in logits])
+    lowest = energies.amin(0)
+    behind = torch.stack([(each - lowest).amin() for each in energies])
     return behind < -math.log(_HOPELESS)
 
 
@@ -239,7 +265,7 @@ class Segmenter:
             image, working = read_image(path), read_image(path, side)
         allowed = None if tags is None else self.allowed(tags)
         logits = segment_logits(self.network, working, settings)
-        result = probabilities(logits, working, allowed, settings.crf)
+        result = probabilities(logits, working, allowed, settings.own_threshold, settings.crf)
         return Prediction(image, label_map(result, image.shape[:2]), result, self.class_names)
 
     def save(self, folder: str | Path) -> None:

@@ -54,7 +54,7 @@ class Stage:
 
 _NETWORK = ("seed", "max_side", "backbone", "train", "affinity", "runtime.precision", "runtime.accumulate")
 _CLASSIFIER = ("seed", "max_side", "backbone", "classify", "runtime.precision", "runtime.accumulate")
-_VIEW = ("max_side", "predict.scales", "predict.mirror", "predict.tile")
+_VIEW = ("max_side", "predict.scales", "predict.mirror", "predict.tile", "predict.own_threshold")
 
 
 def plan(config: Config) -> list[Stage]:

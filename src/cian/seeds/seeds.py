@@ -11,9 +11,9 @@ from cian.config import CrfConfig, SeedConfig
 from cian.crf import dense_crfs
 from cian.data.masks import resize_mask
 from cian.data.table import IGNORE
+from cian.otsu import otsu
 
 CERTAINTY = 0.7  # probability of a label, before the edges of the picture are asked
-_BINS = 64  # of a histogram of object maps
 SHRINK = 2  # edges are looked for at this fraction of the size: feature cells are coarser still
 
 
@@ -45,7 +45,7 @@ def seed_map(
     best = telling.argmax(0)
     lead = telling.max(0) - (np.partition(telling, -2, 0)[-2] if len(tags) > 1 else 0)
     most = objects.max(0)
-    threshold = otsu(most)
+    threshold = otsu(most, 0, 1)  # how high object maps are varies from one data set, and one picture, to the next
     claimed = np.take_along_axis(objects, best[None], 0)[0] >= settings.foreground * threshold
     certain = claimed & (lead >= settings.margin)
     if saliency is None:
@@ -60,19 +60,6 @@ def seed_map(
     if saliency is None and settings.crf.iterations:
         labels = along_edges(image, labels, best + 1, len(tags) + 1, settings.crf)
     return classes[labels]
-
-
-def otsu(values: np.ndarray) -> float:
-    """The threshold that divides values in [0, 1] into two classes with the least variance within them (Otsu, "A
-    Threshold Selection Method from Gray-Level Histograms", 1979).
-
-    How high object maps are varies from one data set, and one picture, to the next.
-    """
-    counts, edges = np.histogram(values, _BINS, (0, 1))
-    share = counts.cumsum() / counts.sum()  # of the values up to each edge
-    mean = (counts * (edges[:-1] + edges[1:]) / 2).cumsum() / counts.sum()
-    between = (mean[-1] * share - mean) ** 2 / np.maximum(share * (1 - share), 1e-9)
-    return float(edges[1:][between.argmax()])
 
 
 def along_edges(

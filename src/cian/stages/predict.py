@@ -80,10 +80,10 @@ def predict_masks(
 
     def finish(row: int, image: np.ndarray, logits: Tensor) -> None:
         if without_crf is not None:
-            write(without_crf, row, probabilities(logits, image, allowed(row), None))
+            write(without_crf, row, probabilities(logits, image, allowed(row), settings.own_threshold, None))
         if with_crf is not None:
             folder, crf = with_crf
-            write(folder, row, probabilities(logits, image, allowed(row), crf))
+            write(folder, row, probabilities(logits, image, allowed(row), settings.own_threshold, crf))
 
     targets = [context.run.mask(folders[-1], image_id) for image_id in table.ids]
     for_each_image(context.accelerator, context.config.max_side, table, targets, label, compute, finish)
