@@ -126,9 +126,10 @@ def probabilities(
     device = logits.device
     taking_part = torch.ones(len(logits), dtype=torch.bool) if allowed is None else torch.tensor(allowed)
     taking_part = taking_part.to(device)
-    energies = -_rows(logits, taking_part)
+    values = _rows(logits, taking_part)
+    energies = -values
     if own_threshold:
-        energies[0] -= border(logits if allowed is None else logits[taking_part], own_threshold)
+        energies[0] -= border(values, own_threshold)
     if crf is None or not crf.iterations:
         result = (-energies).softmax(0).cpu().numpy()
     else:
