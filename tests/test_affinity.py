@@ -201,6 +201,23 @@ def test_hand_computed_message():
     torch.testing.assert_close(affinity_map(query, key).flatten(), torch.tensor([0.25, 0.75]))
 
 
+@pytest.mark.parametrize("held", [True, False])
+def test_both_ways_of_bfloat16_are_as_near_to_the_truth(monkeypatch, held):
+    """Messages and gradients, within the rounding of bfloat16, with the affinity held as a matrix and by the fused
+    kernel."""
+    if not held:
+        monkeypatch.setattr("cian.affinity.MOST_HELD", 0)
+    torch.manual_seed(0)
+    exact = [torch.randn(2, 16, side, side, dtype=torch.float64, requires_grad=True) for side in (9, 5, 5)]
+    rough = [x.detach().bfloat16().requires_grad_() for x in exact]
+    weight = torch.randn(2, 16, 9, 9, dtype=torch.float64)
+    expected, found = retrieve(*exact), retrieve(*rough)
+    assert found.dtype == torch.bfloat16
+    truth, got = (torch.autograd.grad((m * weight).sum(), inputs) for m, inputs in ((expected, exact), (found, rough)))
+    for a, b in zip((found, *got), (expected, *truth), strict=True):
+        assert (a.double() - b).norm() < 0.02 * b.norm()
+
+
 def test_map_is_what_retrieval_uses():
     torch.manual_seed(0)
     module = CrossImageAffinity(6, 4)
