@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import multiprocessing
 import os
 import resource
 import signal
@@ -17,6 +18,7 @@ import pytest
 import torch
 
 from cian.data.masks import read_mask
+from cian.training import _Batches, _ignore_signals
 from tests.conftest import TINY, here, options
 from tests.test_pipeline import CLI, cli, same, weights
 
@@ -32,7 +34,9 @@ def test_kill_at_any_moment_then_the_same_command(pictures, tmp_path):
     command = [*CLI, "run", *options(data, tmp_path / "killed", **LONG)]
     kills, done = 0, {}
     while True:
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
+        process = subprocess.Popen(
+            command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
+        )
         if kills < 6:
             _wait_for_progress(process, tmp_path / "killed", rng)
             os.killpg(process.pid, signal.SIGKILL)
@@ -153,3 +157,24 @@ def test_a_loss_that_is_not_finite_names_its_settings(pictures, tmp_path, monkey
     settings = {"classify.optimizer.lr": 1e30}
     assert here(monkeypatch, "run", *options(pictures(), tmp_path / "run", **settings)) == 1
     assert "classify.optimizer.lr=1e+30" in capsys.readouterr().err
+
+
+class Stuck(torch.utils.data.Dataset):
+    """Its second item never comes."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> int:
+        time.sleep(600 * index)
+        return index
+
+
+def test_a_stuck_loading_process_does_not_outlive_its_training():
+    loader = torch.utils.data.DataLoader(Stuck(), None, num_workers=1, worker_init_fn=_ignore_signals)
+    before = multiprocessing.active_children()
+    with _Batches(loader) as batches:
+        assert int(next(batches)) == 0
+        (process,) = batches.processes
+    process.join(10)
+    assert not process.is_alive() and multiprocessing.active_children() == before

@@ -11,6 +11,7 @@ import ctypes
 import io
 import json
 import math
+import multiprocessing
 import platform
 import re
 import signal
@@ -222,21 +223,25 @@ def _any_process(accelerator: Accelerator, *flags: bool) -> list[bool]:
 
 
 class _Batches:
-    """The batches of a loader. On leaving, its processes end: they ignore signals, and an exception's traceback would
-    otherwise keep them alive beyond the main process's end."""
+    """The batches of a loader. On leaving, its processes end, if need be by force: they ignore signals, and one that is
+    stuck, or kept by an exception's traceback, would let the main process wait for ever at its end."""
 
     def __init__(self, loader: DataLoader):
         self.loader = loader
 
     def __enter__(self) -> _Batches:
+        others = multiprocessing.active_children()
         self.batches = iter(self.loader)
+        self.processes = [process for process in multiprocessing.active_children() if process not in others]
         return self
 
     def __next__(self) -> Batch:
         return next(self.batches)
 
     def __exit__(self, *_: object) -> None:
-        del self.batches
+        del self.batches  # asks them to end, and waits a few seconds
+        for process in self.processes:
+            process.kill()
 
 
 def _ignore_signals(_: int) -> None:
