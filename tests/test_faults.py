@@ -178,3 +178,20 @@ def test_a_stuck_loading_process_does_not_outlive_its_training():
         (process,) = batches.processes
     process.join(10)
     assert not process.is_alive() and multiprocessing.active_children() == before
+
+
+class Broken(Stuck):
+    """Its second item cannot be read."""
+
+    def __getitem__(self, index: int) -> float:
+        return 1 / (1 - index)
+
+
+def test_loading_processes_end_while_their_error_is_kept():
+    loader = torch.utils.data.DataLoader(Broken(), None, num_workers=1, worker_init_fn=_ignore_signals)
+    with pytest.raises(ZeroDivisionError) as kept, _Batches(loader) as batches:
+        next(batches)
+        (process,) = batches.processes
+        next(batches)
+    assert kept.tb is not None and not process.is_alive()
+    time.sleep(0.5)  # an ended process that torch had not been told of would be an error here

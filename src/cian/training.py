@@ -223,15 +223,15 @@ def _any_process(accelerator: Accelerator, *flags: bool) -> list[bool]:
 
 
 class _Batches:
-    """The batches of a loader. On leaving, its processes end, if need be by force: they ignore signals, and one that is
-    stuck, or kept by an exception's traceback, would let the main process wait for ever at its end."""
+    """The batches of a loader. On leaving, its processes end, if need be by force: they ignore signals, so that the
+    main process would wait for ever for one that is stuck."""
 
     def __init__(self, loader: DataLoader):
         self.loader = loader
 
     def __enter__(self) -> _Batches:
         others = multiprocessing.active_children()
-        self.batches = iter(self.loader)
+        self.batches: Any = iter(self.loader)
         self.processes = [process for process in multiprocessing.active_children() if process not in others]
         return self
 
@@ -239,7 +239,8 @@ class _Batches:
         return next(self.batches)
 
     def __exit__(self, *_: object) -> None:
-        del self.batches  # asks them to end, and waits a few seconds
+        if self.processes:
+            self.batches._shutdown_workers()  # `del` would do nothing where a traceback holds the iterator
         for process in self.processes:
             process.kill()
 
