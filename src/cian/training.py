@@ -11,7 +11,6 @@ import ctypes
 import io
 import json
 import math
-import multiprocessing
 import platform
 import re
 import signal
@@ -230,19 +229,17 @@ class _Batches:
         self.loader = loader
 
     def __enter__(self) -> _Batches:
-        others = multiprocessing.active_children()
         self.batches: Any = iter(self.loader)
-        self.processes = [process for process in multiprocessing.active_children() if process not in others]
         return self
 
     def __next__(self) -> Batch:
         return next(self.batches)
 
     def __exit__(self, *_: object) -> None:
-        if self.processes:
+        if self.loader.num_workers:
             self.batches._shutdown_workers()  # `del` would do nothing where a traceback holds the iterator
-        for process in self.processes:
-            process.kill()
+            for process in self.batches._workers:
+                process.kill()
 
 
 def _ignore_signals(_: int) -> None:
