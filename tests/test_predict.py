@@ -19,6 +19,7 @@ from cian import CianError, Segmenter, folder
 from cian.config import load_config
 from cian.data.masks import read_mask
 from cian.data.table import Table
+from cian.errors import DataError
 from cian.folder import predict_folder
 from cian.network import build_network
 from cian.stages import context
@@ -157,6 +158,54 @@ def found(out: Path) -> list[list[str]]:
 def test_settings_without_effect_are_refused(model, photos, tmp_path, key):
     with pytest.raises(CianError, match=f"setting {key}: has no effect"):
         predict_folder(model, photos, tmp_path / "masks", settings={key: 1})
+    assert not (tmp_path / "masks").exists()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_masks_of_somebody_else_stay(model, photos, tmp_path, overwrite):
+    (tmp_path / "masks").mkdir()
+    drawn = tmp_path / "masks" / "a.png"
+    Image.new("L", (40, 30), 7).save(drawn)
+    before = drawn.read_bytes()
+    with pytest.raises(CianError, match=r"a\.png: was not written by `cian predict`\. Give a new or an empty folder"):
+        predict_folder(model, photos, tmp_path / "masks", overwrite=overwrite)
+    assert drawn.read_bytes() == before and not (tmp_path / "masks" / "predict.json").exists()
+
+
+def test_damaged_pictures_do_not_hold_up_the_others(model, photos, tmp_path, capsys):
+    (photos / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
+    (photos / "empty.png").write_bytes(b"")
+    (photos / "phone.avif").write_bytes(b"x")
+    out = tmp_path / "masks"
+    for done in ("", " (3 done before)"):
+        with pytest.raises(DataError) as caught:
+            predict_folder(model, photos, out)
+        assert [Path(problem.file).name for problem in caught.value.problems] == ["bad.jpg", "empty.png"]
+        text = " ".join(capsys.readouterr().err.split())
+        assert f"3 masks in {out}/{done}; " in text and "1 file skipped (.avif): not read" in text
+    assert {row[0] for row in found(out)[1:]} == {"a", "c", "ü/b"}
+    for name in ("bad.jpg", "empty.png"):
+        (photos / name).unlink()
+    assert predict_folder(model, photos, out) == 0
+
+
+def test_pictures_whose_tags_changed_are_predicted_again(model, photos, tmp_path, segmented, capsys):
+    tags, out = tmp_path / "tags.csv", tmp_path / "masks"
+    tags.write_text("image,tags\na.png,Katze\n", encoding="utf-8")
+    assert predict_folder(model, photos, out, tags) == segmented() == 3
+    assert "will not be used" not in capsys.readouterr().err
+    assert {row[1] for row in found(out) if row[0] == "a"} <= {"Katze"}
+    tags.write_text("image,tags\na.png,Katze\nc.png,犬\n", encoding="utf-8")
+    assert predict_folder(model, photos, out, tags) == segmented() == 1
+    assert {row[1] for row in found(out) if row[0] == "c"} <= {"犬"}
+    assert predict_folder(model, photos, out, tags) == segmented() == 0
+    assert predict_folder(model, photos / "c.png", out) == segmented() == 1  # without a tag, alone
+    assert predict_folder(model, photos, out, tags) == segmented() == 1
+
+
+def test_a_crf_that_cannot_be_is_refused_at_once(model, photos, tmp_path):
+    with pytest.raises(CianError, match=r"predict\.crf: .*sxy"):
+        predict_folder(model, photos, tmp_path / "masks", settings={"predict.crf.bilateral": [80, 0.01, 10]})
     assert not (tmp_path / "masks").exists()
 
 

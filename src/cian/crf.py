@@ -27,7 +27,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cian.compiled import jit
+from cian.config import CrfConfig
 from cian.cores import cores
+from cian.errors import CianError
 from cian.mean_field import blur, merge, pack, padded, slice_and_splat, take_out
 
 _PARTS = 2  # pixels are always summed in this many parts, so that the result is the same for any number of threads
@@ -270,16 +272,23 @@ def _build(features: np.ndarray, compat: float, run: Callable, others: _Lattice)
     return _Lattice(vertices, weights, [*others.neighbours, neighbours], [*others.first, last], strength)
 
 
-def check_widths(side: int, gaussian: Sequence[float], bilateral: Sequence[float]) -> None:
+def check_kernels(setting: str, kernels: CrfConfig, side: int) -> None:
     """
     Args:
+        setting: that gives the kernels, for the error.
         side: of the largest image, in px.
 
     Raises:
-        ValueError: the kernels are so narrow that the lattice of such an image would not fit.
+        CianError: the kernels are so narrow that the lattice of such an image would not fit.
     """
-    for sxy, colours in ((gaussian[0], []), (bilateral[0], [255 / bilateral[1]] * 3)):
-        key_layout(np.array([[0, extent] for extent in (side / sxy, side / sxy, *colours)]))
+    gaussian, bilateral = kernels.gaussian, kernels.bilateral
+    try:
+        for sxy, colours in ((gaussian[0], []), (bilateral[0], [255 / bilateral[1]] * 3)):
+            key_layout(np.array([[0, extent] for extent in (side / sxy, side / sxy, *colours)]))
+    except ValueError as error:
+        raise CianError(
+            f"{setting}: gaussian = {gaussian}, bilateral = {bilateral}: {error} (sxy in px, srgb in levels of 255)."
+        ) from None
 
 
 class _Layout(NamedTuple):

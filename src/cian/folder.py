@@ -18,11 +18,13 @@ from torch import Tensor
 
 from cian.config import DataConfig, dump_config, flatten, load_config
 from cian.cores import cores
-from cian.data.images import find_images, image_size
+from cian.crf import check_kernels
+from cian.data.images import find_pictures, image_size
+from cian.data.lookup import skipped
 from cian.data.masks import overlay, read_mask, resize_mask, write_mask
-from cian.data.readers import read_dataset
+from cian.data.readers import ADD_ROWS, read_dataset
 from cian.data.table import Table
-from cian.errors import CianError, DataError
+from cian.errors import CianError, DataError, Problem
 from cian.inference import label_map, load, probabilities, segment_logits
 from cian.progress import console
 from cian.runs import atomic, digest, hold, read_json, refuse_within, remove_temporaries, write_json
@@ -39,7 +41,8 @@ def predict_folder(
     settings: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> int:
-    """Masks OUT/ID.png of new images from a trained model; images that have one already are skipped.
+    """Masks OUT/ID.png of new images from a trained model; images that have one already are skipped, unless other tags
+    are given for them now.
 
     OUT/found.csv has a row for each image and class found in it: image (ID), class, pixels, percent (their share of the
     picture); background is left out. Rows of other images stay as long as their masks do.
@@ -57,8 +60,9 @@ def predict_folder(
         The number of masks written.
 
     Raises:
-        CianError: a file is missing or unreadable, a tag is no class of the model, a setting has no effect here, or OUT
-            lies among the images, holds masks of another model, or is being written by another process.
+        CianError: a file is missing, a tag is no class of the model, a setting has no effect here, or OUT lies among
+            the images, holds masks of another model or of something else, or is being written by another process.
+        DataError: images cannot be read; all others have their masks then.
     """
     overrides = flatten(settings or {})
     for key in overrides:
@@ -72,7 +76,10 @@ def predict_folder(
     segmenter = load(model, accelerator.device)
     tree = dump_config(segmenter.config)
     config = load_config(None, {**flatten(tree), **overrides})
-    files = [images] if images.is_file() else find_images(images)
+    check_kernels("predict.crf", config.predict.crf, config.max_side)
+    files, unread = ([images], []) if images.is_file() else find_pictures(images)
+    if unread:
+        _note(Problem(str(images), *skipped(unread)))
     if not files:
         raise CianError(f"{images}: no images here. Give an image, or a folder of images.")
     root = images.parent if images.is_file() else images
@@ -92,10 +99,11 @@ def predict_folder(
         "weights": segmenter.digest(),
         "predict": dump_config(config)["predict"],
         "max_side": config.max_side,
-        "tags": known,
     }
     record = {"made_with": digest(made_with), "classes": list(segmenter.class_names)}
+    given_tags = {image_id: sorted(known[key]) if (key := _key(image_id)) in known else None for image_id in ids}
     found: dict[int, list[list[str]]] = {}
+    unreadable: list[Problem] = []
 
     def compute(row: int, image: np.ndarray) -> Tensor | None:
         """None where only the overlay is missing."""
@@ -105,7 +113,7 @@ def predict_folder(
         if logits is None:
             mask = read_mask(masks[row])
         else:
-            chosen = allowed.get(unicodedata.normalize("NFC", ids[row]))
+            chosen = allowed.get(_key(ids[row]))
             result = probabilities(logits, image, chosen, config.predict.own_threshold, config.predict.crf)
             mask = label_map(result, image_size(files[row]))
             write_mask(masks[row], mask)
@@ -114,45 +122,67 @@ def predict_folder(
             with atomic(views[row]) as temporary:
                 Image.fromarray(overlay(image, resize_mask(mask, image.shape[:2]))).save(temporary, quality=90)
 
-    missing = len(masks) if overwrite else sum(not mask.exists() for mask in masks)
     is_main = accelerator.is_main_process
     with hold(out, "writes masks here") if is_main else nullcontext():  # one process locks and prepares it for all
         if is_main:
-            _prepare(out, record, masks, views, overwrite)
+            _prepare(out, record, given_tags, masks, views, overwrite)
         accelerator.wait_for_everyone()
+        missing = sum(not mask.exists() for mask in masks)
+        accelerator.wait_for_everyone()  # all have counted before one writes
         targets = views if overlays else masks
-        for_each_image(accelerator, config.max_side, table, targets, "predicting", compute, finish)
+        for_each_image(
+            accelerator, config.max_side, table, targets, "predicting", compute, finish,
+            unreadable=lambda error: unreadable.append(error.problem),
+        )  # fmt: skip
         found = {row: lines for part in gather_object([found]) for row, lines in part.items()}
+        failed = [problem for part in gather_object([unreadable]) for problem in part]
         if is_main:
-            before = [row for row in range(len(ids)) if row not in found]
+            before = [row for row in range(len(ids)) if row not in found and masks[row].exists()]
             with ThreadPoolExecutor(cores()) as pool:
                 read = pool.map(lambda row: _found(ids[row], read_mask(masks[row]), segmenter.class_names), before)
                 found.update(zip(before, read, strict=True))
             _write_found(out, set(ids), [line for lines in found.values() for line in lines])
-            count = f"{len(ids)} mask{'' if len(ids) == 1 else 's'}"
+            count = f"{len(found)} mask{'' if len(found) == 1 else 's'}"
             done = f" ({len(ids) - missing} done before)" if missing < len(ids) else ""
             console.print(f"{count} in {out}/{done}; what they show: {out / 'found.csv'}", soft_wrap=True)
+    if failed:
+        raise DataError(failed, shown=len(failed))
     return missing
 
 
-def _prepare(out: Path, record: dict[str, Any], masks: Sequence[Path], views: Sequence[Path], anew: bool) -> None:
-    """Removes what a killed process left half-written, overlays without their mask, and, if `anew`, masks.
+def _prepare(
+    out: Path,
+    record: dict[str, Any],
+    tags: Mapping[str, Sequence[str] | None],
+    masks: Sequence[Path],
+    views: Sequence[Path],
+    anew: bool,
+) -> None:
+    """Removes what a killed process left half-written, masks of images that have other tags now, overlays without their
+    mask, and, if `anew`, all of these masks.
+
+    Args:
+        record: of the model and the settings.
+        tags: of each image, by ID; None where none are given.
 
     Raises:
-        CianError: the masks there were made with something else, and are not to be made anew.
+        CianError: the masks there were made with something else, and are not to be made anew, or not by `cian predict`.
     """
     path = out / "predict.json"
-    if path.exists() and not anew and read_json(path).get("made_with") != record["made_with"]:
-        raise CianError(
-            f"{out}: holds masks of another model, other tags or settings. Give another --out, or --overwrite."
-        )
-    write_json(path, record)
+    before = read_json(path) if path.exists() else None
+    if before is None and (strange := next((mask for mask in masks if mask.exists()), None)) is not None:
+        raise CianError(f"{strange}: was not written by `cian predict`. Give a new or an empty folder to --out.")
+    if before is not None and not anew and before.get("made_with") != record["made_with"]:
+        raise CianError(f"{out}: holds masks of another model or other settings. Give another --out, or --overwrite.")
+    tags_before = {} if before is None else before.get("tags", {})
     remove_temporaries(out)
-    for mask, view in zip(masks, views, strict=True):
-        if anew:
+    for (image_id, names), mask, view in zip(tags.items(), masks, views, strict=True):
+        if anew or tags_before.get(image_id) != names:
             mask.unlink(missing_ok=True)
         if not mask.exists():
             view.unlink(missing_ok=True)
+    tagged = {image_id: names for image_id, names in {**tags_before, **tags}.items() if names is not None}
+    write_json(path, {**record, "tags": tagged})
 
 
 def _found(image_id: str, mask: np.ndarray, class_names: Sequence[str]) -> list[list[str]]:
@@ -186,6 +216,15 @@ def mask_ids(root: Path, files: Sequence[Path]) -> list[str]:
     return ids
 
 
+def _note(problem: Problem) -> None:
+    console.print(f"note: {problem}", style="yellow", highlight=False, markup=False)
+
+
+def _key(image_id: str) -> str:
+    """An ID as tags files are read."""
+    return unicodedata.normalize("NFC", image_id)
+
+
 def _tags_by_id(images: Path, tags: Path, settings: DataConfig, seed: int) -> dict[str, list[str]]:
     data = settings.model_copy(update={"images": images, "tags": tags, "min_images": 1, "untagged": "negative"})
     table, problems = read_dataset(data, seed)
@@ -193,5 +232,6 @@ def _tags_by_id(images: Path, tags: Path, settings: DataConfig, seed: int) -> di
     if fatal or table is None:
         raise DataError(fatal)
     for problem in problems:
-        console.print(f"note: {problem}", style="yellow", highlight=False, markup=False)
+        if problem.cure != ADD_ROWS:  # without tags they are predicted all the same
+            _note(problem)
     return {image_id: [table.class_names[tag] for tag in table.tags(i)] for i, image_id in enumerate(table.ids)}

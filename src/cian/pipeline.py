@@ -231,17 +231,13 @@ def _check_settings(config: Config) -> None:
         CianError: a file or a backbone that is not there.
     """
     from cian.backbones import Backbone, check_weights
-    from cian.crf import check_widths
+    from cian.crf import check_kernels
     from cian.seeds.saliency import saliency_source
 
     Backbone(config.backbone.name, config.backbone.output_stride, config.backbone.frozen_stages)
     check_weights(config.backbone.weights)
-    for name, crf in (("seeds.crf", config.seeds.crf), ("predict.crf", config.predict.crf)):
-        try:
-            check_widths(config.max_side, crf.gaussian, crf.bilateral)
-        except ValueError as error:
-            kernels = f"gaussian = {crf.gaussian}, bilateral = {crf.bilateral}"
-            raise CianError(f"{name}: {kernels}: {error} (sxy in px, srgb in levels of 255).") from None
+    check_kernels("seeds.crf", config.seeds.crf, config.max_side)
+    check_kernels("predict.crf", config.predict.crf, config.max_side)
     if config.seeded:
         if config.seeds.folder is None:
             saliency_source(config.seeds.background)

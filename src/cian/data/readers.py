@@ -23,6 +23,8 @@ from cian.data.tags import EXAMPLE, TagSource, open_tags
 from cian.data.textfiles import read_lines, text_encoding
 from cian.errors import Problem
 
+ADD_ROWS = "Add rows if they should be"
+
 
 def read_dataset(config: DataConfig, seed: int) -> tuple[Table | None, list[Problem]]:
     """The table of a data set, and all that is wrong with it; image and mask files are found but not opened.
@@ -229,7 +231,7 @@ def _check_rows(
             problems.add(source.path, f"{count} in no class folder ({names})", cure)
         else:
             value = f"no row for {count} ({names}), which will not be used"
-            problems.add(source.path, value, "Add rows if they should be", fatal=False)
+            problems.add(source.path, value, ADD_ROWS, fatal=False)
 
 
 def _check_ids(images: FileIndex, rows: _Rows, problems: ProblemList) -> None:

@@ -17,6 +17,7 @@ from accelerate import Accelerator
 from cian.config import Config
 from cian.cores import cores
 from cian.data.images import read_image
+from cian.data.problems import FileError
 from cian.data.table import TRAIN, Table
 from cian.progress import Ticker
 from cian.runs import Run, remove_temporaries
@@ -89,6 +90,7 @@ def for_each_image(
     label: str,
     compute: Callable[[int, np.ndarray], Result],
     finish: Callable[[int, np.ndarray, Result], None],
+    unreadable: Callable[[FileError], None] | None = None,
 ) -> None:
     """Work on all images whose `targets` file is not there yet. Every process of a distributed run takes its share.
 
@@ -100,10 +102,11 @@ def for_each_image(
         targets: for each image the file that `finish` writes last.
         compute: (row, image (H, W, 3) uint8) → result: the network.
         finish: (row, image, result): CRF, writing; in any order, from several threads.
+        unreadable: is told of each image that cannot be read, which is then left out; None: the first one is raised.
     """
     rows = range(len(table))[accelerator.process_index :: accelerator.num_processes]
     share = [row for row in rows if not targets[row].exists()]
-    work_on_images(accelerator, max_side, table, share, label, compute, finish, len(rows) - len(share))
+    work_on_images(accelerator, max_side, table, share, label, compute, finish, len(rows) - len(share), unreadable)
     accelerator.wait_for_everyone()
 
 
@@ -116,6 +119,7 @@ def work_on_images(
     compute: Callable[[int, np.ndarray], Result],
     finish: Callable[[int, np.ndarray, Result], None],
     done: int = 0,
+    unreadable: Callable[[FileError], None] | None = None,
 ) -> None:
     """As `for_each_image`, of the rows `share`, by this process.
 
@@ -124,12 +128,18 @@ def work_on_images(
     """
     on_cpu = accelerator.device.type == "cpu"
 
-    def read(row: int) -> np.ndarray:
-        return read_image(table.images[row], max_side)
+    def read(row: int) -> np.ndarray | None:
+        try:
+            return read_image(table.images[row], max_side)
+        except FileError as error:
+            if unreadable is None:
+                raise
+            unreadable(error)
+            return None
 
     def whole(row: int) -> None:
-        image = read(row)
-        finish(row, image, compute(row, image))
+        if (image := read(row)) is not None:
+            finish(row, image, compute(row, image))
 
     threads = cores()
     with (
@@ -140,7 +150,7 @@ def work_on_images(
             jobs = _ahead(pool, whole, share, 2 * threads)
         else:
             images = zip(share, _ahead(pool, read, share, 2 * threads), strict=True)
-            steps = ((row, image, compute(row, image)) for row, image in images)
+            steps = ((row, image, compute(row, image)) for row, image in images if image is not None)
             jobs = _ahead(pool, lambda step: finish(*step), steps, min(2 * threads, ON_GPU))
         try:
             for _ in jobs:
