@@ -28,6 +28,8 @@ from cian.data.table import Table
 from cian.errors import CianError
 
 TEMPORARY = ".cian-tmp-"
+_UMASK = os.umask(0o22)
+os.umask(_UMASK)  # it can only be read by being set, which threads must not do beside each other
 
 
 @contextlib.contextmanager
@@ -41,19 +43,13 @@ def atomic(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("r+b") as file:
             os.fsync(file.fileno())  # a rename must not overtake the data when the machine loses power
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(0o666 & ~_UMASK)
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename in (None, name):
             error.filename = str(path)  # what the user knows it as
         raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:

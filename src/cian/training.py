@@ -125,7 +125,7 @@ def fit(
 
     Raises:
         Interrupted: SIGINT or SIGTERM came; a checkpoint was written.
-        CianError: the loss is not finite.
+        CianError: the loss is not finite, or a checkpoint is of another number of processes.
     """
     weights = folder / "model.safetensors"
     checkpoint = folder / "checkpoints" / "last.pt"
@@ -320,7 +320,12 @@ def _save_checkpoint(
 ) -> None:
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        state = {"model": model.state_dict(), "optimizer": optim.state_dict(), "place": [epoch, step, total]}
+        state = {
+            "model": model.state_dict(),
+            "optimizer": optim.state_dict(),
+            "place": [epoch, step, total],  # in batches of all processes
+            "processes": accelerator.num_processes,
+        }
         if accelerator.scaler is not None:
             state["scaler"] = accelerator.scaler.state_dict()
         data = io.BytesIO()  # not the file itself: on a full disk torch raises no OSError
@@ -330,10 +335,19 @@ def _save_checkpoint(
 
 
 def _load_checkpoint(path: Path, model: nn.Module, optim: Any, accelerator: Accelerator) -> tuple[int, int, int]:
-    """(epoch, step in it, steps in all) to go on from."""
+    """(epoch, step in it, steps in all) to go on from.
+
+    Raises:
+        CianError: another number of processes wrote it; its place would be another one here.
+    """
     if not path.exists():
         return 0, 0, 0
     state = torch.load(path, map_location="cpu", weights_only=True)
+    if (processes := state["processes"]) != accelerator.num_processes:
+        raise CianError(
+            f"{path}: this training was begun with {processes} process{'es' * (processes > 1)}, not "
+            f"{accelerator.num_processes}. Go on with as many, or remove this file to train anew."
+        )
     model.load_state_dict(state["model"])
     optim.load_state_dict(state["optimizer"])
     if accelerator.scaler is not None and "scaler" in state:
