@@ -57,6 +57,7 @@ def main() -> None:
     runs = {
         name: [options.out / f"seed-{seed}" / name for seed in entry["runs"]]
         for name, entry in result["variants"].items()
+        if name in (FIRST, *only)
     }
     for run in [*runs[FIRST], *runs.get(WITH_SALIENCY, [])]:
         show_seeds(run)

@@ -98,6 +98,7 @@ def test_what_is_done_is_not_done_again(ablated):
     )
     assert again.exit_code == 0, again.output
     assert "| cosine | 1 |" in again.output
+    assert "| retraining | 1 |" in again.output  # it is done, if not asked for
     assert {path: path.stat().st_mtime_ns for path in out.rglob("model.safetensors")} == before
 
 

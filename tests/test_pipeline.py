@@ -181,6 +181,14 @@ def test_what_was_removed_is_made_again(finished, capsys):
     assert remade == {*removed, unsharp}
 
 
+def test_what_is_only_compared_is_made_again_too(finished):
+    folder = finished / "compare"
+    before = {path: path.read_bytes() for path in folder.rglob("*.png")}
+    shutil.rmtree(folder)
+    cian.run(out=finished)
+    assert {path: path.read_bytes() for path in folder.rglob("*.png")} == before and len(before) > 8
+
+
 def test_changed_setting_redoes_what_depends_on_it(finished, capsys):
     kept = [
         *finished.rglob("*.safetensors"),

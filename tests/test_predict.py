@@ -199,7 +199,9 @@ def test_pictures_whose_tags_changed_are_predicted_again(model, photos, tmp_path
     assert predict_folder(model, photos, out, tags) == segmented() == 1
     assert {row[1] for row in found(out) if row[0] == "c"} <= {"犬"}
     assert predict_folder(model, photos, out, tags) == segmented() == 0
-    assert predict_folder(model, photos / "c.png", out) == segmented() == 1  # without a tag, alone
+    with pytest.raises(CianError, match=r"c\.png: was made with tags"):
+        predict_folder(model, photos / "c.png", out)
+    assert predict_folder(model, photos / "c.png", out, overwrite=True) == segmented() == 1
     assert predict_folder(model, photos, out, tags) == segmented() == 1
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from accelerate import Accelerator
 from cian.config import Config, dump_config, flatten, load_config
 from cian.data.table import TRAIN, Table
 from cian.errors import CianError
-from cian.pipeline import check_data, plan, run_config
+from cian.pipeline import check_data, finished, plan, run_config
 from cian.progress import console
 from cian.runs import Run, atomic, read_json, write_json, write_text
 from cian.seeds.saliency import saliency_source
@@ -93,7 +94,8 @@ def ablate(
 ) -> dict[str, Any]:
     """Runs every variant with every random seed; what is done already is not done again.
 
-    Writes OUT/ablation.json, .md and .png, anew after every run.
+    Writes OUT/ablation.json, .md and .png, anew after every run: of these variants, and of what earlier calls have
+    finished with the same settings, data and random seeds.
 
     Args:
         config: what all have in common; held-out images with masks are what is scored.
@@ -105,7 +107,8 @@ def ablate(
     Raises:
         CianError: no held-out image has a mask, a name is unknown, or what `cian.run` raises.
     """
-    chosen = _choose(variants(config, saliency), only)
+    possible = variants(config, saliency)
+    chosen = _choose(possible, only)
     if saliency is not None:
         if config.seeds.folder is not None or config.seeds.background != "cam":
             raise CianError(f"--saliency {saliency}: the seeds have a background already. Leave one of the two out.")
@@ -120,13 +123,19 @@ def ablate(
     if any(len(table.split(TRAIN).with_masks()) < len(table.split(TRAIN)) for table in tables.values()):
         if only and FULL in only:
             raise CianError(f"{FULL}: needs the masks of all training images. Leave it out of --only.")
-        chosen = [variant for variant in chosen if variant.name != FULL]
+        chosen, possible = ([variant for variant in some if variant.name != FULL] for some in (chosen, possible))
     result: dict[str, Any] = {"split": split, "variants": {}}
+    for variant, (seed, table) in product(possible, tables.items()):
+        run = Run(_folder(out, seed, variant.name))
+        if finished(_settings(config, seed, variant.settings), run, table, "evaluate"):
+            _add(result, variant, seed, run)
     for seed, table in tables.items():
         for number, variant in enumerate(chosen, 1):
             console.rule(f"{variant.name} · seed {seed} · {number} of {len(chosen)}")
             run = _run(config, out, seed, variant, accelerator, table)
             _add(result, variant, seed, run)
+            found = result["variants"]
+            result["variants"] = {other.name: found[other.name] for other in possible if other.name in found}
             if accelerator.is_main_process:
                 write_json(out / "ablation.json", result)
                 write_text(out / "ablation.md", markdown(result))
@@ -156,16 +165,23 @@ def _choose(found: list[Variant], only: Sequence[str] | None) -> list[Variant]:
     return [variant for variant in found if variant.name in only or variant.name == FIRST]
 
 
-def _run(config: Config, out: Path, seed: int, variant: Variant, accelerator: Accelerator, table: Table) -> Run:
+def _folder(out: Path, seed: int, variant: str) -> Path:
+    return out / f"seed-{seed}" / variant
+
+
+def _settings(config: Config, seed: int, settings: Mapping[str, Any] | None = None) -> Config:
+    """What all variants of a random seed have in common, and a variant's own."""
     common = {**flatten(dump_config(config)), "seed": seed, "compare": False, "retrain.enabled": False}
-    own = load_config(None, {**common, **variant.settings})
-    shared = {stage.name: stage.outputs for stage in plan(load_config(None, common)) if stage.name in variant.reuse}
-    folder = out / f"seed-{seed}"
-    target = Run(folder / variant.name)
+    return load_config(None, {**common, **(settings or {})})
+
+
+def _run(config: Config, out: Path, seed: int, variant: Variant, accelerator: Accelerator, table: Table) -> Run:
+    shared = {stage.name: stage.outputs for stage in plan(_settings(config, seed)) if stage.name in variant.reuse}
+    target = Run(_folder(out, seed, variant.name))
     if variant.name != FIRST and accelerator.is_main_process:
-        target.take_over(Run(folder / FIRST), shared)
+        target.take_over(Run(_folder(out, seed, FIRST)), shared)
     accelerator.wait_for_everyone()
-    run_config(own, target, until="evaluate", table=table)
+    run_config(_settings(config, seed, variant.settings), target, until="evaluate", table=table)
     accelerator.wait_for_everyone()
     return target
 

@@ -146,7 +146,7 @@ def predict_folder(
             done = f" ({len(ids) - missing} done before)" if missing < len(ids) else ""
             console.print(f"{count} in {out}/{done}; what they show: {out / 'found.csv'}", soft_wrap=True)
     if failed:
-        raise DataError(failed, shown=len(failed))
+        raise DataError(sorted(failed, key=lambda problem: problem.file), shown=len(failed))
     return missing
 
 
@@ -175,6 +175,9 @@ def _prepare(
     if before is not None and not anew and before.get("made_with") != record["made_with"]:
         raise CianError(f"{out}: holds masks of another model or other settings. Give another --out, or --overwrite.")
     tags_before = {} if before is None else before.get("tags", {})
+    for (image_id, names), mask in zip(tags.items(), masks, strict=True):
+        if names is None and image_id in tags_before and mask.exists() and not anew:
+            raise CianError(f"{mask}: was made with tags. Give them again, another --out, or --overwrite.")
     remove_temporaries(out)
     for (image_id, names), mask, view in zip(tags.items(), masks, views, strict=True):
         if anew or tags_before.get(image_id) != names:

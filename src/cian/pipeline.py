@@ -36,7 +36,8 @@ class Stage:
         settings: dotted keys of the settings it depends on.
         data: which images it depends on: attributes of `Context`.
         outputs: files and folders that are its own.
-        images: where it makes a mask of each image in its last folder: which images, an attribute of `Context`.
+        images: where it makes masks: of which images, an attribute of `Context`.
+        masks: the folders of its that then hold a mask of each of them.
         weights: files without which a folder of its is not complete.
     """
 
@@ -49,6 +50,7 @@ class Stage:
     function: str = "run"
     arguments: tuple[Any, ...] = ()
     images: str | None = None
+    masks: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
 
 
@@ -77,7 +79,9 @@ def plan(config: Config) -> list[Stage]:
     seeding = ("seeds", "max_side")
     if seeded:
         own = ("seeds",)
-        stages.append(Stage("seed", "seed", classified, seeding, ("train_table",), own, images="train_table"))
+        stages.append(
+            Stage("seed", "seed", classified, seeding, ("train_table",), own, images="train_table", masks=own)
+        )
     if config.compare:
         settings = tuple(key for key in _NETWORK if key != "affinity")
         stages.append(network("baseline", labels, settings, labelled))
@@ -86,18 +90,22 @@ def plan(config: Config) -> list[Stage]:
         kernels = ("predict.crf.gaussian", "predict.crf.bilateral")
         relabel = ("relabel", *_VIEW, *kernels)
         stages += [
-            Stage("relabel", "relabel", ("train",), relabel, (), ("relabel",), images="train_table"),
+            Stage(
+                "relabel", "relabel", ("train",), relabel, (), ("relabel",), images="train_table", masks=("relabel",)
+            ),
             network("retrain", ("relabel",), (*_NETWORK, "retrain"), ()),
         ]
+    others = {"baseline": "without-affinity", "train": "before-retraining"}
     compared = tuple(name for name, wanted in (("baseline", config.compare), ("train", retrain)) if wanted)
     masks = ("compare/without-crf", "predictions")
     stages += [
         Stage("export", "export", (final,), ("predict",), (), ("model",), weights=("model/model.safetensors",)),
-        Stage("predict", "predict", (final,), ("predict",), ("predict_table",), masks, images="predict_table"),
+        Stage(
+            "predict", "predict", (final,), ("predict",), ("predict_table",), masks, images="predict_table", masks=masks
+        ),
     ]
     if compared:
-        names = ("without-affinity", "before-retraining")
-        folders = tuple(f"compare/{name}{crf}" for name in names for crf in ("", "-crf"))
+        crfs = ("", "-crf") if config.predict.crf.iterations else ("",)
         stages.append(
             Stage(
                 "compare",
@@ -105,13 +113,17 @@ def plan(config: Config) -> list[Stage]:
                 compared,
                 ("predict",),
                 ("predict_table", "masks"),
-                folders,
+                tuple(f"compare/{other}{crf}" for other in others.values() for crf in ("", "-crf")),
                 "run_compare",
+                images="scored_table",
+                masks=tuple(f"compare/{others[name]}{crf}" for name in compared for crf in crfs),
             )
         )
     if seeded:
-        data, own, function = ("held_out_seed_table",), ("compare/seeds",), "run_held_out"
-        stages.append(Stage("seed-held-out", "seed", classified, seeding, data, own, function))
+        data, own = ("held_out_seed_table",), ("compare/seeds",)
+        stages.append(
+            Stage("seed-held-out", "seed", classified, seeding, data, own, "run_held_out", images=data[0], masks=own)
+        )
     scored = tuple(
         stage.name for stage in stages if stage.name in ("seed", "seed-held-out", "relabel", "predict", "compare")
     )
@@ -313,6 +325,21 @@ def _run_stage(stage: Stage, context: Context) -> None:
         run.record(stage.name, Record(inputs, True, round(before + watch.seconds, 2)))
 
 
+def finished(config: Config, target: Run, table: Table, until: str) -> bool:
+    """Whether a run has all of its stages up to `until` behind it, with these settings and this data."""
+    context = Context(target, config, table)
+    records = target.records()
+    for stage in plan(config):
+        record = records.get(stage.name)
+        if record is None or not record.done or record.inputs != _inputs(stage, context):
+            return False
+        if not _complete(stage, context):
+            return False
+        if stage.name == until:
+            break
+    return True
+
+
 def _complete(stage: Stage, context: Context) -> bool:
     """Whether all is there that a stage made; what was removed is made again."""
     run = context.run
@@ -320,7 +347,7 @@ def _complete(stage: Stage, context: Context) -> bool:
     if not all((run.path / name).exists() for name in kept):
         return False
     ids = getattr(context, stage.images).ids if stage.images is not None else ()
-    return all(run.mask(stage.outputs[-1], image_id).exists() for image_id in ids)
+    return all(run.mask(folder, image_id).exists() for folder in stage.masks for image_id in ids)
 
 
 def _inputs(stage: Stage, context: Context) -> dict[str, Any]:

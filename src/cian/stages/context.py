@@ -62,6 +62,11 @@ class Context:
         return self.table.select([i for i, split in enumerate(self.table.splits) if split in self.predict_splits])
 
     @cached_property
+    def scored_table(self) -> Table:
+        """Images that are predicted and have a mask to score them on."""
+        return self.predict_table.with_masks()
+
+    @cached_property
     def held_out_seed_table(self) -> Table:
         """Images that are not trained on, but that seeds can be scored on: with tags and a mask (and, where seed maps
         are given, a seed map)."""

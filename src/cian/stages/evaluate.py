@@ -24,7 +24,7 @@ def run(context: Context) -> None:
     if not context.accelerator.is_main_process:
         return
     config, table = context.config, context.table
-    compared = context.predict_table.with_masks()
+    compared = context.scored_table
     trained = context.train_table.with_masks()
     retrained = config.retrain.enabled
     plan: list[tuple[str, str, Table]] = []

@@ -34,8 +34,7 @@ def run(context: Context) -> None:
 
 def run_compare(context: Context) -> None:
     """Masks of the other networks, without and with CRF, of the images that have a mask to score them on."""
-    config = context.config
-    table = context.predict_table.with_masks()
+    config, table = context.config, context.scored_table
     for name in ([BASELINE] if config.compare else []) + ([TRAIN] if config.retrain.enabled else []):
         with_crf = (COMPARED_CRF[name], config.predict.crf) if config.predict.crf.iterations else None
         predict_masks(context, table, name, f"predictions ({name})", without_crf=COMPARED[name], with_crf=with_crf)
@@ -85,5 +84,10 @@ def predict_masks(
             folder, crf = with_crf
             write(folder, row, probabilities(logits, image, allowed(row), settings.own_threshold, crf))
 
-    targets = [context.run.mask(folders[-1], image_id) for image_id in table.ids]
-    for_each_image(context.accelerator, context.config.max_side, table, targets, label, compute, finish)
+    *earlier, last = ([context.run.mask(folder, image_id) for image_id in table.ids] for folder in folders)
+    if context.accelerator.is_main_process:
+        for *others, target in zip(*earlier, last, strict=True):
+            if not all(mask.exists() for mask in others):
+                target.unlink(missing_ok=True)  # they are written together, this one last
+    context.accelerator.wait_for_everyone()
+    for_each_image(context.accelerator, context.config.max_side, table, last, label, compute, finish)
