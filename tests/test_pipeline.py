@@ -205,6 +205,26 @@ def test_changed_setting_redoes_what_depends_on_it(finished, capsys):
     cian.run(out=finished, **{"predict.crf.iterations": 1})
 
 
+def test_large_pictures_are_reduced_for_the_seeds(pictures, tmp_path):
+    """The networks see them larger."""
+    data = pictures(masks=True, size=(96, 160))
+    made = cian.run(
+        data / "images", data / "tags.csv", tmp_path / "run", until="predict",
+        **{**TINY, "retrain.enabled": False, "max_side": 128, "seeds.max_side": 64, "data.masks": str(data / "masks")},
+    )  # fmt: skip
+    assert read_mask(made.path / "seeds/000.png").shape == (38, 64)
+    assert read_mask(made.path / "predictions/000.png").shape == (96, 160)
+
+
+def test_another_order_of_the_classes_is_said(finished, capsys):
+    classes = finished.parent / "turned.txt"
+    classes.write_text("background\nred\nblue\n", encoding="utf-8")
+    run = cian.run(out=finished.parent / "copy", config=finished / "config.yaml", until="classify")
+    cian.run(out=run.path, until="classify", **{"data.classes": str(classes)})
+    text = " ".join(capsys.readouterr().err.split())
+    assert "classify: again, for the classes, or their order, changed" in text and "training images changed" not in text
+
+
 def test_predict_never_touches_the_images(finished, tmp_path):
     """A folder of masks within that of the images would be read as images; a mask would replace its image."""
     photos = tmp_path / "photos"

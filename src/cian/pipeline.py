@@ -55,7 +55,9 @@ class Stage:
 
 
 _NETWORK = ("seed", "max_side", "backbone", "train", "affinity", "runtime.precision", "runtime.accumulate")
-_CLASSIFIER = ("seed", "max_side", "backbone", "classify", "runtime.precision", "runtime.accumulate")
+_CLASSIFIER = (
+    "seed", "max_side", "seeds.max_side", "backbone", "classify", "runtime.precision", "runtime.accumulate",
+)  # fmt: skip
 _VIEW = ("max_side", "predict.scales", "predict.mirror", "predict.tile", "predict.own_threshold")
 
 
@@ -248,7 +250,7 @@ def _check_settings(config: Config) -> None:
 
     Backbone(config.backbone.name, config.backbone.output_stride, config.backbone.frozen_stages)
     check_weights(config.backbone.weights)
-    check_kernels("seeds.crf", config.seeds.crf, config.max_side)
+    check_kernels("seeds.crf", config.seeds.crf, config.seed_side)
     check_kernels("predict.crf", config.predict.crf, config.max_side)
     if config.seeded:
         if config.seeds.folder is None:
@@ -366,6 +368,7 @@ def _inputs(stage: Stage, context: Context) -> dict[str, Any]:
             inputs[name] = masks_digest(context.train_table)
         else:
             inputs[name] = table_digest(getattr(context, name))
+            inputs["classes"] = list(context.table.classes)
     records = context.run.records()
     for name in stage.after:
         inputs[f"after {name}"] = digest(records[name].inputs) if name in records else None
@@ -376,6 +379,7 @@ def _inputs(stage: Stage, context: Context) -> dict[str, Any]:
 _FILES = {"seeds.folder": (), "seeds.background": ("cam",), "backbone.weights": ("imagenet", "random")}
 
 _WORDS = {
+    "classes": "the classes, or their order,",
     "train_table": "the training images",
     "held_out_seed_table": "the images",
     "predict_table": "the images",

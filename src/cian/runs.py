@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -258,10 +257,13 @@ def digest(value: Any) -> str:
 
 
 def table_digest(table: Table) -> str:
-    """Changes when an image, its tags or its split do; masks do not count."""
+    """Changes when an image, its tags or its split do; masks do not count, nor the order of the classes."""
     rows = enumerate(zip(table.ids, table.splits, table.images, strict=True))
-    images = ((image_id, split, table.tags(i).tolist(), content(file)) for i, (image_id, split, file) in rows)
-    return _rows_digest(chain([table.classes], images))
+    names = table.class_names
+    return _rows_digest(
+        (image_id, split, bool(table.tagged[i]), sorted(names[tag] for tag in table.tags(i)), content(file))
+        for i, (image_id, split, file) in rows
+    )
 
 
 def masks_digest(table: Table) -> str:

@@ -40,7 +40,7 @@ def run(context: Context) -> None:
         model,
         partial(_loss, backbone=model.backbone),
         model.parameter_groups(settings.optimizer.lr, settings.optimizer.new_lr_factor),
-        TrainingSet(table, settings.augment, config.seed, fill, max_side=config.max_side),
+        TrainingSet(table, settings.augment, config.seed, fill, max_side=config.seed_side),
         sampler,
         folder=folder,
         section="classify",
@@ -72,7 +72,7 @@ def _estimate_cells(context: Context, model: Classifier, file: Path) -> None:
         found[row] = cells
 
     share = rows[accelerator.process_index :: accelerator.num_processes]
-    work_on_images(accelerator, context.config.max_side, table, share, "comparing cells", compute, finish)
+    work_on_images(accelerator, context.config.seed_side, table, share, "comparing cells", compute, finish)
     found = {row: cells for part in gather_object([found]) for row, cells in part.items()}
     if accelerator.is_main_process:
         scores = model.cells.cpu()

@@ -55,7 +55,7 @@ def _make(context: Context, table: Table, folder: str, label: str) -> None:
         salient = saliency(table.ids[row], image) if saliency is not None and len(table.tags(row)) else None
         write_mask(targets[row], seed_map(image, *maps, table.tags(row), settings, salient))
 
-    for_each_image(context.accelerator, context.config.max_side, table, targets, label, compute, finish)
+    for_each_image(context.accelerator, context.config.seed_side, table, targets, label, compute, finish)
 
 
 def _take_over(source: Path, table: Table, targets: Sequence[Path]) -> None:
