@@ -51,6 +51,33 @@ def test_balanced_is_the_mean_of_foreground_and_background():
     assert seed_loss(logits, seeds).item() == pytest.approx((3 * math.log(4) + math.log(4 / 3)) / 4)
 
 
+@pytest.mark.parametrize("balanced", [False, True])
+def test_robust_by_hand(balanced):
+    """(1 - p^q) / q; softmax of (0, ln 3) is (1/4, 3/4)."""
+    logits = torch.tensor([0.0, math.log(3)]).view(1, 2, 1, 1).expand(1, 2, 1, 4)
+    seeds = torch.tensor([[[0, 0, 0, 1]]])
+    unlikely, likely = ((1 - p**0.7) / 0.7 for p in (1 / 4, 3 / 4))
+    expected = (unlikely + likely) / 2 if balanced else (3 * unlikely + likely) / 4
+    assert seed_loss(logits, seeds, balanced, robust=0.7).item() == pytest.approx(expected)
+    assert seed_loss(logits, seeds, balanced, robust=1).item() == pytest.approx(0.5 if balanced else 0.625)
+
+
+def test_robust_weighs_labels_by_how_likely_they_are():
+    torch.manual_seed(0)
+    logits = torch.randn(1, 4, 1, 1, dtype=torch.float64, requires_grad=True)
+    seeds = torch.tensor([[[2]]])
+    gradients = [torch.autograd.grad(seed_loss(logits, seeds, robust=q), logits)[0] for q in (0, 0.7)]
+    likely = logits.detach().softmax(1)[0, 2, 0, 0]
+    torch.testing.assert_close(gradients[1], gradients[0] * likely**0.7)
+
+
+def test_robust_ignores_what_is_open():
+    logits = torch.randn(1, 3, 2, 2, requires_grad=True)
+    loss = seed_loss(logits, torch.full((1, 2, 2), 255), robust=0.7)
+    loss.backward()
+    assert loss.item() == 0 and logits.grad.abs().sum() == 0
+
+
 def test_completion_keeps_only_seeded_classes():
     logits = torch.zeros(2, 3, 1, 3)
     logits[:, 0, 0, 0] = logits[:, 1, 0, 1] = logits[:, 2, 0, 2] = 5  # arg-max 0, 1, 2
@@ -95,6 +122,7 @@ def test_gradcheck():
     assert torch.autograd.gradcheck(lambda x: seed_loss(x, seeds), logits)
 
 
+@pytest.mark.parametrize("robust", [0, 0.7])
 @pytest.mark.parametrize(
     ("balanced", "seeds_balanced", "completion_balanced"),
     [
@@ -103,11 +131,11 @@ def test_gradcheck():
         ("all", True, True),
     ],
 )
-def test_which_terms_are_balanced(balanced, seeds_balanced, completion_balanced):
+def test_which_terms_are_balanced(balanced, seeds_balanced, completion_balanced, robust):
     torch.manual_seed(0)
     self_logits, cross_logits = torch.randn(2, 2, 3, 4, 4)
     seeds = torch.randint(0, 3, (2, 4, 4))
     target = completion_target(cross_logits, seeds)
-    losses = cian_loss(self_logits, cross_logits, seeds, balanced=balanced)
-    assert losses["cross_seed"] == seed_loss(cross_logits, seeds, seeds_balanced)
-    assert losses["self_completion"] == seed_loss(self_logits, target, completion_balanced)
+    losses = cian_loss(self_logits, cross_logits, seeds, balanced=balanced, robust=robust)
+    assert losses["cross_seed"] == seed_loss(cross_logits, seeds, seeds_balanced, robust)
+    assert losses["self_completion"] == seed_loss(self_logits, target, completion_balanced, robust)

@@ -17,6 +17,7 @@ import cian
 from cian import pipeline
 from cian.data.masks import read_mask, write_mask
 from cian.folder import predict_folder
+from cian.stages import train
 from tests.conftest import TINY, here
 
 CLI = [sys.executable, "-m", "cian"]
@@ -203,6 +204,20 @@ def test_changed_setting_redoes_what_depends_on_it(finished, capsys):
     assert all(path.stat().st_mtime_ns != time_ for path, time_ in predicted.items())
     assert "predict.crf.iterations 1 → 2" in capsys.readouterr().err
     cian.run(out=finished, **{"predict.crf.iterations": 1})
+
+
+@pytest.mark.parametrize(("labels", "powers"), [("seeds", [0, 0.7, 0, 0.7]), ("masks", [0, 0, 0, 0.7])])
+def test_true_masks_are_learned_by_cross_entropy(pictures, tmp_path, monkeypatch, labels, powers):
+    """Seeds, and relabelled masks, by the robust loss, from the second of two steps on."""
+    found: list[float] = []
+    original = train.cian_loss
+    monkeypatch.setattr(train, "cian_loss", lambda *a, **k: (found.append(k["robust"]), original(*a, **k))[1])
+    data = pictures(masks=True, count=8)
+    cian.run(
+        data / "images", data / "tags.csv", tmp_path / "run", until="retrain",
+        **{**TINY, "train.labels": labels, "data.masks": str(data / "masks")},
+    )  # fmt: skip
+    assert found == powers
 
 
 def test_large_pictures_are_reduced_for_the_seeds(pictures, tmp_path):

@@ -350,7 +350,8 @@ def test_the_papers_configuration(depth: int) -> None:
     assert (affinity.include_self, affinity.pool, affinity.tied_start) == (True, True, False)
     assert (train.labels, train.start, train.epochs, train.min_steps) == ("seeds", "backbone", 20, 0)
     assert (train.batch_size, train.group_size, train.head_dilation) == (16, 2, 12)
-    assert (train.balanced, train.completion, train.completion_after, train.tag_filter) == ("none", True, 0, False)
+    assert (train.balanced, train.robust, train.tag_filter) == ("none", 0, False)
+    assert (train.completion, train.completion_after) == (True, 0)
     optimizer = train.optimizer
     assert (optimizer.name, optimizer.lr, optimizer.new_lr_factor, optimizer.weight_decay) == ("sgd", 5e-4, 10, 5e-4)
     assert (optimizer.poly_power, optimizer.poly_per_epoch, optimizer.clip_norm) == (0.9, True, 0)

@@ -212,6 +212,14 @@ class TrainConfig(Section):
         description="loss terms in which foreground and background weigh the same (ours; the paper: none). In 'all', "
         "completion too: masks then grow, which helps where seeds cover little of an object",
     )
+    robust: Fraction = Field(
+        0.7,
+        description="how much less labels count that the network finds unlikely, as seeds err: q of the generalised "
+        "cross-entropy; 0 = cross-entropy (the paper), 1 = absolute error. True masks are learned by cross-entropy",
+    )
+    robust_after: Fraction = Field(
+        0.5, description="share of the training before that: at first the network finds all labels unlikely"
+    )
     completion: bool = Field(True, description="train on the completion target of the cross branch too")
     completion_after: Fraction = Field(
         0.5, description="share of the training before that: first targets would be guesses (ours; the paper: 0)"

@@ -18,7 +18,7 @@ from cian import processes
 IGNORE = 255
 
 
-def seed_loss(logits: Tensor, seeds: Tensor, balanced: bool = False) -> Tensor:
+def seed_loss(logits: Tensor, seeds: Tensor, balanced: bool = False, robust: float = 0.0) -> Tensor:
     """Mean cross-entropy over the labelled cells of the batch; 0 where no cell is labelled, never NaN.
 
     The batch is that of all processes of a distributed run (see `cian.processes`).
@@ -26,6 +26,9 @@ def seed_loss(logits: Tensor, seeds: Tensor, balanced: bool = False) -> Tensor:
     Args:
         balanced: the mean of the foreground's mean and the background's, so that sparse foreground is not drowned (the
             balanced seeding loss of Huang et al., CVPR 2018).
+        robust: q of the generalised cross-entropy (1 - p^q) / q (Zhang & Sabuncu, NeurIPS 2018, arXiv 1805.07836): a
+            cell whose label has the probability p counts p^q as much as with cross-entropy, so that wrong labels are
+            learned less. 0 is cross-entropy, 1 the absolute error.
 
     Shape:
         logits: (N, K, H, W) float; seeds: (N, H, W) integer class ids, 255 = ignore. Returns a scalar, in nats.
@@ -41,8 +44,12 @@ def seed_loss(logits: Tensor, seeds: Tensor, balanced: bool = False) -> Tensor:
     seeds = seeds.long()
     if balanced:
         background, foreground = seeds.masked_fill(seeds != 0, IGNORE), seeds.masked_fill(seeds == 0, IGNORE)
-        return (seed_loss(logits, background) + seed_loss(logits, foreground)) / 2
-    total = F.cross_entropy(_at_least_float32(logits), seeds, ignore_index=IGNORE, reduction="sum")
+        return (seed_loss(logits, background, robust=robust) + seed_loss(logits, foreground, robust=robust)) / 2
+    if robust:
+        each = F.cross_entropy(_at_least_float32(logits), seeds, ignore_index=IGNORE, reduction="none")
+        total = (-torch.expm1(-robust * each) / robust).sum()
+    else:
+        total = F.cross_entropy(_at_least_float32(logits), seeds, ignore_index=IGNORE, reduction="sum")
     labelled = processes.total((seeds != IGNORE).sum())
     return total * processes.world() / labelled.clamp(min=1)
 
@@ -77,21 +84,23 @@ def cian_loss(
     completion: bool = True,
     allowed: Tensor | None = None,
     balanced: Literal["none", "seeds", "all"] = "none",
+    robust: float = 0.0,
 ) -> dict[str, Tensor]:
     """The training loss and its terms, all weights 1. Without a cross branch it is the seed loss of the self branch.
 
     Args:
         balanced: the terms that are balanced (see `seed_loss`): none, as in the paper, those of the seeds, or all.
+        robust: see `seed_loss`; of all terms. 0, as in the paper, is cross-entropy.
 
     Shape:
         self_logits, cross_logits: (N, K, H, W); seeds: (N, H, W), 255 = ignore; allowed: see `completion_target`.
         Returns scalars by name: "total" and the terms it sums.
     """
-    terms = {"self_seed": seed_loss(self_logits, seeds, balanced != "none")}
+    terms = {"self_seed": seed_loss(self_logits, seeds, balanced != "none", robust)}
     if cross_logits is not None:
-        terms["cross_seed"] = seed_loss(cross_logits, seeds, balanced != "none")
+        terms["cross_seed"] = seed_loss(cross_logits, seeds, balanced != "none", robust)
         if completion:
             target = completion_target(cross_logits, seeds, allowed)
-            terms["self_completion"] = seed_loss(self_logits, target, balanced == "all")
-            terms["cross_completion"] = seed_loss(cross_logits, target, balanced == "all")
+            terms["self_completion"] = seed_loss(self_logits, target, balanced == "all", robust)
+            terms["cross_completion"] = seed_loss(cross_logits, target, balanced == "all", robust)
     return {"total": torch.stack(list(terms.values())).sum(), **terms}

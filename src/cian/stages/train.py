@@ -52,7 +52,13 @@ def run(context: Context, name: str) -> None:
         optimizer = optimizer.model_copy(update={"lr": optimizer.lr * config.retrain.lr_factor})
     fit(
         network,
-        partial(_loss, backbone=network.backbone, settings=settings, group_size=sampler.group_size),
+        partial(
+            _loss,
+            backbone=network.backbone,
+            settings=settings,
+            group_size=sampler.group_size,
+            robust=settings.robust if config.seeded or name == RETRAIN else 0.0,
+        ),
         network.parameter_groups(optimizer.lr, optimizer.new_lr_factor),
         TrainingSet(
             table,
@@ -119,7 +125,13 @@ def fitting_crop(settings: TrainConfig, backbone: Backbone):
 
 
 def _loss(
-    model: nn.Module, batch: Batch, progress: float, backbone: Backbone, settings: TrainConfig, group_size: int
+    model: nn.Module,
+    batch: Batch,
+    progress: float,
+    backbone: Backbone,
+    settings: TrainConfig,
+    group_size: int,
+    robust: float,
 ) -> Losses:
     self_logits, cross_logits = model(normalise(batch["image"], backbone), group_size)
     return cian_loss(
@@ -129,4 +141,5 @@ def _loss(
         completion=settings.completion and progress >= settings.completion_after,
         allowed=batch["tags"] if settings.tag_filter else None,
         balanced=settings.balanced,
+        robust=robust if progress >= settings.robust_after else 0.0,
     )
