@@ -22,9 +22,9 @@ from cian.errors import DataError, Problem
 def dataset(tmp_path: Path) -> DataConfig:
     """Four sound images of 40 x 30 pixels with masks, two of each class."""
     (tmp_path / "images").mkdir()
-    for name in "abcd":
+    for name, class_id in zip("abcd", (2, 2, 1, 1), strict=True):
         Image.new("RGB", (40, 30)).save(tmp_path / "images" / f"{name}.jpg")
-        write_mask(tmp_path / "masks" / f"{name}.png", np.full((30, 40), 255, np.uint8))
+        write_mask(tmp_path / "masks" / f"{name}.png", np.full((30, 40), class_id, np.uint8))
     (tmp_path / "tags.csv").write_text("image,tags\na,dog\nb,dog\nc,cat\nd,cat\n")
     (tmp_path / "classes.txt").write_text("cat\ndog\n")
     return DataConfig(
@@ -88,6 +88,36 @@ def test_class_ids_in_masks(dataset: DataConfig, tmp_path: Path) -> None:
     first, second = texts(dataset)
     assert "b.png: holds the values 3, 4, 5, 6, 7, …, but class ids are 0 to 2, and 255 is ignore. Correct" in first
     assert "c.png: holds the values 3, but" in second
+
+
+def test_masks_of_0_and_255(dataset: DataConfig, tmp_path: Path) -> None:
+    def draw(names: str, *ids: int) -> None:
+        for name in names:
+            write_mask(tmp_path / "masks" / f"{name}.png", np.resize(np.array(ids, np.uint8), (30, 40)))
+
+    draw("abcd", 0, 255)
+    (text,) = texts(dataset)
+    assert text == (
+        f"{tmp_path / 'masks' / 'a.png'}: holds 255, which is ignored, but no mask holds a class id from 1 up. "
+        "Write the class's id where an object is, e.g. 1 instead of 255"
+    )
+    draw("d", 0, 1, 255)
+    assert not texts(dataset)
+    draw("abcd", 0)  # they show nothing
+    assert not texts(dataset)
+
+
+def test_classes_that_no_mask_holds(dataset: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "_FEW", 0)
+    for name in "ab":
+        write_mask(tmp_path / "masks" / f"{name}.png", np.ones((30, 40), np.uint8))
+    assert texts(dataset, is_fatal=False) == [
+        "data: tagged, but in none of the masks of these images: dog. "
+        "Correct the masks or their order of classes, or the tags"
+    ]
+    for name in "ab":  # its images have no masks
+        (tmp_path / "masks" / f"{name}.png").unlink()
+    assert not texts(dataset, is_fatal=False)
 
 
 def test_turned_image(dataset: DataConfig, tmp_path: Path) -> None:

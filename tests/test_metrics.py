@@ -139,6 +139,18 @@ def test_first_class_name_may_be_background(folders, first):
     assert list(evaluate(folders)["iou"]) == ["background", "cat"]
 
 
+def test_masks_of_0_and_255_are_refused(folders):
+    for name in ("a.png", "x/b.PNG"):
+        write_mask(folders / "truth" / name, np.array([[0, 255]] * 2, np.uint8))
+    with pytest.raises(CianError, match=r"truth: holds 255, which is ignored, but no mask holds a class id from 1 up"):
+        evaluate(folders)
+    write_mask(folders / "truth" / "a.png", np.array([[1, 255]] * 2, np.uint8))
+    assert evaluate(folders)["iou"]["cat"] == 100
+    for name in ("a.png", "x/b.PNG"):  # they show nothing
+        write_mask(folders / "truth" / name, np.zeros((2, 2), np.uint8))
+    assert evaluate(folders)["iou"]["cat"] == 0
+
+
 def test_unknown_ids_are_told_with_both_files(folders):
     write_mask(folders / "predicted" / "a.png", np.full((2, 2), 2, np.uint8))
     message = (

@@ -18,11 +18,13 @@ class Confusion:
     Attributes:
         counts: (K, K + 1) int64; row = truth, column = prediction, the last column counts pixels that the prediction
             leaves open (255): they are missed by their true class and taken from no other.
+        ignored: number of pixels whose truth is 255.
     """
 
     def __init__(self, num_classes: int):
         self.num_classes = num_classes
         self.counts = np.zeros((num_classes, num_classes + 1), np.int64)
+        self.ignored = 0
 
     def add(self, prediction: np.ndarray, truth: np.ndarray) -> None:
         """Adds one image; pixels whose truth is 255 are left out.
@@ -49,6 +51,7 @@ class Confusion:
                 )
         self.counts[:, :known] += found[:known, :known]
         self.counts[:, known] += found[:known, IGNORE]
+        self.ignored += int(found[IGNORE].sum())
 
     def scores(self) -> Scores:
         """See `Scores`."""

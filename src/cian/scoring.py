@@ -20,7 +20,7 @@ from cian.data.classes import class_names
 from cian.data.images import find_files, image_size
 from cian.data.layouts import VOC_CLASSES
 from cian.data.lookup import find_image, index_images
-from cian.data.masks import indexed, read_mask, resize_mask
+from cian.data.masks import indexed, only_ignored, read_mask, resize_mask
 from cian.data.problems import ProblemList, file_error
 from cian.data.table import BACKGROUND
 from cian.data.textfiles import read_lines
@@ -59,7 +59,7 @@ def score_pairs(
     pairs = list(pairs)
     confusion = Confusion(num_classes)
 
-    def count(pair: tuple[Path, Path]) -> np.ndarray:
+    def count(pair: tuple[Path, Path]) -> Confusion:
         file, truth_file = pair
         prediction, truth = read_mask(file), read_mask(truth_file)
         if prediction.shape != truth.shape:
@@ -74,12 +74,13 @@ def score_pairs(
             image.add(prediction, truth)
         except ValueError as error:
             raise CianError(f"{file} against {truth_file}: {error}. Is the list of classes complete?") from None
-        return image.counts
+        return image
 
     with Ticker(label, len(pairs)) as ticker, ThreadPoolExecutor(cores()) as pool:
         for start in range(0, len(pairs), AT_ONCE):
-            for counts in pool.map(count, pairs[start : start + AT_ONCE]):
-                confusion.counts += counts
+            for image in pool.map(count, pairs[start : start + AT_ONCE]):
+                confusion.counts += image.counts
+                confusion.ignored += image.ignored
                 ticker.advance()
     return confusion
 
@@ -96,7 +97,7 @@ def evaluate_folders(predictions: Path, masks: Path, classes: Path, names_file: 
         The scores as `Scores.as_dict` gives them, with "images".
 
     Raises:
-        CianError: a folder or a prediction is missing, or what `score_pairs` raises.
+        CianError: a folder or a prediction is missing, the masks hold 255 but no class, or what `score_pairs` raises.
     """
     for folder in (predictions, masks):
         if not folder.is_dir():
@@ -106,7 +107,10 @@ def evaluate_folders(predictions: Path, masks: Path, classes: Path, names_file: 
         raise CianError(f"{names_file or masks}: nothing to score. Give a folder of PNG masks, or a list with ids.")
     names = [BACKGROUND, *class_names(classes)]
     pairs = list(zip(_files(predictions, ids, "prediction"), _files(masks, ids, "mask"), strict=True))
-    return {"images": len(pairs), **score_pairs(pairs, len(names)).scores().as_dict(tuple(names))}
+    confusion = score_pairs(pairs, len(names))
+    if confusion.ignored and not confusion.counts[1:].any():
+        raise only_ignored(masks)
+    return {"images": len(pairs), **confusion.scores().as_dict(tuple(names))}
 
 
 def write_submission(

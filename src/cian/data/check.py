@@ -17,7 +17,7 @@ from scipy.sparse import csr_matrix
 from cian.config import DataConfig
 from cian.cores import cores
 from cian.data.images import read_image
-from cian.data.masks import read_mask
+from cian.data.masks import only_ignored, read_mask
 from cian.data.problems import FileError, ProblemList
 from cian.data.readers import read_dataset
 from cian.data.table import IGNORE, TRAIN, Table
@@ -52,14 +52,18 @@ def check_dataset(
         return None, problems.all()
     _add_notes(config, table, problems)
     check = partial(_check_row, table)
+    held: dict[int, Path] = {}  # by class id, the first mask that holds it
     with ThreadPoolExecutor(min(8, cores())) as pool:  # Pillow's decoders release the interpreter lock
         for start in range(0, len(table), _BATCH):
             rows = range(start, min(start + _BATCH, len(table)))
-            for row, result in zip(rows, pool.map(check, rows), strict=True):
+            for row, (result, ids) in zip(rows, pool.map(check, rows), strict=True):
                 for problem in result:
                     problems.append(problem)
+                if (mask := table.masks[row]) is not None:
+                    held = dict.fromkeys(ids, mask) | held
                 if progress is not None:
                     progress(row + 1, len(table))
+    _check_held(table, held, problems)
     return table, problems.all()
 
 
@@ -80,13 +84,25 @@ def _listed(texts: list[str]) -> str:
     return ", ".join(texts[:10]) + ", …" * (len(texts) > 10)
 
 
-def _check_row(table: Table, row: int) -> list[Problem]:
+def _check_held(table: Table, held: dict[int, Path], problems: ProblemList) -> None:
+    """What only all masks together tell, by the class ids that they hold."""
+    if IGNORE in held and not any(0 < i < IGNORE for i in held):
+        problems.append(only_ignored(held[IGNORE]).problem)
+        return
+    masked = np.fromiter((mask is not None for mask in table.masks), bool, len(table))  # (N,)
+    tagged = np.unique(table.tag_ids[np.repeat(masked, np.diff(table.tag_offsets))])
+    absent = [table.class_names[i] for i in tagged if i not in held]
+    if absent:
+        value = f"tagged, but in none of the masks of these images: {_listed(absent)}"
+        problems.add("data", value, "Correct the masks or their order of classes, or the tags", fatal=False)
+
+
+def _check_row(table: Table, row: int) -> tuple[list[Problem], list[int]]:
+    """What is wrong with an image and its mask, and the class ids in the mask."""
     problems: list[Problem] = []
     mask = table.masks[row]
     size = _check_image(table.images[row], problems)
-    if mask is not None:
-        _check_mask(mask, size, table.num_classes, problems)
-    return problems
+    return problems, [] if mask is None else _check_mask(mask, size, table.num_classes, problems)
 
 
 def _check_image(path: Path, problems: list[Problem]) -> Size | None:
@@ -105,13 +121,15 @@ def _check_image(path: Path, problems: list[Problem]) -> Size | None:
     return height, width
 
 
-def _check_mask(path: Path, image: Size | None, num_classes: int, problems: list[Problem]) -> None:
+def _check_mask(path: Path, image: Size | None, num_classes: int, problems: list[Problem]) -> list[int]:
+    """The class ids in the mask; none if it cannot be read."""
     try:
         mask = read_mask(path)
     except FileError as error:
         problems.append(error.problem)
-        return
-    _check_ids(path, mask, num_classes, problems)
+        return []
+    ids = np.flatnonzero(np.bincount(mask.ravel(), minlength=256)).tolist()
+    _check_ids(path, ids, num_classes, problems)
     size: Size = mask.shape
     if image is not None and not fits(size, image):
         value = f"the mask has {size[1]} x {size[0]} pixels, its image {image[1]} x {image[0]}"
@@ -119,10 +137,10 @@ def _check_mask(path: Path, image: Size | None, num_classes: int, problems: list
         if size == image[::-1]:
             cure += " (the image is turned by its EXIF orientation: turn the mask too)"
         problems.append(Problem(str(path), value, cure))
+    return ids
 
 
-def _check_ids(path: Path, mask: np.ndarray, num_classes: int, problems: list[Problem]) -> None:
-    ids = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
+def _check_ids(path: Path, ids: list[int], num_classes: int, problems: list[Problem]) -> None:
     unknown = [str(i) for i in ids if num_classes <= i != IGNORE]
     if unknown:
         shown = ", ".join(unknown[:5]) + ", …" * (len(unknown) > 5)

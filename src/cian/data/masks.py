@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from cian.data.images import open_image
-from cian.data.problems import file_error, reason
+from cian.data.problems import FileError, file_error, reason
 from cian.data.table import IGNORE
 from cian.runs import atomic
 
@@ -75,6 +75,12 @@ def read_mask(path: Path) -> np.ndarray:
         if image.mode in ("LA", "RGB", "RGBA"):
             return _from_colours(np.array(image.convert("RGBA")), path)
         raise file_error(path, f"a mask of mode {image.mode}", _CURE)
+
+
+def only_ignored(where: Path) -> FileError:
+    """The error that masks show objects as 255, as a mask of one class is usually exported; then none would count."""
+    value = f"holds {IGNORE}, which is ignored, but no mask holds a class id from 1 up"
+    return file_error(where, value, f"Write the class's id where an object is, e.g. 1 instead of {IGNORE}")
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
