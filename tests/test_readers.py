@@ -149,6 +149,39 @@ def test_a_folder_per_class(tmp_path: Path) -> None:
     assert tags_of(table) == {" big  cat/a": ("big cat",), "dog/a": ("dog",), "dog/deep/er/b": ("dog",)}
 
 
+def test_a_folder_per_split_and_class(tmp_path: Path) -> None:
+    names = ["train/fox/a", "train/red panda/deep/b", "Val/fox/a", "valid/fox/c", "validation/fox/d", "test/fox/e"]
+    table, problems = read(tmp_path, None, names)
+    assert not problems
+    assert tags_of(table) == {name: ("red panda",) if "panda" in name else ("fox",) for name in names}
+    assert splits_of(table) == {
+        "train/fox/a": "train", "train/red panda/deep/b": "train", "Val/fox/a": "val", "valid/fox/c": "val",
+        "validation/fox/d": "val", "test/fox/e": "test",
+    }  # fmt: skip
+    _, problems = read(tmp_path, None, names, val_fraction=0.5)
+    text = "\n".join(fatal(problems))
+    assert f"data.val_fraction is given, but {tmp_path / 'images'} says what is held out. Leave it out" in text
+    lists = {"train": write(tmp_path / "t", "train/fox/a\nval/fox/b\n"), "val": write(tmp_path / "v", "val/fox/c\n")}
+    table, problems = read(tmp_path, None, ["train/fox/a", "val/fox/b", "val/fox/c"], splits=lists)
+    assert not problems
+    assert splits_of(table) == {"train/fox/a": "train", "val/fox/b": "train", "val/fox/c": "val"}
+    table, problems = read(tmp_path, None, [f"train/fox/{i}" for i in range(4)], val_fraction=0.5)
+    assert not problems
+    assert Counter(splits_of(table).values()) == {"train": 2, "val": 2}
+
+
+def test_folders_that_look_like_splits_alone(tmp_path: Path) -> None:
+    table, problems = read(tmp_path, None, ["train/fox/a", "VAL/b"])
+    assert table is None
+    assert only(problems) == (
+        f"{tmp_path / 'images'}: 'VAL/b.jpg' lies in no class folder: VAL, train look like splits, not classes. "
+        "Make a folder per class in each split, e.g. train/CLASS/, or give --tags FILE"
+    )
+    table, problems = read(tmp_path, None, ["train/a", "bus/b"])  # two classes
+    assert not problems
+    assert tags_of(table) == {"bus/b": ("bus",), "train/a": ("train",)}
+
+
 def test_one_class_of_flags(tmp_path: Path) -> None:
     table, problems = read(tmp_path, "image,dog\na,1\nb,0\nc,1\nd,1\n", untagged="negative")
     assert not problems

@@ -83,7 +83,7 @@ def _read(config: DataConfig, seed: int, problems: ProblemList) -> Table | None:
     held_out = listed is not None or config.split_column is not None or source.splits
     if source.splits and config.val_fraction:
         value = f"data.val_fraction is given, but {source.path} says what is held out"
-        problems.add("settings", value, "Leave it out, or give one of its files as data.tags")
+        problems.add("settings", value, "Leave it out" + ", or give one of its files as data.tags" * bool(source.files))
     _check_rows(config, source, images, rows, listed is not None, held_out, problems)
     _check_ids(images, rows, problems)
 

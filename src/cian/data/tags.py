@@ -7,7 +7,7 @@ import csv
 import functools
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -17,7 +17,7 @@ from cian.config import DataConfig
 from cian.data.coco import CURE as COCO_CURE
 from cian.data.coco import is_coco, read_annotations, without_shapes
 from cian.data.images import PICTURE_SUFFIXES, find_files
-from cian.data.layouts import instance_files, split_of
+from cian.data.layouts import TEST, VAL, instance_files, split_of
 from cian.data.lookup import AMBIGUOUS, MISSING, FileIndex, no_image
 from cian.data.problems import ProblemList, file_error, reason, show
 from cian.data.table import TRAIN
@@ -31,6 +31,7 @@ YES = frozenset({"1", "1.0", "true", "yes", "x"})
 NO = frozenset({"0", "0.0", "false", "no", ""})
 EXAMPLE = "Start it with the line `image,tags`, followed by lines like `photo.jpg,dog;cat`"
 JSON_CURE = 'Write {"photo.jpg": ["dog", "cat"]} or [{"image": "photo.jpg", "tags": ["dog", "cat"]}]'
+_SPLITS = {TRAIN: TRAIN, VAL: VAL, "valid": VAL, "validation": VAL, TEST: TEST}  # by the name of a folder
 _PEEK = 100  # rows that are looked at to tell the layout of a CSV
 
 
@@ -83,7 +84,7 @@ def open_tags(
     path = config.tags
     if path is None:
         assert config.images is not None
-        return TagSource(config.images, _folder_rows(images), unit="")
+        return _open_class_folders(config.images, images)
     if path.is_dir():
         return _open_folder(path, config, images, listed, problems)
     if path.suffix.lower() == ".json":
@@ -163,12 +164,32 @@ def _coco_rows(
             yield TagRow(number, inner if images.find(inner) >= 0 else name, tags, split)
 
 
+def _open_class_folders(folder: Path, images: FileIndex) -> TagSource:
+    """A folder per class; or, as ImageFolder's users have it, a folder per split with a folder per class in it."""
+    names = {path.partition("/")[0] if "/" in path else "" for path in images.paths}
+    splits = {name: _SPLITS.get(clean(name).casefold(), "") for name in names}
+    if not all(splits.values()):
+        return TagSource(folder, _folder_rows(images), unit="")
+    loose = [path for path in images.paths if path.count("/") == 1]
+    if loose:
+        value = f"{show(loose[0])} lies in no class folder: {', '.join(sorted(names))} look like splits, not classes"
+        raise file_error(folder, value, "Make a folder per class in each split, e.g. train/CLASS/, or give --tags FILE")
+    return TagSource(folder, _split_rows(images, splits), unit="", splits=set(splits.values()) != {TRAIN})
+
+
 def _folder_rows(images: FileIndex) -> Iterator[TagRow]:
-    """A folder per class: the first folder in an image's path is its tag."""
+    """The first folder in an image's path is its tag."""
     for path in images.paths:
         folder, slash, _ = path.partition("/")
         if slash:
             yield TagRow(0, path, (clean(folder),))
+
+
+def _split_rows(images: FileIndex, splits: Mapping[str, str]) -> Iterator[TagRow]:
+    """The first folder in an image's path is its split, the second its tag."""
+    for path in images.paths:
+        split, folder, _ = path.split("/", 2)
+        yield TagRow(0, path, (clean(folder),), splits[split])
 
 
 @functools.lru_cache(1 << 16)  # most images share their tags with others
