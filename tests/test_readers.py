@@ -73,6 +73,18 @@ def splits_of(table: Table | None) -> dict[str, str]:
     return dict(zip(table.ids, table.splits, strict=True))
 
 
+def masks_of(tmp_path: Path, names: list[str], there: list[str]) -> dict[str, str | None]:
+    """The mask of each image, of those that are there."""
+    shutil.rmtree(tmp_path / "masks", ignore_errors=True)
+    masks = images(tmp_path / "masks", there)
+    table, problems = read(tmp_path, "image,tags\n" + "".join(f"{name},dog\n" for name in names), names, masks=masks)
+    assert not problems
+    assert table is not None
+    return {
+        name: mask and mask.relative_to(masks).as_posix() for name, mask in zip(table.ids, table.masks, strict=True)
+    }
+
+
 def fatal(problems: list[Problem]) -> list[str]:
     return [str(problem) for problem in problems if problem.fatal]
 
@@ -668,15 +680,39 @@ def test_val_fraction_of_negatives(tmp_path: Path) -> None:
 
 
 def test_masks(tmp_path: Path) -> None:
-    masks = images(tmp_path / "masks", ["a.png", "x/b.PNG", "deep/c.png", "other.png", "d.jpg"])
-    rows = "image,tags\na,dog\nx/b,dog\ny/c,dog\nd,dog\n"
-    table, problems = read(tmp_path, rows, ["a", "x/b", "y/c", "d"], masks=masks)
+    names = ["a", "x/b", "y/c", "d", "y/e", "f"]
+    there = ["a.png", "x/b.PNG", "c.png", "other.png", "d.jpg", "deep/y/e.png", "deep/f.png"]
+    assert masks_of(tmp_path, names, there) == {
+        "a": "a.png", "d": None, "f": "deep/f.png", "x/b": "x/b.PNG", "y/c": "c.png", "y/e": "deep/y/e.png",
+    }  # fmt: skip
+
+
+def test_masks_of_images_that_are_called_alike(tmp_path: Path) -> None:
+    names = ["fox/1", "rabbit/1"]
+    assert masks_of(tmp_path, names, ["rabbit/1.png"]) == {"fox/1": None, "rabbit/1": "rabbit/1.png"}
+    assert masks_of(tmp_path, names, ["rabbit/1.png", "1.png"]) == {"fox/1": "1.png", "rabbit/1": "rabbit/1.png"}
+    assert masks_of(tmp_path, ["1", "fox/1"], ["fox/1.png"]) == {"1": None, "fox/1": "fox/1.png"}
+    deeper = masks_of(tmp_path, ["1", *names], ["m/fox/1.png", "m/rabbit/1.png", "1.png"])
+    assert deeper == {"1": "1.png", "fox/1": "m/fox/1.png", "rabbit/1": "m/rabbit/1.png"}
+    longest = masks_of(tmp_path, ["a/fox/1"], ["1.png", "fox/1.png", "b/fox/1.png"])
+    assert longest == {"a/fox/1": "fox/1.png"}
+
+
+def test_masks_of_another_folder_are_of_another_image(tmp_path: Path) -> None:
+    masks = images(tmp_path / "masks", ["rabbit/1.png", "xfox/2.png"])
+    table, problems = read(tmp_path, None, ["fox/1", "fox/2"], masks=masks)
+    assert table is not None and not any(table.masks)
+    assert "masks: no mask fits any image. Store masks as ID.png, e.g. fox/1.png" in only(problems)
+
+
+def test_masks_in_several_folders(tmp_path: Path) -> None:
+    first, second = images(tmp_path / "m", ["1.png"]), images(tmp_path / "n", ["fox/1.png", "rabbit/1.png"])
+    table, problems = read(tmp_path, None, ["fox/1"], masks=(first, second))
     assert not problems
-    assert table is not None
-    found = {
-        name: mask and mask.relative_to(masks).as_posix() for name, mask in zip(table.ids, table.masks, strict=True)
-    }
-    assert found == {"a": "a.png", "d": None, "x/b": "x/b.PNG", "y/c": "deep/c.png"}
+    assert table is not None and table.masks == (first / "1.png",)
+    table, problems = read(tmp_path, None, ["fox/1", "rabbit/1"], masks=(second, first))
+    assert not problems
+    assert table is not None and table.masks == (second / "fox" / "1.png", second / "rabbit" / "1.png")
 
 
 def test_problems_of_masks(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from cian.data.images import IMAGE_SUFFIXES, find_files, find_pictures, unread_cure
@@ -120,15 +120,31 @@ def find_masks(folders: Sequence[Path], ids: Sequence[str], problems: ProblemLis
 
 
 def _add_masks(folder: Path, ids: Sequence[str], masks: list[Path | None], problems: ProblemList) -> None:
-    """For images without: FOLDER/ID.png, else the one that is called as the image in some other folder."""
+    """For images without: FOLDER/ID.png; else a mask of no other image, where one path ends in the other."""
     index = FileIndex(folder, find_files(folder, (".png",)) or find_files(folder, (".mat",)))
+    whole: dict[str, int] = {}
+    for row, mask_id in enumerate(index.ids):
+        whole[mask_id] = AMBIGUOUS if mask_id in whole else row
     owner: dict[int, str] = {}
+    for i, name in enumerate(ids):
+        row = whole.get(name, MISSING)
+        if row >= 0:
+            owner[row] = name
+            masks[i] = masks[i] or index.files[row]
+    if all(masks) or len(owner) == len(index):
+        return
+    left = {mask_id: row for mask_id, row in whole.items() if row not in owner}
+    ends: dict[str, int] = {}
+    for row, mask_id in enumerate(index.ids):
+        if row not in owner:
+            for end in _ends(mask_id):
+                ends[end] = AMBIGUOUS if end in ends else row
     for i, name in enumerate(ids):
         if masks[i] is not None:
             continue
-        row = index.find(name)
+        row = ends.get(name, MISSING)
         if row == MISSING:
-            row = index.find(name.rpartition("/")[2])
+            row = next((left[end] for end in _ends(name) if end in left), MISSING)
         if row == AMBIGUOUS:
             problems.add(folder, f"several masks fit image {show(name)}", "Keep the one at ID.png")
         elif row >= 0 and row in owner:
@@ -136,3 +152,11 @@ def _add_masks(folder: Path, ids: Sequence[str], masks: list[Path | None], probl
         elif row >= 0:
             owner[row] = name
             masks[i] = index.files[row]
+
+
+def _ends(path: str) -> Iterator[str]:
+    """The path, and what follows each of its slashes."""
+    yield path
+    while "/" in path:
+        path = path.partition("/")[2]
+        yield path
