@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cian import coco_masks
 from cian.coco_masks import write_coco_masks
 from cian.config import DataConfig
 from cian.data.classes import class_names
@@ -389,17 +390,59 @@ def test_masks_of_any_annotations(tmp_path: Path) -> None:
     assert not problems
     assert table is not None and all(table.masks)
 
-    write_mask(out / "a.png", np.zeros(SIZE, np.uint8))  # what is there is kept
-    (out / "x" / "b.png").unlink()
-    write_coco_masks(path, out)
-    assert not read_mask(out / "a.png").any()
-    assert read_mask(out / "x" / "b.png").any()
-
     classes = write(tmp_path / "classes.txt", "yak\ndog\ncat\n")
     with pytest.raises(CianError, match="holds other classes than"):
         write_coco_masks(path, out, classes)
     assert write_coco_masks(path, tmp_path / "other", classes) == ["background", "yak", "dog", "cat"]
     assert np.unique(read_mask(tmp_path / "other" / "x" / "b.png")).tolist() == [0, 3]
+
+
+def test_masks_are_drawn_anew_if_the_annotations_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names, out = {1: "a.jpg", 2: "x/b.jpg"}, tmp_path / "masks"
+    first, second = out / "a.png", out / "x" / "b.png"
+
+    def draw(side: float) -> tuple[int, int]:
+        """Draws squares; how many pixels each mask has then."""
+        instances = [instance(1, 7, square(0, 0, side)), instance(2, 3, square(0, 0, side))]
+        write_coco_masks(write(tmp_path / "tags.json", coco(names, instances)), out)
+        return np.count_nonzero(read_mask(first)), np.count_nonzero(read_mask(second))
+
+    assert draw(2) == (4, 4)
+    write_mask(first, np.zeros(SIZE, np.uint8))
+    second.unlink()
+    assert draw(2) == (0, 4)  # the same annotations: what is there is kept
+    assert draw(3) == (9, 9)
+    (out / "coco-masks.json").unlink()  # as of an older version
+    write_mask(first, np.zeros(SIZE, np.uint8))
+    assert draw(3) == (9, 9)
+
+    def stop(path: Path, mask: np.ndarray) -> None:
+        if path == second:
+            raise KeyboardInterrupt
+        write_mask(path, mask)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(coco_masks, "write_mask", stop)
+        draw(4)
+    time_of_first = first.stat().st_mtime_ns
+    assert draw(4) == (16, 16)
+    assert first.stat().st_mtime_ns == time_of_first  # kept
+
+    (out / "classes.txt").unlink()
+    write_coco_masks(tmp_path / "tags.json", out, write(tmp_path / "classes.txt", "yak\ndog\ncat\n"))
+    assert (read_mask(first).max(), read_mask(second).max()) == (2, 3)
+
+
+def test_masks_of_a_folder_are_drawn_anew_file_by_file(tmp_path: Path) -> None:
+    source, out = tmp_path / "annotations", tmp_path / "masks"
+    for split in ("train", "val"):
+        write(source / f"instances_{split}.json", coco({1: "a.jpg"}, [instance(1, 7, square(0, 0, 2))]))
+    write_coco_masks(source, out)
+    time_of_train = (out / "train" / "a.png").stat().st_mtime_ns
+    write(source / "instances_val.json", coco({1: "a.jpg"}, [instance(1, 7, square(0, 0, 3))]))
+    write_coco_masks(source, out)
+    assert (out / "train" / "a.png").stat().st_mtime_ns == time_of_train
+    assert np.count_nonzero(read_mask(out / "val" / "a.png")) == 9
 
 
 def test_masks_never_leave_their_folder(tmp_path: Path) -> None:

@@ -304,7 +304,10 @@ def coco_masks(
         typer.Option("--classes", help="Class names, one a line, background first; default: as tags have it."),
     ] = None,
 ) -> None:
-    """Draws COCO's instances into masks to score on, and writes their class names (classes.txt)."""
+    """Draws COCO's instances into masks to score on, and writes their class names (classes.txt).
+
+    An interrupted call goes on; annotations that changed are drawn anew.
+    """
     from cian.coco_masks import write_coco_masks
 
     names = write_coco_masks(annotations, out, classes)

@@ -15,11 +15,14 @@ from cian.data.table import BACKGROUND, MAX_CLASSES
 from cian.data.textfiles import JsonObject, parse_json
 from cian.errors import CianError, DataError
 from cian.progress import Ticker
-from cian.runs import write_text
+from cian.runs import content, read_json, write_json, write_text
+
+RECORD = "coco-masks.json"  # beside masks: what they were drawn from
 
 
 def write_coco_masks(source: Path, out: Path, classes: Path | None = None) -> list[str]:
-    """Writes a mask ID.png for each image of a file of annotations, and OUT/classes.txt; masks that are there are kept.
+    """Writes a mask ID.png for each image of a file of annotations, and OUT/classes.txt. Masks that are there are kept
+    if they were drawn from the same annotations; others are drawn anew.
 
     Args:
         source: an instances JSON, whose masks come into OUT; or a folder of instances_NAME.json, each of whose masks
@@ -85,6 +88,11 @@ def _draw(labels: Annotations, folder: Path, class_ids: dict[str, int]) -> None:
         if owner.setdefault(target, key) != key:
             value = f"several images would share the mask {target}"
             raise file_error(labels.path, value, "Rename one of the images, in the file too")
+    record, drawn_from = folder / RECORD, {"annotations": content(labels.path), "classes": list(class_ids)}
+    if not record.exists() or read_json(record) != drawn_from:
+        for target in targets.values():  # an interrupted call must leave none for the next to keep
+            target.unlink(missing_ok=True)
+        write_json(record, drawn_from)
     missing = [key for key, target in targets.items() if not target.exists()]
     with Ticker(f"masks of {labels.path.name}", len(targets), len(targets) - len(missing)) as ticker:
         for key in missing:
