@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from cian.config import Config, dump_config, flatten, load_run_config, require_images
 from cian.data.check import check_dataset
 from cian.data.table import TRAIN, Table
-from cian.errors import CianError, DataError
+from cian.errors import CianError, DataError, Problem
 from cian.progress import console, duration, ticking
 from cian.runs import Record, Run, Stopwatch, digest, files_digest, masks_digest, refuse_within, table_digest
 from cian.stages.context import Context
@@ -275,11 +275,17 @@ def _check_data(
     """Whether the images are enough for these stages, and have what they need, before hours are spent.
 
     Raises:
-        CianError: they make no batch, or one has no saliency map.
+        CianError: they make no batch, or one has no saliency map, or no mask where masks are learned from.
     """
     from cian.seeds.saliency import saliency_folder
     from cian.stages import classify, train
 
+    if not config.seeded and any(stage.module == "train" for stage in stages):
+        value, cure = "has no mask, but train.labels = masks needs one", "Use train.labels=seeds, or add the mask"
+        rows = zip(training.images, training.masks, strict=True)
+        missing = [Problem(str(image), value, cure) for image, mask in rows if mask is None]
+        if missing:
+            raise DataError(missing)
     names = [stage.name for stage in stages]
     folder = saliency_folder(config.seeds.background) if "classify" in names and config.seeded else None
     if folder is not None:
