@@ -90,6 +90,20 @@ def test_class_ids_in_masks(dataset: DataConfig, tmp_path: Path) -> None:
     assert "c.png: holds the values 3, but" in second
 
 
+def test_held_out_images_without_masks(dataset: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "_FEW", 0)
+    (tmp_path / "tags.csv").write_text("image,tags,fold\na,dog,train\nb,dog,val\nc,cat,train\nd,cat,train\n")
+    split = dataset.model_copy(update={"split_column": "fold", "min_images": 1})
+    assert not texts(split, is_fatal=False)
+    (tmp_path / "masks" / "b.png").unlink()
+    assert texts(split, is_fatal=False) == [
+        "data: no held-out image has a mask, so nothing that the model has not seen is scored. "
+        "Name images with masks in --split val=FILE, or draw masks of held-out ones"
+    ]
+    assert not texts(dataset, is_fatal=False)
+    assert not texts(split.model_copy(update={"masks": None}), is_fatal=False)
+
+
 def test_masks_of_0_and_255(dataset: DataConfig, tmp_path: Path) -> None:
     def draw(names: str, *ids: int) -> None:
         for name in names:

@@ -78,6 +78,11 @@ def _add_notes(config: DataConfig, table: Table, problems: ProblemList) -> None:
     if few:
         value = f"few training images: {_listed(few)}"
         problems.add("data", value, "Some dozens of each class give better masks", fatal=False)
+    held_out = [mask for mask, split in zip(table.masks, table.splits, strict=True) if split != TRAIN]
+    if held_out and any(table.masks) and not any(held_out):
+        value = "no held-out image has a mask, so nothing that the model has not seen is scored"
+        cure = "Name images with masks in --split val=FILE, or draw masks of held-out ones"
+        problems.add("data", value, cure, fatal=False)
 
 
 def _listed(texts: list[str]) -> str:
