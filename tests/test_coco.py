@@ -412,8 +412,10 @@ def test_masks_are_drawn_anew_if_the_annotations_changed(tmp_path: Path, monkeyp
     second.unlink()
     assert draw(2) == (0, 4)  # the same annotations: what is there is kept
     assert draw(3) == (9, 9)
-    (out / "coco-masks.json").unlink()  # as of an older version
-    write_mask(first, np.zeros(SIZE, np.uint8))
+    (out / "coco-masks.json").rename(tmp_path / "kept.json")
+    with pytest.raises(CianError, match=r"a\.png: was not drawn by `cian coco-masks`"):
+        draw(4)
+    (tmp_path / "kept.json").rename(out / "coco-masks.json")
     assert draw(3) == (9, 9)
 
     def stop(path: Path, mask: np.ndarray) -> None:

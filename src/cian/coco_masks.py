@@ -34,7 +34,7 @@ def write_coco_masks(source: Path, out: Path, classes: Path | None = None) -> li
         The class names, background first.
 
     Raises:
-        CianError: the annotations cannot be used, or OUT holds masks of other classes.
+        CianError: the annotations cannot be used, or OUT holds masks of other classes, or that were drawn otherwise.
     """
     files = instance_files(source) if source.is_dir() else [source]
     if not files:
@@ -89,6 +89,8 @@ def _draw(labels: Annotations, folder: Path, class_ids: dict[str, int]) -> None:
             value = f"several images would share the mask {target}"
             raise file_error(labels.path, value, "Rename one of the images, in the file too")
     record, drawn_from = folder / RECORD, {"annotations": content(labels.path), "classes": list(class_ids)}
+    if not record.exists() and (strange := next((path for path in targets.values() if path.exists()), None)):
+        raise file_error(strange, "was not drawn by `cian coco-masks`", "Give a new or an empty folder to --out")
     if not record.exists() or read_json(record) != drawn_from:
         for target in targets.values():  # an interrupted call must leave none for the next to keep
             target.unlink(missing_ok=True)
