@@ -206,16 +206,24 @@ def test_changed_setting_redoes_what_depends_on_it(finished, capsys):
     cian.run(out=finished, **{"predict.crf.iterations": 1})
 
 
-@pytest.mark.parametrize(("labels", "powers"), [("seeds", [0, 0.7, 0, 0.7]), ("masks", [0, 0, 0, 0.7])])
-def test_true_masks_are_learned_by_cross_entropy(pictures, tmp_path, monkeypatch, labels, powers):
-    """Seeds, and relabelled masks, by the robust loss, from the second of two steps on."""
+@pytest.mark.parametrize(
+    ("labels", "robust", "powers"),
+    [
+        ("seeds", None, [0, 0.7, 0, 0.7]),
+        ("masks", None, [0, 0, 0, 0.7]),
+        ("masks", 0.5, [0, 0.5, 0, 0.5]),
+        ("seeds", 0, [0, 0, 0, 0]),
+    ],
+)
+def test_true_masks_are_learned_by_cross_entropy(pictures, tmp_path, monkeypatch, labels, robust, powers):
+    """Seeds, and relabelled masks, by the robust loss, from the second of two steps on; and whatever is set."""
     found: list[float] = []
     original = train.cian_loss
     monkeypatch.setattr(train, "cian_loss", lambda *a, **k: (found.append(k["robust"]), original(*a, **k))[1])
     data = pictures(masks=True, count=8)
     cian.run(
         data / "images", data / "tags.csv", tmp_path / "run", until="retrain",
-        **{**TINY, "train.labels": labels, "data.masks": str(data / "masks")},
+        **{**TINY, "train.labels": labels, "train.robust": robust, "data.masks": str(data / "masks")},
     )  # fmt: skip
     assert found == powers
 

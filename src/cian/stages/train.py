@@ -24,6 +24,7 @@ from cian.stages.context import Context, clean_start
 from cian.training import Batch, Losses, fit, load_weights
 
 BASELINE, TRAIN, RETRAIN = "baseline", "train", "retrain"
+ROBUST = 0.7  # for labels that nobody drew
 LABELS = {BASELINE: "seeds", TRAIN: "seeds", RETRAIN: "relabel"}
 
 
@@ -56,7 +57,7 @@ def run(context: Context, name: str) -> None:
             backbone=network.backbone,
             settings=settings,
             group_size=sampler.group_size,
-            robust=settings.robust if config.seeded or name == RETRAIN else 0.0,
+            robust=_robust(config, name),
         ),
         network.parameter_groups(optimizer.lr, optimizer.new_lr_factor),
         TrainingSet(
@@ -104,6 +105,13 @@ def load_network(context: Context, name: str) -> CIAN:
     network = build_network(network_config(context.config, name), context.table.num_classes, weights="random")
     load_weights(network, context.run.folder(name) / "model.safetensors")
     return network.eval().to(context.accelerator.device).to(memory_format=torch.channels_last)
+
+
+def _robust(config: Config, name: str) -> float:
+    """How robust the loss has to be against wrong labels (see `seed_loss`)."""
+    if config.train.robust is not None:
+        return config.train.robust
+    return ROBUST if config.seeded or name == RETRAIN else 0.0
 
 
 def fitting_crop(settings: TrainConfig, backbone: Backbone):
