@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,8 +59,12 @@ def here(monkeypatch: pytest.MonkeyPatch, *args: str | Path) -> int:
     from cian.cli import main
 
     monkeypatch.setattr("sys.argv", ["cian", *map(str, args)])
-    with pytest.raises(SystemExit) as stop:
-        main()
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as stop:
+            main()
+    finally:  # `main` makes it a KeyboardInterrupt; a process that is forked later could lose it just after its start
+        signal.signal(signal.SIGTERM, before)
     return int(stop.value.code or 0)
 
 

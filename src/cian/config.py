@@ -212,10 +212,10 @@ class TrainConfig(Section):
         description="loss terms in which foreground and background weigh the same (ours; the paper: none). In 'all', "
         "completion too: masks then grow, which helps where seeds cover little of an object",
     )
-    robust: Fraction | None = Field(
-        None,
-        description="how much less labels count that the network finds unlikely: q of the generalised cross-entropy, "
-        "0 = cross-entropy (the paper), 1 = absolute error; default: 0.7, as seeds err, and 0 for true masks",
+    robust: Fraction = Field(
+        0.7,
+        description="how much less labels count that the network finds unlikely, as seeds err: q of the generalised "
+        "cross-entropy; 0 = cross-entropy (the paper), 1 = absolute error",
     )
     robust_after: Fraction = Field(
         0.5, description="share of the training before that: at first the network finds all labels unlikely"

@@ -24,7 +24,6 @@ from cian.stages.context import Context, clean_start
 from cian.training import Batch, Losses, fit, load_weights
 
 BASELINE, TRAIN, RETRAIN = "baseline", "train", "retrain"
-ROBUST = 0.7  # for labels that nobody drew
 LABELS = {BASELINE: "seeds", TRAIN: "seeds", RETRAIN: "relabel"}
 
 
@@ -52,13 +51,7 @@ def run(context: Context, name: str) -> None:
         optimizer = optimizer.model_copy(update={"lr": optimizer.lr * config.retrain.lr_factor})
     fit(
         network,
-        partial(
-            _loss,
-            backbone=network.backbone,
-            settings=settings,
-            group_size=sampler.group_size,
-            robust=_robust(config, name),
-        ),
+        partial(_loss, backbone=network.backbone, settings=settings, group_size=sampler.group_size),
         network.parameter_groups(optimizer.lr, optimizer.new_lr_factor),
         TrainingSet(
             table,
@@ -107,13 +100,6 @@ def load_network(context: Context, name: str) -> CIAN:
     return network.eval().to(context.accelerator.device).to(memory_format=torch.channels_last)
 
 
-def _robust(config: Config, name: str) -> float:
-    """How robust the loss has to be against wrong labels (see `seed_loss`)."""
-    if config.train.robust is not None:
-        return config.train.robust
-    return ROBUST if config.seeded or name == RETRAIN else 0.0
-
-
 def fitting_crop(settings: TrainConfig, backbone: Backbone):
     """The augmentation, with the crop brought to the next size that fits the backbone's grid."""
     side, _ = grid_size(settings.augment.crop, settings.augment.crop, backbone)
@@ -121,13 +107,7 @@ def fitting_crop(settings: TrainConfig, backbone: Backbone):
 
 
 def _loss(
-    model: nn.Module,
-    batch: Batch,
-    progress: float,
-    backbone: Backbone,
-    settings: TrainConfig,
-    group_size: int,
-    robust: float,
+    model: nn.Module, batch: Batch, progress: float, backbone: Backbone, settings: TrainConfig, group_size: int
 ) -> Losses:
     self_logits, cross_logits = model(normalise(batch["image"], backbone), group_size)
     return cian_loss(
@@ -137,5 +117,5 @@ def _loss(
         completion=settings.completion and progress >= settings.completion_after,
         allowed=batch["tags"] if settings.tag_filter else None,
         balanced=settings.balanced,
-        robust=robust if progress >= settings.robust_after else 0.0,
+        robust=settings.robust if progress >= settings.robust_after else 0.0,
     )
