@@ -78,7 +78,7 @@ def predict_folder(
     config = load_config(None, {**flatten(tree), **overrides})
     check_kernels("predict.crf", config.predict.crf, config.max_side)
     files, unread = ([images], []) if images.is_file() else find_pictures(images)
-    if unread:
+    if unread and tags is None:  # else it is said where the tags are read
         _note(Problem(str(images), *skipped(unread)))
     if not files:
         raise CianError(f"{images}: no images here. Give an image, or a folder of images.")
