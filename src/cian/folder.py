@@ -26,7 +26,7 @@ from cian.data.readers import ADD_ROWS, read_dataset
 from cian.data.table import Table
 from cian.errors import CianError, DataError, Problem
 from cian.inference import label_map, load, probabilities, segment_logits
-from cian.progress import console
+from cian.progress import console, note
 from cian.runs import atomic, digest, hold, read_json, refuse_within, remove_temporaries, write_json
 from cian.stages.context import for_each_image
 from cian.training import make_accelerator
@@ -79,7 +79,7 @@ def predict_folder(
     check_kernels("predict.crf", config.predict.crf, config.max_side)
     files, unread = ([images], []) if images.is_file() else find_pictures(images)
     if unread and tags is None:  # else it is said where the tags are read
-        _note(Problem(str(images), *skipped(unread)))
+        note(Problem(str(images), *skipped(unread)))
     if not files:
         raise CianError(f"{images}: no images here. Give an image, or a folder of images.")
     root = images.parent if images.is_file() else images
@@ -219,10 +219,6 @@ def mask_ids(root: Path, files: Sequence[Path]) -> list[str]:
     return ids
 
 
-def _note(problem: Problem) -> None:
-    console.print(f"note: {problem}", style="yellow", highlight=False, markup=False)
-
-
 def _key(image_id: str) -> str:
     """An ID as tags files are read."""
     return unicodedata.normalize("NFC", image_id)
@@ -236,5 +232,5 @@ def _tags_by_id(images: Path, tags: Path, settings: DataConfig, seed: int) -> di
         raise DataError(fatal)
     for problem in problems:
         if problem.cure != ADD_ROWS:  # without tags they are predicted all the same
-            _note(problem)
+            note(problem)
     return {image_id: [table.class_names[tag] for tag in table.tags(i)] for i, image_id in enumerate(table.ids)}

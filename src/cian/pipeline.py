@@ -18,7 +18,7 @@ from cian.config import Config, dump_config, flatten, load_run_config, require_i
 from cian.data.check import check_dataset
 from cian.data.table import TRAIN, Table
 from cian.errors import CianError, DataError, Problem
-from cian.progress import console, duration, ticking
+from cian.progress import console, duration, note, ticking
 from cian.runs import Record, Run, Stopwatch, digest, files_digest, masks_digest, refuse_within, table_digest
 from cian.stages.context import Context
 from cian.training import make_accelerator
@@ -224,7 +224,7 @@ def check_data(config: Config) -> Table:
     if fatal or table is None:
         raise DataError(fatal or problems)
     for problem in problems:
-        console.print(f"note: {problem}", style="yellow", highlight=False, markup=False)
+        note(problem)
     if config.predict.splits is not None:
         for name in config.predict.splits:
             if name not in table.split_names:
@@ -305,7 +305,7 @@ def _run_stage(stage: Stage, context: Context) -> None:
         accelerator.wait_for_everyone()  # everyone has read the record before the first one changes it
     record = run.records().get(stage.name)
     accelerator.wait_for_everyone()
-    if record is not None and record.done and record.inputs == inputs and _complete(stage, context):
+    if _is_done(stage, context, record, inputs):
         if accelerator.is_main_process:
             console.print(f"{stage.name}: done before", style="dim")
         return
@@ -336,16 +336,13 @@ def _run_stage(stage: Stage, context: Context) -> None:
 def finished(config: Config, target: Run, table: Table, until: str) -> bool:
     """Whether a run has all of its stages up to `until` behind it, with these settings and this data."""
     context = Context(target, config, table)
-    records = target.records()
-    for stage in plan(config):
-        record = records.get(stage.name)
-        if record is None or not record.done or record.inputs != _inputs(stage, context):
-            return False
-        if not _complete(stage, context):
-            return False
-        if stage.name == until:
-            break
-    return True
+    records, stages = target.records(), plan(config)
+    wanted = stages[: [stage.name for stage in stages].index(until) + 1]
+    return all(_is_done(stage, context, records.get(stage.name), _inputs(stage, context)) for stage in wanted)
+
+
+def _is_done(stage: Stage, context: Context, record: Record | None, inputs: dict[str, Any]) -> bool:
+    return record is not None and record.done and record.inputs == inputs and _complete(stage, context)
 
 
 def _complete(stage: Stage, context: Context) -> bool:

@@ -9,10 +9,17 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from cian.errors import Problem
+
 console = Console(stderr=True, highlight=False, markup=False)  # names of files may hold brackets
 
 LINE_SECONDS = 20.0
 WINDOW = 0.7  # weight of the past in the smoothed speed
+
+
+def note(problem: Problem) -> None:
+    """Shows what stops no run, but should be known."""
+    console.print(f"note: {problem}", style="yellow")
 
 
 class Ticker:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import torch
 from accelerate import Accelerator
@@ -89,7 +90,7 @@ def label_files(context: Context, name: str) -> list[Path]:
     """Where the labels of each training image lie."""
     table = context.train_table
     if not context.config.seeded and name != RETRAIN:
-        return [mask for mask in table.masks if mask is not None]  # each has one, or the run had not started
+        return cast("list[Path]", list(table.masks))  # each has one, or the run had not started
     return [context.run.mask(LABELS[name], image_id) for image_id in table.ids]
 
 
