@@ -27,7 +27,7 @@ from cian.losses import cian_loss
 from cian.network import build_network
 from cian.training import make_accelerator, make_optimizer
 
-CLASSES = 21
+CLASSES, STRIDE = 21, 8
 LEAST = {"resnet50": 2.5, "tf_efficientnet_lite0": 2.0}  # how many times faster
 
 
@@ -36,7 +36,7 @@ class Plain(nn.Module):
 
     def __init__(self, backbone: str, hidden: int) -> None:
         super().__init__()
-        self.backbone = timm.create_model(backbone, output_stride=8, num_classes=0, global_pool="")
+        self.backbone = timm.create_model(backbone, output_stride=STRIDE, num_classes=0, global_pool="")
         channels: Any = self.backbone.num_features
         self.query, self.key, self.value = (nn.Conv2d(channels, hidden, 1, bias=False) for _ in range(3))
         self.project = nn.Conv2d(hidden, channels, 1, bias=False)
@@ -78,9 +78,9 @@ def plain_loss(self_logits: Tensor, cross_logits: Tensor, seeds: Tensor) -> Tens
 class PlainTraining:
     """Steps of the transcription on the images of `example`."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        self.images, self.seeds = example(options)
-        self.model = Plain(options.backbone, options.hidden).train()
+    def __init__(self, options: argparse.Namespace, device: str = "cpu") -> None:
+        self.images, self.seeds = (part.to(device) for part in example(options))
+        self.model = Plain(options.backbone, options.hidden).train().to(device)
         self.optimizer = torch.optim.SGD(self.model.parameters(), 5e-4, momentum=0.9, weight_decay=5e-4)
 
     def step(self) -> None:
@@ -91,32 +91,37 @@ class PlainTraining:
 
 
 class OurTraining:
-    """Steps of ours on the same images. From here on the process keeps the memory that is freed."""
+    """Steps of ours on the same images. From here on the process keeps the memory that is freed.
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    Args:
+        mode: of the affinity; "none" is the same network without it.
+    """
+
+    def __init__(self, options: argparse.Namespace, device: str = "cpu", mode: str = "cross") -> None:
         settings: dict[str, Any] = {
             "backbone.name": options.backbone,
-            "backbone.output_stride": 8,
+            "backbone.output_stride": options.stride,
             "backbone.weights": "random",
             "backbone.frozen_stages": 0,
+            "affinity.mode": mode,
             "affinity.hidden": options.hidden,
             "train.optimizer.name": "sgd",
             "train.optimizer.lr": 5e-4,
             "runtime.precision": options.precision,
-            "runtime.device": "cpu",
+            "runtime.device": device,
         }
         config = load_config(None, settings)
-        make_accelerator(config.runtime)
-        self.network = build_network(config, CLASSES).to(memory_format=torch.channels_last).train()
+        self.accelerator = make_accelerator(config.runtime)
+        self.group_size = 1 if mode == "none" else 2
+        self.network = build_network(config, CLASSES).to(memory_format=torch.channels_last).train().to(device)
         groups = self.network.parameter_groups(config.train.optimizer.lr, config.train.optimizer.new_lr_factor)
         self.optimizer = make_optimizer(groups, config.train.optimizer)
-        images, self.seeds = example(options)
+        images, self.seeds = (part.to(device) for part in example(options))
         self.images = images.contiguous(memory_format=torch.channels_last)
-        self.bf16 = options.precision == "bf16"
 
     def step(self) -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
-            self_logits, cross_logits = self.network(self.images, 2)
+        with self.accelerator.autocast():
+            self_logits, cross_logits = self.network(self.images, self.group_size)
         cian_loss(self_logits, cross_logits, self.seeds)["total"].backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -125,7 +130,7 @@ class OurTraining:
 def example(options: argparse.Namespace) -> tuple[Tensor, Tensor]:
     """Images (N, 3, H, W) and seeds (N, h, w)."""
     torch.manual_seed(0)
-    cells = -(-options.crop // 8)
+    cells = -(-options.crop // options.stride)
     images = torch.randn(options.batch, 3, options.crop, options.crop)
     return images, torch.randint(0, CLASSES, (options.batch, cells, cells))
 
@@ -146,6 +151,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16")
     options = parser.parse_args()
+    options.stride = STRIDE
     context = multiprocessing.get_context("spawn")
     ours_end, theirs_end = context.Pipe()
     process = context.Process(target=plain_process, args=(options, theirs_end), daemon=True)

@@ -18,7 +18,7 @@ from tests.conftest import options
 
 def command(data: Path, out: Path, processes: int, **settings) -> list[str]:
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes)] if processes > 1 else []
-    args = options(data, out, **{"data.val_fraction": 0.25, **settings})
+    args = options(data, out, **{"data.val_fraction": 0.25, "runtime.device": "cpu", **settings})
     return [sys.executable, *launcher, "-m", "cian", "run", *args]
 
 

@@ -50,7 +50,8 @@ def test_kill_at_any_moment_then_the_same_command(pictures, tmp_path):
         if (tmp_path / "killed").exists():
             done = {str(p): p.stat().st_mtime_ns for p in (tmp_path / "killed").glob("*/model.safetensors")}
     assert kills >= 3
-    for stage in ("classify", "train", "retrain"):
+    stages = ("classify", "train", "retrain") if TINY["runtime.device"] == "cpu" else ()  # see `bit_for_bit`
+    for stage in stages:
         assert same(weights(tmp_path / "whole", stage), weights(tmp_path / "killed", stage)), stage
     for folder in ("seeds", "predictions"):
         for file in (tmp_path / "whole" / folder).glob("*.png"):

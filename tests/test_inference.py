@@ -213,7 +213,7 @@ def test_save_and_load(tmp_path, config, segmenter, image):
     write_json(
         tmp_path / "config.json", {"format": 1, "cian": "0", "classes": list(NAMES), "config": dump_config(config)}
     )
-    loaded = load(tmp_path)
+    loaded = load(tmp_path, "cpu")
     assert loaded.class_names == NAMES
     assert loaded.digest() == segmenter.digest()
     np.testing.assert_array_equal(loaded.predict(image).mask, segmenter.predict(image).mask)

@@ -18,7 +18,7 @@ from cian import pipeline
 from cian.data.masks import read_mask, write_mask
 from cian.folder import predict_folder
 from cian.stages import train
-from tests.conftest import TINY, here
+from tests.conftest import TINY, bit_for_bit, here
 
 CLI = [sys.executable, "-m", "cian"]
 
@@ -163,6 +163,7 @@ def test_masks_of_held_out_images_change_scores_alone(finished, capsys):
     assert (finished / "metrics.json").read_text() == metrics
 
 
+@bit_for_bit
 def test_what_was_removed_is_made_again(finished, capsys):
     """And what is still there is kept."""
     removed = [
@@ -330,6 +331,7 @@ def test_changed_label_files_are_noticed(pictures, tmp_path, capsys):
         assert "train: again" in text and "train: done before" not in text
 
 
+@bit_for_bit
 def test_upper_bound_starts_from_its_own_classifier(pictures, tmp_path):
     """Not from one that an earlier run with other settings left in the folder."""
     data = pictures(masks=True)
@@ -380,6 +382,7 @@ def test_image_that_breaks_while_training_is_one_message(pictures, tmp_path, wor
     assert str(caught.value).startswith(str(data / "images")) and "Traceback" not in str(caught.value)
 
 
+@bit_for_bit
 def test_same_seed_same_weights_other_seed_others(pictures, tmp_path):
     data = pictures()
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
@@ -388,6 +391,7 @@ def test_same_seed_same_weights_other_seed_others(pictures, tmp_path):
     assert same(a, b) and not same(a, c)
 
 
+@bit_for_bit
 def test_workers_do_not_change_the_result(pictures, tmp_path):
     data = pictures()
     for workers in (0, 2):

@@ -20,6 +20,7 @@ from cian.folding import Conv2d, convolve
 from cian.processes import BatchNorm, scale_and_shift, total, world
 
 MOST_HELD = 2**26  # affinities of a batch, 128 MB in bfloat16: 321 px at stride 8 in batches of 16 have 2**23.5
+MOST_FUSED = 256  # channels that a GPU's fast fused kernels take
 
 Similarity = Literal["dot", "cosine"]
 Merge = Literal["max", "mean"]
@@ -45,10 +46,11 @@ def retrieve(query: Tensor, key: Tensor, value: Tensor, similarity: Similarity =
 
 
 def _holds_matrix(query: Tensor, key: Tensor) -> bool:
-    """Whether the affinity is to be computed as a matrix: in bfloat16 on a CPU, whose fused kernel is three times as
-    slow as its matrix products, as long as the matrix is small."""
-    affinities = len(query) * query.shape[2] * key.shape[2]
-    return query.device.type == "cpu" and query.dtype == torch.bfloat16 and affinities <= MOST_HELD
+    """Whether the affinity is to be computed as a matrix, as long as that is small: in bfloat16 on a CPU, whose fused
+    kernel is three times as slow as its matrix products, and of many channels on a GPU."""
+    if len(query) * query.shape[2] * key.shape[2] > MOST_HELD:
+        return False
+    return query.shape[3] > MOST_FUSED if query.is_cuda else query.dtype == torch.bfloat16
 
 
 def affinity_map(query: Tensor, key: Tensor, similarity: Similarity = "dot") -> Tensor:

@@ -283,7 +283,9 @@ class RuntimeConfig(Section):
     """Where and how it runs. Nothing here changes what is computed, up to rounding, but `accumulate`."""
 
     device: str = Field("auto", description="'auto', 'cpu' or 'cuda'")
-    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="mixed precision of training")
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        "fp32", description="mixed precision of training; fp32 on a GPU is TensorFloat-32"
+    )
     accumulate: PositiveInt = Field(
         1, description="batches per optimiser step, for larger ones than fit; epochs and min_steps count batches"
     )

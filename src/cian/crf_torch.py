@@ -111,6 +111,7 @@ def _transposed(vertices: Tensor, weights: Tensor, count: int) -> Tensor:
 def _csr(rows: Tensor, columns: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
+        warnings.filterwarnings("ignore", message="Sparse invariant checks are implicitly disabled")
         return torch.sparse_csr_tensor(rows, columns, values, size, check_invariants=False)
 
 

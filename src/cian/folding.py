@@ -1,5 +1,5 @@
 """The same function, faster: frozen batch norms folded into their convolutions, depthwise convolutions with faster
-gradients, and the faster of two libraries in a single thread.
+gradients, and the faster of two libraries.
 
 A frozen batch norm is a scale and a shift per channel. Multiplied into the convolution's weights it costs nothing,
 where a pass over the activations, and another for the gradient, would be bound by memory. The modules and the names of
@@ -84,6 +84,10 @@ def convolve(conv: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) ->
         geometry = Geometry(stride, padding[0], padding[1], dilation)
         if pays(x, weight, geometry):
             return depthwise_conv2d(x, weight, bias, geometry)
+        if x.is_cuda and not torch.is_grad_enabled():
+            # cuDNN compiles such a kernel anew for every size of image: lite0 2 s each; torch has one for all of them.
+            with torch.backends.cudnn.flags(enabled=False):
+                return F.conv2d(x, weight, bias, conv.stride, padding, conv.dilation, conv.groups)
     if _wants_onednn(x, weight):
         return torch.mkldnn_convolution(x, weight, bias, padding, conv.stride, conv.dilation, conv.groups)
     return F.conv2d(x, weight, bias, conv.stride, padding, conv.dilation, conv.groups)

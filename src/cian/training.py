@@ -2,7 +2,8 @@
 checkpoints, logs, progress, interruption.
 
 A checkpoint holds the model, the optimiser and the place in the plan. Order and augmentation follow from (seed, epoch,
-image), so a resumed run computes what an uninterrupted one would have, bit for bit on the same machine.
+image), so a resumed run computes what an uninterrupted one would have: bit for bit on the same CPU; a GPU sums in
+another order each time.
 """
 
 from __future__ import annotations
@@ -58,6 +59,8 @@ def make_accelerator(runtime: RuntimeConfig) -> Accelerator:
         raise CianError("runtime.precision = fp16: needs a GPU. Use fp32 or bf16 on a CPU.")
     if cpu:
         _keep_memory()
+    else:
+        torch.backends.cuda.matmul.allow_tf32 = True  # matrix products as precise as convolutions are by default
     precision = {"fp32": "no"}.get(runtime.precision, runtime.precision)
     before = AcceleratorState._shared_state  # one for all of a Python process, which may run with several settings
     if before and (before["_mixed_precision"] != precision or before["_cpu"] != cpu):
