@@ -84,7 +84,7 @@ def convolve(conv: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) ->
         geometry = Geometry(stride, padding[0], padding[1], dilation)
         if pays(x, weight, geometry):
             return depthwise_conv2d(x, weight, bias, geometry)
-        if x.is_cuda and not torch.is_grad_enabled():
+        if x.is_cuda and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
             # cuDNN compiles such a kernel anew for every size of image: lite0 2 s each; torch has one for all of them.
             with torch.backends.cudnn.flags(enabled=False):
                 return F.conv2d(x, weight, bias, conv.stride, padding, conv.dilation, conv.groups)
