@@ -3,7 +3,7 @@
     python benchmarks/gpu.py [--repetitions 15] [--count 64]
 
 * training steps of CIAN, of the same network without the module, and of a plain transcription of the method in eager
-  float32 (see plain.py), in turn: times, their ratios, the most memory that the first takes;
+  float32 (see plain.py), in turn: times, their ratios, the most memory while the first runs (the others are loaded);
 * dense CRF of a 375 × 500 picture by the version for GPUs and by the one for CPUs;
 * `cian predict`, 3 scales, mirror, CRF, on 375 × 500 pictures.
 
@@ -23,17 +23,14 @@ import torch
 from figures import figure
 from overhead import seconds
 from PIL import Image
-from plain import CLASSES, STRIDE, OurTraining, PlainTraining
+from plain import STRIDE, OurTraining, PlainTraining
+from predict import SCALES, pictures, random_model
 
 from cian.backbones import build_backbone
-from cian.config import Config
 from cian.crf import dense_crf
 from cian.crf_torch import dense_crf as dense_crf_on_gpu
-from cian.demo.animals import generate
 from cian.folder import predict_folder
 from cian.grid import grid_size
-from cian.inference import Segmenter
-from cian.network import build_network
 
 SHAPES = (  # backbone, output stride, crop, hidden
     ("tf_efficientnet_lite0", 16, 257, 160),
@@ -55,15 +52,16 @@ def training(repetitions: int) -> None:
             steps = [ours.step, without.step]
             if stride == STRIDE and precision == "fp32":
                 steps.append(PlainTraining(options, "cuda").step)
-            memory = []
-            for step in steps:
-                torch.cuda.reset_peak_memory_stats()
+            torch.cuda.reset_peak_memory_stats()
+            for _ in range(WARM):
+                seconds(ours.step)
+            memory = torch.cuda.max_memory_allocated() / 2**30
+            for step in steps[1:]:
                 for _ in range(WARM):
                     seconds(step)
-                memory.append(torch.cuda.max_memory_allocated() / 2**30)
             rounds = [[seconds(step) for step in steps] for _ in range(repetitions)]
             medians = [statistics.median(column) for column in zip(*rounds, strict=True)]
-            speed = f"{16 / medians[0]:.0f} images/s, {1000 * medians[0]:.0f} ms, at most {memory[0]:.1f} GB"
+            speed = f"{16 / medians[0]:.0f} images/s, {1000 * medians[0]:.0f} ms, at most {memory:.1f} GB"
             figure(f"CIAN step / without the module: {name}", [row[0] / row[1] for row in rounds], note=speed)
             if len(steps) > 2:
                 plain = f"{1000 * medians[2]:.0f} ms"
@@ -92,13 +90,9 @@ def crf(repetitions: int) -> None:
 def predict(count: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        network = build_network(Config(), CLASSES, weights="random")
-        Segmenter(network, Config(), [f"class {i}" for i in range(CLASSES)]).save(folder / "model")
-        generate(folder / "data", train=count, val=1)
-        (folder / "images").mkdir()
-        for file in sorted((folder / "data" / "images").iterdir())[:count]:
-            Image.open(file).convert("RGB").resize((500, 375)).save(folder / "images" / f"{file.stem}.jpg")
-        settings = {"predict.scales": [0.75, 1.0, 1.25]}
+        random_model(folder / "model")
+        pictures(folder, count)
+        settings = {"predict.scales": SCALES}
         times = [
             seconds(partial(predict_folder, folder / "model", folder / "images", folder / out, settings=settings))
             for out in ("first", "second")

@@ -42,15 +42,14 @@ def make_step(config: Config, classes: int):
     set_seed(0)
     accelerator = make_accelerator(config.runtime)
     network = build_network(config, classes, weights="random").to(memory_format=torch.channels_last).train()
-    network = network.to(accelerator.device)
+    network.to(accelerator.device)
     settings = config.train.optimizer
     optimizer = make_optimizer(network.parameter_groups(settings.lr, settings.new_lr_factor), settings)
     group_size = 2 if config.affinity.mode == "cross" else 1
 
     def step(pixels: torch.Tensor, labels: torch.Tensor) -> None:
         pixels, labels = (part.to(accelerator.device, non_blocking=True) for part in (pixels, labels))
-        with accelerator.autocast():
-            self_logits, cross_logits = network(normalise(pixels, network.backbone), group_size)
+        self_logits, cross_logits = network(normalise(pixels, network.backbone), group_size)
         cian_loss(self_logits, cross_logits, cells(labels, network.backbone))["total"].backward()
         optimizer.step()
         optimizer.zero_grad()

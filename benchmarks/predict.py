@@ -40,6 +40,24 @@ CLASSES = 21
 SCALES = (0.75, 1.0, 1.25)
 
 
+def random_model(folder: Path) -> None:
+    network = build_network(Config(), CLASSES, weights="random")
+    Segmenter(network, Config(), [f"class {i}" for i in range(CLASSES)]).save(folder)
+
+
+def pictures(folder: Path, count: int, source: Path | None = None) -> None:
+    """Fills FOLDER/images with the first pictures of `source`, or with the demo's at 375 × 500 pixels."""
+    if source is None:
+        generate(folder / "data", train=count, val=1)
+    files = find_images(source or folder / "data" / "images")[:count]
+    (folder / "images").mkdir()
+    for i, file in enumerate(files):
+        image = Image.fromarray(read_image(file))
+        if source is None:
+            image = image.resize((500, 375))
+        image.save(folder / "images" / f"{i}.png")
+
+
 def forward_alone(segmenter: Segmenter, files: list[Path]) -> None:
     """The network at every scale, with the mirrored image, on all images, each core an image of its own."""
     accelerator = make_accelerator(Config().runtime)
@@ -79,19 +97,8 @@ def main() -> None:
         model = options.model
         if model is None:
             model = folder / "model"
-            network = build_network(Config(), CLASSES, weights="random")
-            Segmenter(network, Config(), [f"class {i}" for i in range(CLASSES)]).save(model)
-        source = options.images
-        if source is None:
-            generate(folder / "data", train=options.count, val=1)
-            source = folder / "data" / "images"
-        files = find_images(source)[: options.count]
-        (folder / "images").mkdir()
-        for i, file in enumerate(files):
-            image = Image.fromarray(read_image(file))
-            if options.images is None:
-                image = image.resize((500, 375))
-            image.save(folder / "images" / f"{i}.png")
+            random_model(model)
+        pictures(folder, options.count, options.images)
         files = find_images(folder / "images")
         segmenter = load(model)
         pairs = []
