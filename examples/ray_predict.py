@@ -4,8 +4,8 @@
     python examples/ray_predict.py --model runs/first/model --images pictures --out masks --workers 16
 
 Every worker loads the model once and takes batches of pictures until none is left. A picture whose mask exists is
-skipped, so that the same command goes on after an interruption. All machines need to see the model, the pictures and
-the masks under the same paths; a hub id works as the model, too.
+skipped, so that the same command goes on after an interruption; damaged ones are named. All machines need to see the
+model, the pictures and the masks under the same paths; a hub id works as the model, too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ import ray
 import cian
 from cian.data.images import find_images
 from cian.data.masks import write_mask
+from cian.errors import CianError
 from cian.folder import mask_ids
+from cian.runs import refuse_within
 
 
 class Labeller:
@@ -32,7 +34,11 @@ class Labeller:
     def __call__(self, batch: dict[str, Any]) -> dict[str, list]:
         found = []
         for name in batch["item"]:
-            result = self.segmenter.predict(self.images / name)
+            try:
+                result = self.segmenter.predict(self.images / name)
+            except CianError as error:  # a damaged picture: the others go on
+                found.append(f"failed: {error}")
+                continue
             write_mask(self.out / Path(name).with_suffix(".png"), result.mask)
             found.append(";".join(result.classes))
         return {"image": list(batch["item"]), "tags": found}
@@ -48,6 +54,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8, help="pictures a worker takes at a time")
     options = parser.parse_args()
     images, out = options.images.resolve(), options.out.resolve()
+    refuse_within(out, images)
     files = find_images(images)
     mask_ids(images, files)  # no two pictures may share one mask
     names = [file.relative_to(images).as_posix() for file in files]

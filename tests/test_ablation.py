@@ -117,6 +117,9 @@ def test_what_cannot_be_compared_is_said_before_any_work(pictures, tmp_path):
         ablation.ablate(settings(data), tmp_path / "out", 1, saliency="typo.onnx")
     with pytest.raises(CianError, match="have a background already"):
         ablation.ablate(settings(data, **{"seeds.folder": str(data / "masks")}), tmp_path / "out", 1, saliency="maps")
+    with pytest.raises(CianError, match=r"^group-size-4: .*too few"):  # the others would have run for hours
+        many = pictures(name="many", count=16, masks=True)
+        ablation.ablate(settings(many, **{"train.batch_size": 12}), tmp_path / "out", 1, only=["group-size-4"])
     for file in sorted((data / "masks").iterdir())[1:]:
         file.unlink()
     with pytest.raises(CianError, match="in one of the random seeds"):  # each draws other held-out images

@@ -162,6 +162,8 @@ def test_split_of() -> None:
     for name, split in {
         "instances_train2014": "train", "instances_val2017": "val", "instances_test": "test",
         "instances_default": "train", "instances_val-1": "val", "instances_validity": "train",
+        "instances_valid": "val", "instances_Val2017_small": "val", "instances_validation2017": "val",
+        "instances_minival2014": "val", "instances_testing": "test", "instances_training": "train",
     }.items():  # fmt: skip
         assert split_of(Path(f"x/{name}.json")) == split
 

@@ -40,5 +40,7 @@ def test_ray_predict(pictures, tmp_path):
         np.testing.assert_array_equal(read_mask(out / file.name), segmenter.predict(file).mask)
     assert label().strip() == "10 pictures, 10 of them done before"
     (out / "003.png").unlink()
-    assert "003.png:" in label()
-    assert (out / "003.png").exists()
+    (images / "broken.png").write_bytes(b"no picture")
+    text = label()
+    assert "003.png:" in text and "broken.png: failed: " in text
+    assert (out / "003.png").exists() and not (out / "broken.png").exists()

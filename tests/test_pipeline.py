@@ -11,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.torch import load_file
 
 import cian
 from cian import pipeline
 from cian.data.masks import read_mask, write_mask
 from cian.folder import predict_folder
+from cian.scoring import evaluate_folders
 from cian.stages import train
 from tests.conftest import TINY, bit_for_bit, here
 
@@ -170,17 +172,20 @@ def test_what_was_removed_is_made_again(finished, capsys):
         finished / "predictions" / "000.png",
         finished / "relabel" / "001.png",
         finished / "train" / "model.safetensors",
+        finished / "model" / "config.json",
     ]
     removed = [next(iter(sorted(path.parent.glob(f"*{path.suffix}")))) for path in removed]
     before = {path: path.read_bytes() for path in removed}
-    kept = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.suffix in (".png", ".safetensors")}
+    kept = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.suffix in (".png", ".safetensors")} | {
+        finished / "model" / "config.json": 0
+    }
     for path in removed:
         path.unlink()
     cian.run(out=finished)
     assert {path: path.read_bytes() for path in removed} == before
     remade = {p for p, time_ in kept.items() if p.stat().st_mtime_ns != time_}
     unsharp = finished / "compare/without-crf" / removed[0].name  # written together with the final one
-    assert remade == {*removed, unsharp}
+    assert remade == {*removed, unsharp, finished / "model" / "model.safetensors"}
 
 
 def test_what_is_only_compared_is_made_again_too(finished):
@@ -431,3 +436,53 @@ def test_ready_made_seeds(pictures, tmp_path, finished):
     run = cian.run(data / "images", data / "tags.csv", tmp_path / "run", **settings)
     assert "classify" not in run.records()
     assert len(list((run.path / "seeds").glob("*.png"))) == 12
+
+
+def test_ready_made_seeds_are_checked(pictures, tmp_path):
+    """Before any work whether they are there; before they are taken whether they are of their images."""
+    data = pictures(masks=True)
+    settings = {**TINY, "seeds.folder": str(data / "masks")}
+    mask = data / "masks" / "003.png"
+    image = data / "images" / "003.png"
+    seeds = read_mask(mask)
+    height, width = seeds.shape[0], seeds.shape[1] // 2
+    Image.fromarray(np.zeros((height, width, 3), np.uint8)).save(image)
+    with pytest.raises(cian.CianError, match=rf"003\.png: has .* its image {width} x {height}: other proportions"):
+        cian.run(data / "images", data / "tags.csv", tmp_path / "run", **settings)
+    mask.unlink()
+    with pytest.raises(cian.CianError, match=r"003\.png: no such seed map"):
+        cian.run(data / "images", data / "tags.csv", tmp_path / "other", **settings)
+    assert not (tmp_path / "other" / "seeds").exists()
+
+
+def test_a_run_that_is_refused_leaves_what_was_there(pictures, tmp_path):
+    data, out = pictures(), tmp_path / "run"
+    cian.run(data / "images", data / "tags.csv", out, until="classify", **TINY)
+    before = {name: (out / name).read_bytes() for name in ("config.yaml", "data.csv", "stages.json")}
+    for overwrite in (False, True):
+        with pytest.raises(cian.CianError, match="too few for a batch"):
+            cian.run(out=out, overwrite=overwrite, **{"train.batch_size": 64})
+    assert {name: (out / name).read_bytes() for name in before} == before
+
+
+def test_check_finds_what_run_would_refuse(pictures, monkeypatch, capsys):
+    data = pictures()
+    args = ["check", "--images", data / "images", "--tags", data / "tags.csv", "--set", "predict.splits=valid"]
+    assert here(monkeypatch, *args) == 1
+    assert "predict.splits = valid: no such split; there are train" in capsys.readouterr().err
+
+
+def test_a_class_of_the_masks_alone(pictures, tmp_path):
+    data = pictures(masks=True)
+    classes = data / "classes.txt"
+    classes.write_text(classes.read_text().rstrip() + "\nyak\n")
+    given = {"data.masks": str(data / "masks"), "data.classes": str(classes), "data.min_images": 0}
+    run = cian.run(data / "images", data / "tags.csv", tmp_path / "run", **{**TINY, "retrain.enabled": False}, **given)
+    assert json.loads(run.metrics_file.read_text())["iou"]["yak"] in (None, 0)
+
+
+def test_scores_masks_however_their_names_are_composed(tmp_path):
+    for folder, form in (("predictions", "NFC"), ("masks", "NFD")):
+        write_mask(tmp_path / folder / f"{unicodedata.normalize(form, 'Bär')}.png", np.eye(8, dtype=np.uint8))
+    (tmp_path / "classes.txt").write_text("bear\n")
+    assert evaluate_folders(tmp_path / "predictions", tmp_path / "masks", tmp_path / "classes.txt")["miou"] == 100

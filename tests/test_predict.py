@@ -17,7 +17,7 @@ from PIL import Image
 
 from cian import CianError, Segmenter, folder
 from cian.config import load_config
-from cian.data.masks import read_mask
+from cian.data.masks import read_mask, write_mask
 from cian.data.table import Table
 from cian.errors import DataError
 from cian.folder import predict_folder
@@ -248,3 +248,29 @@ def test_bounded_work_on_a_gpu(photos, monkeypatch):
     gpu = SimpleNamespace(device=SimpleNamespace(type="cuda"))
     context.work_on_images(gpu, 64, table, range(len(files)), "test", compute, finish)  # type: ignore[arg-type]
     assert alive == 0 and 2 <= most <= 4
+
+
+def test_masks_that_were_counted_are_not_read_again(model, photos, tmp_path, monkeypatch):
+    """But one that somebody has corrected is, and found.csv is the same as if all had been."""
+    out = tmp_path / "masks"
+    predict_folder(model, photos, out)
+    found = (out / "found.csv").read_bytes()
+    read: list[str] = []
+    monkeypatch.setattr(folder, "read_mask", lambda path: (read.append(path.name), read_mask(path))[1])
+    assert predict_folder(model, photos, out) == 0 and not read
+    assert (out / "found.csv").read_bytes() == found
+    write_mask(out / "a.png", np.full((30, 40), 2, np.uint8))
+    predict_folder(model, photos, out)
+    assert read == ["a.png"] and "a,犬,1200,100.00" in (out / "found.csv").read_text("utf-8")
+    (out / "found.csv").unlink()
+    predict_folder(model, photos, out)
+    assert sorted(read[1:]) == ["a.png", "b.png", "c.png"]
+
+
+def test_tags_of_held_out_pictures(model, photos, tmp_path):
+    """Nothing is trained here: a list without training pictures will do, with any number of each class."""
+    tags = tmp_path / "tags.csv"
+    tags.write_text("image,tags,fold\na.png,犬,val\nü/b.png,Katze,val\nc.png,,val\n", "utf-8")
+    out = tmp_path / "masks"
+    assert predict_folder(model, photos, out, tags, settings={"data.split_column": "fold"}) == 3
+    assert not read_mask(out / "c.png").any() and set(np.unique(read_mask(out / "a.png"))) <= {0, 2}

@@ -512,6 +512,23 @@ def test_folder_without_images(tmp_path: Path) -> None:
     assert "images: no image in this folder. Give a folder with images (bmp, gif, jfif," in only(problems)
 
 
+def test_splits_beside_other_folders(tmp_path: Path) -> None:
+    """Else the splits would become classes."""
+    names = ["train/fox/a", "train/cat/b", "val/fox/c", "extra/d"]
+    _, problems = read(tmp_path, None, names)
+    assert "'train' holds folders of classes and looks like a split, but beside it is 'extra'. Move" in only(problems)
+    table, problems = read(tmp_path / "b", None, ["test/a", "fox/day/b"])  # a class may be called so
+    assert table is not None and table.classes == ("fox", "test") and not fatal(problems)
+
+
+def test_a_class_that_no_training_image_shows(tmp_path: Path) -> None:
+    classes = write(tmp_path / "classes.txt", "cat\ndog\nyak\n")
+    _, problems = read(tmp_path, PETS_CSV, classes=classes)
+    assert "class 'yak' has 0 training images, fewer than 1" in only(problems)
+    table, problems = read(tmp_path, PETS_CSV, classes=classes, min_images=0)
+    assert table is not None and table.classes == ("cat", "dog", "yak") and not fatal(problems)
+
+
 # --------------------------------------------------------------------------------------------------------- classes
 
 

@@ -195,7 +195,12 @@ def test_cells_come_from_some_images_of_each_class():
     assert rows == sorted(set(rows)) and len(rows) <= 100
     common, rare, beside, nowhere = table.select(rows).multi_hot().sum(0)
     assert (rare, beside, nowhere) == (20, 20, 0)  # all there are
-    assert 25 <= common <= 25 + beside
+    assert 34 <= common <= 34 + beside
+    without = Table.build(
+        ("a", "b", "c", "d"), ids, [Path(i) for i in ids], [tags[i] if i % 2 else [] for i in range(2000)]
+    )
+    rows = _some_of_each_class(without, 100)  # images of no class say what background looks like
+    assert sum(not len(without.tags(row)) for row in rows) == 50 and len(rows) <= 100
 
 
 def test_logits_are_the_mean_of_the_maps(classifier):

@@ -19,7 +19,7 @@ from accelerate import Accelerator
 from cian.config import Config, dump_config, flatten, load_config
 from cian.data.table import TRAIN, Table
 from cian.errors import CianError
-from cian.pipeline import check_data, finished, plan, run_config
+from cian.pipeline import check_data, check_work, finished, plan, run_config
 from cian.progress import console
 from cian.runs import Run, atomic, read_json, write_json, write_text
 from cian.seeds.saliency import saliency_source
@@ -95,7 +95,7 @@ def ablate(
     """Runs every variant with every random seed; what is done already is not done again.
 
     Writes OUT/ablation.json, .md and .png, anew after every run: of these variants, and of what earlier calls have
-    finished with the same settings, data and random seeds.
+    finished with the same settings, data and random seeds (with saliency, if it is given this time, too).
 
     Args:
         config: what all have in common; held-out images with masks are what is scored.
@@ -105,7 +105,8 @@ def ablate(
         saliency: see `variants`.
 
     Raises:
-        CianError: no held-out image has a mask, a name is unknown, or what `cian.run` raises.
+        CianError: no held-out image has a mask, a name is unknown, or what `cian.run` raises; what can be known of any
+            variant before the first one runs.
     """
     possible = variants(config, saliency)
     chosen = _choose(possible, only)
@@ -124,6 +125,11 @@ def ablate(
         if only and FULL in only:
             raise CianError(f"{FULL}: needs the masks of all training images. Leave it out of --only.")
         chosen, possible = ([variant for variant in some if variant.name != FULL] for some in (chosen, possible))
+    for variant, (seed, table) in product(chosen, tables.items()):
+        try:
+            check_work(_settings(config, seed, variant.settings), table)
+        except CianError as error:
+            raise CianError(f"{variant.name}: {error}") from None
     result: dict[str, Any] = {"split": split, "variants": {}}
     for variant, (seed, table) in product(possible, tables.items()):
         run = Run(_folder(out, seed, variant.name))

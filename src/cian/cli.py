@@ -143,8 +143,8 @@ _pipeline_command("run", "The main job: images and tags in, masks, a model and a
 _pipeline_command("classify", "Up to the classifier whose activation maps become seeds.")
 _pipeline_command("seed", "Up to the seed maps (seeds/ID.png).")
 _pipeline_command("train", "Up to the segmentation network trained on the seeds.")
-_pipeline_command("relabel", "Up to the dense masks of the training images (relabel/ID.png).")
-_pipeline_command("retrain", "Up to the network trained again on the relabelled masks.")
+_pipeline_command("relabel", "Up to the dense masks of the training images (relabel/ID.png); sets retrain.enabled.")
+_pipeline_command("retrain", "Up to the network trained again on the relabelled masks; sets retrain.enabled.")
 _pipeline_command("export", "Up to the model that you ship (model/).")
 _pipeline_command("report", "Everything up to the report (report.html).")
 

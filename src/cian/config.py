@@ -80,7 +80,9 @@ class DataConfig(Section):
         False,
         description="VOC XML: objects marked difficult are tags too; else only where an image has no others",
     )
-    min_images: PositiveInt = Field(2, description="fewest training images of a class")
+    min_images: Annotated[int, Field(ge=0)] = Field(
+        2, description="fewest training images of a class; 0 lets classes be that only some masks show"
+    )
 
     @property
     def has_images(self) -> bool:

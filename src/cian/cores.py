@@ -1,9 +1,16 @@
-"""How many processor cores this process may keep busy."""
+"""How many processor cores this process may keep busy, and work for them."""
 
 from __future__ import annotations
 
 import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -25,3 +32,16 @@ def _quota() -> int | None:
         if quota > 0:
             return -(-quota // period)
     return None
+
+
+def ahead(
+    pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item], depth: int = 64
+) -> Iterator[Result]:
+    """`work` of each item in order, at most `depth` of them under way."""
+    pending: deque[Future[Result]] = deque()
+    for item in items:
+        pending.append(pool.submit(work, item))
+        if len(pending) >= depth:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from cian.config import DataConfig, dump_config, flatten, load_config
-from cian.cores import cores
+from cian.cores import ahead, cores
 from cian.crf import check_kernels
 from cian.data.images import find_pictures, image_size
 from cian.data.lookup import skipped
@@ -26,7 +26,7 @@ from cian.data.readers import ADD_ROWS, read_dataset
 from cian.data.table import Table
 from cian.errors import CianError, DataError, Problem
 from cian.inference import label_map, load, probabilities, segment_logits
-from cian.progress import console, note
+from cian.progress import Ticker, console, note
 from cian.runs import atomic, digest, hold, read_json, refuse_within, remove_temporaries, write_json
 from cian.stages.context import for_each_image
 from cian.training import make_accelerator
@@ -137,12 +137,12 @@ def predict_folder(
         found = {row: lines for part in gather_object([found]) for row, lines in part.items()}
         failed = [problem for part in gather_object([unreadable]) for problem in part]
         if is_main:
-            before = [row for row in range(len(ids)) if row not in found and masks[row].exists()]
-            with ThreadPoolExecutor(cores()) as pool:
-                read = pool.map(lambda row: _found(ids[row], read_mask(masks[row]), segmenter.class_names), before)
-                found.update(zip(before, read, strict=True))
-            _write_found(out, set(ids), [line for lines in found.values() for line in lines])
-            count = f"{len(found)} mask{'' if len(found) == 1 else 's'}"
+            lines = {ids[row]: lines for row, lines in found.items()}
+            lines |= _found_before(
+                out, {i: mask for i, mask in zip(ids, masks, strict=True) if i not in lines}, segmenter.class_names
+            )
+            _write_found(out, lines)
+            count = f"{len(lines)} mask{'' if len(lines) == 1 else 's'}"
             done = f" ({len(ids) - missing} done before)" if missing < len(ids) else ""
             console.print(f"{count} in {out}/{done}; what they show: {out / 'found.csv'}", soft_wrap=True)
     if failed:
@@ -195,13 +195,53 @@ def _found(image_id: str, mask: np.ndarray, class_names: Sequence[str]) -> list[
     return [[image_id, name, str(n), f"{100 * n / mask.size:.2f}"] for name, n in classes if n]
 
 
-def _write_found(out: Path, ids: Collection[str], rows: list[list[str]]) -> None:
-    """found.csv with new rows of some images; those of others stay as long as their mask does."""
+def _found_before(out: Path, masks: Mapping[str, Path], class_names: Sequence[str]) -> dict[str, list[list[str]]]:
+    """The rows of found.csv of images whose masks were there already, by ID. A mask is read where found.csv, which is
+    written after all masks, is older: one that a killed process left, or that somebody has corrected since."""
     path = out / "found.csv"
+    rows = _read_found(path)
+    counted = path.stat().st_mtime_ns if path.exists() else 0
+    known, todo = {}, []
+    for image_id, mask in masks.items():
+        if mask.exists():
+            if mask.stat().st_mtime_ns < counted:
+                known[image_id] = rows.get(image_id, [])
+            else:
+                todo.append(image_id)
+
+    def read(image_id: str) -> list[list[str]]:
+        return _found(image_id, read_mask(masks[image_id]), class_names)
+
+    if todo:
+        with Ticker("counting", len(todo), unit="masks") as ticker, ThreadPoolExecutor(cores()) as pool:
+            for image_id, lines in zip(todo, ahead(pool, read, todo), strict=True):
+                known[image_id] = lines
+                ticker.advance()
+    return known
+
+
+def _read_found(path: Path) -> dict[str, list[list[str]]]:
+    """The rows of found.csv, by ID."""
+    rows: dict[str, list[list[str]]] = {}
     if path.exists():
         with path.open(newline="", encoding="utf-8", errors="replace") as file:
-            old = [row for row in list(csv.reader(file))[1:] if len(row) == 4 and row[0] not in ids]
-        rows = rows + [row for row in old if (out / f"{row[0]}.png").is_file()]
+            for row in list(csv.reader(file))[1:]:
+                if len(row) == 4:
+                    rows.setdefault(row[0], []).append(row)
+    return rows
+
+
+def _write_found(out: Path, lines: Mapping[str, list[list[str]]]) -> None:
+    """found.csv with new rows of some images, by ID; those of others stay as long as their mask does."""
+    path = out / "found.csv"
+    before = _read_found(path)
+    rows = [
+        row
+        for image_id in before.keys() - lines.keys()
+        if (out / f"{image_id}.png").is_file()
+        for row in before[image_id]
+    ]
+    rows += [row for found in lines.values() for row in found]
     with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["image", "class", "pixels", "percent"], *sorted(rows)])
 
@@ -225,8 +265,8 @@ def _key(image_id: str) -> str:
 
 
 def _tags_by_id(images: Path, tags: Path, settings: DataConfig, seed: int) -> dict[str, list[str]]:
-    data = settings.model_copy(update={"images": images, "tags": tags, "min_images": 1, "untagged": "negative"})
-    table, problems = read_dataset(data, seed)
+    data = settings.model_copy(update={"images": images, "tags": tags, "untagged": "negative"})
+    table, problems = read_dataset(data, seed, training=False)
     fatal = [problem for problem in problems if problem.fatal]
     if fatal or table is None:
         raise DataError(fatal)

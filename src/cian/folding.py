@@ -8,6 +8,7 @@ their parameters stay; gradients reach the convolution's own weights.
 
 from __future__ import annotations
 
+import threading
 from functools import partial
 
 import torch
@@ -18,6 +19,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from cian.depthwise import Geometry, depthwise_conv2d, pays
 from cian.processes import scale_and_shift
+
+_CUDNN = threading.Lock()  # whether cuDNN is used is one switch for all threads
 
 
 def fold_frozen_norms(model: nn.Module, example: Tensor) -> int:
@@ -86,7 +89,7 @@ def convolve(conv: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) ->
             return depthwise_conv2d(x, weight, bias, geometry)
         if x.is_cuda and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
             # cuDNN compiles such a kernel anew for every size of image: lite0 2 s each; torch has one for all of them.
-            with torch.backends.cudnn.flags(enabled=False):
+            with _CUDNN, torch.backends.cudnn.flags(enabled=False):
                 return F.conv2d(x, weight, bias, conv.stride, padding, conv.dilation, conv.groups)
     if _wants_onednn(x, weight):
         return torch.mkldnn_convolution(x, weight, bias, padding, conv.stride, conv.dilation, conv.groups)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 
 from cian.config import Config, dump_config, flatten, load_run_config, require_images
 from cian.data.check import check_dataset
@@ -99,9 +100,9 @@ def plan(config: Config) -> list[Stage]:
         ]
     others = {"baseline": "without-affinity", "train": "before-retraining"}
     compared = tuple(name for name, wanted in (("baseline", config.compare), ("train", retrain)) if wanted)
-    masks = ("compare/without-crf", "predictions")
+    masks, files = ("compare/without-crf", "predictions"), ("model/config.json", "model/model.safetensors")
     stages += [
-        Stage("export", "export", (final,), ("predict",), (), ("model",), weights=("model/model.safetensors",)),
+        Stage("export", "export", (final,), ("predict",), (), ("model",), weights=files),
         Stage(
             "predict", "predict", (final,), ("predict",), ("predict_table",), masks, images="predict_table", masks=masks
         ),
@@ -197,14 +198,14 @@ def run_config(
         table = check_data(config) if table is None else table
         context = Context(target, config, table)
         watch = Stopwatch()
-        if overwrite and accelerator.is_main_process:
-            for stage in stages:
-                target.record(stage.name, None)
-        if accelerator.is_main_process:
+        wanted = stages[: names.index(until) + 1]
+        _check_data(wanted, config, table, accelerator)
+        if accelerator.is_main_process:  # nothing of the run is touched before
+            if overwrite:
+                for stage in stages:
+                    target.record(stage.name, None)
             target.write_config(dump_config(config), versions())
             target.write_table(table)
-        wanted = stages[: names.index(until) + 1]
-        _check_data(wanted, config, table, context.train_table, accelerator)
         for stage in wanted:
             _run_stage(stage, context)
         if accelerator.is_main_process:
@@ -225,10 +226,6 @@ def check_data(config: Config) -> Table:
         raise DataError(fatal or problems)
     for problem in problems:
         note(problem)
-    if config.predict.splits is not None:
-        for name in config.predict.splits:
-            if name not in table.split_names:
-                raise CianError(f"predict.splits = {name}: no such split; there are {', '.join(table.split_names)}.")
     return table
 
 
@@ -266,20 +263,23 @@ def check_work(config: Config, table: Table) -> None:
         CianError: a file, a map or a backbone is not there, or the images are too few.
     """
     _check_settings(config)
-    _check_data(plan(config), config, table, table.split(TRAIN), make_accelerator(config.runtime))
+    _check_data(plan(config), config, table, make_accelerator(config.runtime))
 
 
-def _check_data(
-    stages: Sequence[Stage], config: Config, table: Table, training: Table, accelerator: Accelerator
-) -> None:
+def _check_data(stages: Sequence[Stage], config: Config, table: Table, accelerator: Accelerator) -> None:
     """Whether the images are enough for these stages, and have what they need, before hours are spent.
 
     Raises:
-        CianError: they make no batch, or one has no saliency map, or no mask where masks are learned from.
+        CianError: they make no batch, or one has no saliency or seed map, or no mask where masks are learned from; a
+            split is not there.
     """
     from cian.seeds.saliency import saliency_folder
-    from cian.stages import classify, train
+    from cian.stages import classify, seed, train
 
+    training = table.split(TRAIN)
+    for name in config.predict.splits or ():
+        if name not in table.split_names:
+            raise CianError(f"predict.splits = {name}: no such split; there are {', '.join(table.split_names)}.")
     if not config.seeded and any(stage.module == "train" for stage in stages):
         value, cure = "has no mask, but train.labels = masks needs one", "Use train.labels=seeds, or add the mask"
         rows = zip(training.images, training.masks, strict=True)
@@ -291,6 +291,8 @@ def _check_data(
     if folder is not None:
         seeded = [i for i, split in enumerate(table.splits) if split == TRAIN or table.masks[i] is not None]
         folder.check([table.ids[i] for i in seeded if len(table.tags(i))])
+    if config.seeds.folder is not None and "seed" in names:
+        seed.check_ready_made(config.seeds.folder, training)
     if "classify" in names:
         classify.make_sampler(config, training, accelerator)
     for stage in stages:
@@ -300,7 +302,8 @@ def _check_data(
 
 def _run_stage(stage: Stage, context: Context) -> None:
     run, accelerator = context.run, context.accelerator
-    inputs = _inputs(stage, context)
+    inputs = _inputs(stage, context) if accelerator.is_main_process else {}  # one process reads the files for all
+    (inputs,) = broadcast_object_list([inputs])
     if accelerator.num_processes > 1:
         accelerator.wait_for_everyone()  # everyone has read the record before the first one changes it
     record = run.records().get(stage.name)

@@ -15,6 +15,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
+from cian.cores import ahead, cores
 from cian.data.table import Table
 from cian.errors import CianError
 
@@ -258,24 +260,28 @@ def digest(value: Any) -> str:
 
 def table_digest(table: Table) -> str:
     """Changes when an image, its tags or its split do; masks do not count, nor the order of the classes."""
-    rows = enumerate(zip(table.ids, table.splits, table.images, strict=True))
+    rows = enumerate(zip(table.ids, table.splits, _contents(table.images), strict=True))
     names = table.class_names
     return _rows_digest(
-        (image_id, split, bool(table.tagged[i]), sorted(names[tag] for tag in table.tags(i)), content(file))
-        for i, (image_id, split, file) in rows
+        (image_id, split, bool(table.tagged[i]), sorted(names[tag] for tag in table.tags(i)), found)
+        for i, (image_id, split, found) in rows
     )
 
 
 def masks_digest(table: Table) -> str:
     """Changes when a mask does, or which images have one."""
-    rows = zip(table.ids, table.splits, table.masks, strict=True)
-    return _rows_digest((image_id, split, content(mask)) for image_id, split, mask in rows if mask is not None)
+    rows = [
+        (image_id, split) for image_id, split, mask in zip(table.ids, table.splits, table.masks, strict=True) if mask
+    ]
+    found = _contents(mask for mask in table.masks if mask)
+    return _rows_digest((*row, mask) for row, mask in zip(rows, found, strict=True))
 
 
 def files_digest(path: Path) -> str:
     """Changes when a file, or one in a folder, does."""
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    return _rows_digest((file.relative_to(path).as_posix(), content(file)) for file in files)
+    names = (file.relative_to(path).as_posix() for file in files)
+    return _rows_digest(zip(names, _contents(files), strict=True))
 
 
 def _rows_digest(rows: Iterable[tuple[Any, ...]]) -> str:
@@ -285,13 +291,18 @@ def _rows_digest(rows: Iterable[tuple[Any, ...]]) -> str:
     return hashed.hexdigest()[:16]
 
 
+def _contents(files: Iterable[Path]) -> Iterator[str]:
+    with ThreadPoolExecutor(min(8, cores())) as pool:
+        yield from ahead(pool, content, files)
+
+
 def content(file: Path) -> str:
     """A short fingerprint of what is in a file, whatever its name and times: a copied data set is the same one."""
     status = file.stat()
     return _content(file, status.st_size, status.st_mtime_ns)
 
 
-@functools.lru_cache(1 << 20)  # every stage asks again
+@functools.cache  # every stage asks again
 def _content(file: Path, size: int, time_ns: int) -> str:
     return hashlib.blake2b(file.read_bytes(), digest_size=8).hexdigest()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
+import unicodedata
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from cian.cores import cores
+from cian.cores import ahead, cores
 from cian.data.classes import class_names
 from cian.data.images import find_files, image_size
 from cian.data.layouts import VOC_CLASSES
@@ -28,8 +29,6 @@ from cian.errors import CianError, DataError
 from cian.metrics import Confusion
 from cian.progress import Ticker
 from cian.runs import atomic
-
-AT_ONCE = 64  # pairs that are given to the threads at a time
 
 
 def image_miou(mask: np.ndarray, truth: np.ndarray, num_classes: int) -> float | None:
@@ -77,11 +76,10 @@ def score_pairs(
         return image
 
     with Ticker(label, len(pairs)) as ticker, ThreadPoolExecutor(cores()) as pool:
-        for start in range(0, len(pairs), AT_ONCE):
-            for image in pool.map(count, pairs[start : start + AT_ONCE]):
-                confusion.counts += image.counts
-                confusion.ignored += image.ignored
-                ticker.advance()
+        for image in ahead(pool, count, pairs):
+            confusion.counts += image.counts
+            confusion.ignored += image.ignored
+            ticker.advance()
     return confusion
 
 
@@ -182,13 +180,19 @@ def write_submission(
 
 def _listed(names_file: Path) -> list[str]:
     """The ids of a list, each once."""
-    lines = (line.strip() for line in read_lines(names_file))
+    lines = (_normal(line.strip()) for line in read_lines(names_file))
     return list(dict.fromkeys(line[:-4] if line.lower().endswith(".png") else line for line in lines if line))
 
 
 def _by_id(folder: Path) -> dict[str, Path]:
     """The PNG files of a folder by their path in it, without the suffix."""
-    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in find_files(folder, (".png",))}
+    files = find_files(folder, (".png",))
+    return {_normal(path.relative_to(folder).with_suffix("").as_posix()): path for path in files}
+
+
+def _normal(name: str) -> str:
+    """In Unicode normal form C: file systems and lists differ in it."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _files(folder: Path, ids: list[str], what: str) -> list[Path]:

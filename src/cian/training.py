@@ -154,6 +154,7 @@ def fit(
     log = _Log(folder, total) if accelerator.is_main_process else None
     accelerator.step = 0  # accumulation starts anew with each stage and each checkpoint
     saved = time.monotonic()
+    ask = False  # whether several processes have to agree on a checkpoint at the next step
     done = total * per_step
     text = ""
     with (
@@ -190,8 +191,10 @@ def fit(
                     log.write(total, epoch + step / steps, values, optim.param_groups[0]["lr"], ticker.speed)
                     text = f" · loss {values['total']:.3f}"
                 ticker.advance(per_step, f"epoch {epoch + 1}/{epochs}{text}")
-                if not accelerator.sync_gradients or (accelerator.num_processes > 1 and total % LOG_STEPS):
-                    continue  # a checkpoint holds no gradients; several processes agree from time to time only
+                ask = ask or accelerator.num_processes == 1 or total % LOG_STEPS == 0
+                if not ask or not accelerator.sync_gradients:
+                    continue  # several processes agree from time to time only; a checkpoint holds no gradients
+                ask = False
                 due = time.monotonic() - saved > runtime.checkpoint_seconds
                 interrupted, due = _any_process(accelerator, stop.is_set(), due)
                 if interrupted or due:

@@ -15,7 +15,7 @@ from rich.text import Text
 from scipy.sparse import csr_matrix
 
 from cian.config import DataConfig
-from cian.cores import cores
+from cian.cores import ahead, cores
 from cian.data.images import read_image
 from cian.data.masks import only_ignored, read_mask
 from cian.data.problems import FileError, ProblemList
@@ -25,7 +25,6 @@ from cian.errors import Problem
 
 MIN_SIDE = 16
 LARGE = 100_000_000  # pixels
-_BATCH = 256  # images whose results are waited for together; bounds the queue
 _MATRIX_CLASSES = 20
 _PAIRS = 20
 _FEW = 20  # training images of a class
@@ -54,15 +53,13 @@ def check_dataset(
     check = partial(_check_row, table)
     held: dict[int, Path] = {}  # by class id, the first mask that holds it
     with ThreadPoolExecutor(min(8, cores())) as pool:  # Pillow's decoders release the interpreter lock
-        for start in range(0, len(table), _BATCH):
-            rows = range(start, min(start + _BATCH, len(table)))
-            for row, (result, ids) in zip(rows, pool.map(check, rows), strict=True):
-                for problem in result:
-                    problems.append(problem)
-                if (mask := table.masks[row]) is not None:
-                    held = dict.fromkeys(ids, mask) | held
-                if progress is not None:
-                    progress(row + 1, len(table))
+        for row, (result, ids) in enumerate(ahead(pool, check, range(len(table)))):
+            for problem in result:
+                problems.append(problem)
+            if (mask := table.masks[row]) is not None:
+                held = dict.fromkeys(ids, mask) | held
+            if progress is not None:
+                progress(row + 1, len(table))
     _check_held(table, held, problems)
     return table, problems.all()
 
@@ -154,15 +151,15 @@ def _check_ids(path: Path, ids: list[int], num_classes: int, problems: list[Prob
 
 
 def fits(mask: Size, image: Size) -> bool:
-    """Whether a mask can score its image: the same (height, width), or that of a larger original of the image.
+    """Whether a mask can score its image: the same (height, width), or that of a larger original of the image."""
+    return mask[0] >= image[0] and mask[1] >= image[1] and proportional(mask, image)
 
-    An image reduced from the mask's size has its proportions up to the rounding of one side to whole pixels.
-    """
-    (mask_height, mask_width), (height, width) = mask, image
-    if mask_height < height or mask_width < width:
-        return False
-    off_height = abs(mask_height * width / mask_width - height)
-    off_width = abs(mask_width * height / mask_height - width)
+
+def proportional(first: Size, second: Size) -> bool:
+    """Whether one (height, width) is the other reduced: up to the rounding of one side to whole pixels."""
+    (height, width), (large_height, large_width) = sorted((first, second))
+    off_height = abs(large_height * width / large_width - height)
+    off_width = abs(large_width * height / large_height - width)
     return min(off_height, off_width) <= 1
 
 

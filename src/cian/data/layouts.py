@@ -13,6 +13,12 @@ from cian.data.table import TRAIN
 from cian.data.textfiles import read_lines
 
 VAL, TEST = "val", "test"
+# By the name of a folder or a file, in lower case.
+SPLIT_NAMES = {
+    **dict.fromkeys((TRAIN, "training"), TRAIN),
+    **dict.fromkeys((VAL, "valid", "validation", "minival"), VAL),
+    **dict.fromkeys((TEST, "testing"), TEST),
+}
 VOC_CLASSES, COCO_CLASSES = (Path(__file__).with_name("names") / f"{name}.txt" for name in ("voc2012", "coco2014"))
 
 
@@ -152,6 +158,7 @@ def instance_files(folder: Path) -> list[Path]:
 
 
 def split_of(file: Path) -> str:
-    """The split of a file of annotations, by its name: instances_val2014.json is `val`; most others are `train`."""
-    name = file.stem.removeprefix("instances_").rstrip("0123456789-_")
-    return name if name in (VAL, TEST) else TRAIN
+    """The split of a file of annotations, by the word that its name starts with: instances_val2014.json is `val`; all
+    that name no split are `train`."""
+    word = re.match("[a-z]*", file.stem.removeprefix("instances_").casefold())
+    return SPLIT_NAMES.get(word[0] if word else "", TRAIN)

@@ -26,7 +26,7 @@ from cian.errors import Problem
 ADD_ROWS = "Add rows if they should be"
 
 
-def read_dataset(config: DataConfig, seed: int) -> tuple[Table | None, list[Problem]]:
+def read_dataset(config: DataConfig, seed: int, training: bool = True) -> tuple[Table | None, list[Problem]]:
     """The table of a data set, and all that is wrong with it; image and mask files are found but not opened.
 
     Rows name images by file name, by path under `config.images`, or by either without suffix. Names are compared in
@@ -34,12 +34,15 @@ def read_dataset(config: DataConfig, seed: int) -> tuple[Table | None, list[Prob
     them: these are kept with `tagged=False`. Images in no list file are left out. What the settings do not give comes
     from a devkit, if there is one (see `layouts`).
 
+    Args:
+        training: each class needs `data.min_images` training images.
+
     Returns:
         The table (None if nothing usable is left) and the problems. A table that comes with a fatal problem is good
         to be looked at, not to be trained on.
     """
     problems = ProblemList()
-    table = _read(config, seed, problems)
+    table = _read(config, seed, training, problems)
     return table, problems.all()
 
 
@@ -51,7 +54,7 @@ class _Rows:
     splits: list[str | None]  # None: not in the table
 
 
-def _read(config: DataConfig, seed: int, problems: ProblemList) -> Table | None:
+def _read(config: DataConfig, seed: int, training: bool, problems: ProblemList) -> Table | None:
     layout = None
     with problems.collecting():
         layout = find_layout(config, problems)
@@ -101,7 +104,8 @@ def _read(config: DataConfig, seed: int, problems: ProblemList) -> Table | None:
     numbered = [None if row is None else [numbers[name] for name in row if name in numbers] for row in tags]
     if config.val_fraction and not held_out:
         _draw_val(numbered, splits, config, seed, problems)
-    _check_counts(numbered, splits, classes, config, source, problems)
+    if training:
+        _check_counts(numbered, splits, classes, config, source, problems)
     ids = [images.ids[i] for i in kept]
     masks = find_masks(layout.masks, ids, problems)
     return Table.build(classes, ids, [images.files[i] for i in kept], numbered, splits, masks)

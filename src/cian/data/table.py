@@ -1,4 +1,4 @@
-"""The one internal form of a data set: images, tags, splits and, for scoring only, masks.
+"""The one internal form of a data set: images, tags, splits, and masks to score on.
 
 Columns, not objects: tags are stored as compressed sparse rows, so that ten million images cost some hundred bytes each
 and a split is a selection of rows.
@@ -30,8 +30,8 @@ class Table:
         tag_ids: class ids (1 … len(classes)) of all images, one after the other, sorted within an image.
         tag_offsets: (N + 1,) int64; the tags of image i are `tag_ids[tag_offsets[i]:tag_offsets[i + 1]]`.
         splits: N split names. `train` is trained on; all others are only predicted and scored.
-        masks: N paths of indexed masks (0 = background, 255 = ignore), or None where an image has none. Only ever
-            read to score.
+        masks: N paths of indexed masks (0 = background, 255 = ignore), or None where an image has none. Read to
+            score, and to learn from with `train.labels=masks` alone.
         tagged: (N,) bool; False where nothing is known of an image's tags (a held-out picture without a row).
     """
 

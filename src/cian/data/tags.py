@@ -17,7 +17,7 @@ from cian.config import DataConfig
 from cian.data.coco import CURE as COCO_CURE
 from cian.data.coco import is_coco, read_annotations, without_shapes
 from cian.data.images import PICTURE_SUFFIXES, find_files
-from cian.data.layouts import TEST, VAL, instance_files, split_of
+from cian.data.layouts import SPLIT_NAMES, instance_files, split_of
 from cian.data.lookup import AMBIGUOUS, MISSING, FileIndex, no_image
 from cian.data.problems import ProblemList, file_error, reason, show
 from cian.data.table import TRAIN
@@ -31,7 +31,6 @@ YES = frozenset({"1", "1.0", "true", "yes", "x"})
 NO = frozenset({"0", "0.0", "false", "no", ""})
 EXAMPLE = "Start it with the line `image,tags`, followed by lines like `photo.jpg,dog;cat`"
 JSON_CURE = 'Write {"photo.jpg": ["dog", "cat"]} or [{"image": "photo.jpg", "tags": ["dog", "cat"]}]'
-_SPLITS = {TRAIN: TRAIN, VAL: VAL, "valid": VAL, "validation": VAL, TEST: TEST}  # by the name of a folder
 _PEEK = 100  # rows that are looked at to tell the layout of a CSV
 
 
@@ -167,14 +166,28 @@ def _coco_rows(
 def _open_class_folders(folder: Path, images: FileIndex) -> TagSource:
     """A folder per class; or, as ImageFolder's users have it, a folder per split with a folder per class in it."""
     names = {path.partition("/")[0] if "/" in path else "" for path in images.paths}
-    splits = {name: _SPLITS.get(clean(name).casefold(), "") for name in names}
+    splits = {name: SPLIT_NAMES.get(clean(name).casefold(), "") for name in names}
     if not all(splits.values()):
+        _refuse_mixture(folder, images, splits)
         return TagSource(folder, _folder_rows(images), unit="")
     loose = [path for path in images.paths if path.count("/") == 1]
     if loose:
         value = f"{show(loose[0])} lies in no class folder: {', '.join(sorted(names))} look like splits, not classes"
         raise file_error(folder, value, "Make a folder per class in each split, e.g. train/CLASS/, or give --tags FILE")
     return TagSource(folder, _split_rows(images, splits), unit="", splits=set(splits.values()) != {TRAIN})
+
+
+def _refuse_mixture(folder: Path, images: FileIndex, splits: Mapping[str, str]) -> None:
+    """
+    Raises:
+        FileError: some folders are splits with class folders in them, others are not.
+    """
+    flat = {path.partition("/")[0] for path in images.paths if path.count("/") < 2}
+    halved = [name for name, split in splits.items() if split and name not in flat]
+    if halved:
+        others = ", ".join(sorted(name or "a picture" for name, split in splits.items() if not split))
+        value = f"{show(min(halved))} holds folders of classes and looks like a split, but beside it is {show(others)}"
+        raise file_error(folder, value, "Move that elsewhere, or into a class folder of a split, or give --tags FILE")
 
 
 def _folder_rows(images: FileIndex) -> Iterator[TagRow]:

@@ -82,18 +82,18 @@ def _estimate_cells(context: Context, model: Classifier, file: Path) -> None:
 
 
 def _some_of_each_class(table: Table, most: int) -> list[int]:
-    """Rows of the table: all, or about `most`, as many of each class as there are."""
+    """Rows of the table: all, or at most about `most`, as many of each class, and of images without one, as there
+    are."""
     if len(table) <= most:
         return list(range(len(table)))
     owners = np.repeat(np.arange(len(table)), np.diff(table.tag_offsets))
     order = np.argsort(table.tag_ids, kind="stable")
     starts = np.searchsorted(table.tag_ids[order], np.arange(1, len(table.classes) + 2))
-    share = -(-most // len(table.classes))
-    chosen = [
-        owners[order[np.linspace(start, stop - 1, min(share, stop - start)).astype(int)]]
-        for start, stop in pairwise(starts.tolist())
-        if stop > start
-    ]
+    pools = [owners[order[start:stop]] for start, stop in pairwise(starts.tolist())]
+    pools.append(np.flatnonzero(np.diff(table.tag_offsets) == 0))
+    pools = [pool for pool in pools if len(pool)]
+    share = -(-most // len(pools))
+    chosen = [pool[np.linspace(0, len(pool) - 1, min(share, len(pool))).astype(int)] for pool in pools]
     return sorted(set(np.concatenate(chosen).tolist()))
 
 

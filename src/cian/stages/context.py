@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,7 +14,7 @@ import torch
 from accelerate import Accelerator
 
 from cian.config import Config
-from cian.cores import cores
+from cian.cores import ahead, cores
 from cian.data.images import read_image
 from cian.data.problems import FileError
 from cian.data.table import TRAIN, Table
@@ -23,7 +22,6 @@ from cian.progress import Ticker
 from cian.runs import Run, remove_temporaries
 from cian.training import make_accelerator
 
-Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 ON_GPU = 4  # images at a time whose results are in its memory
@@ -152,30 +150,17 @@ def work_on_images(
         ThreadPoolExecutor(threads, initializer=partial(torch.set_num_threads, 1) if on_cpu else None) as pool,
     ):
         if on_cpu:
-            jobs = _ahead(pool, whole, share, 2 * threads)
+            jobs = ahead(pool, whole, share, 2 * threads)
         else:
-            images = zip(share, _ahead(pool, read, share, 2 * threads), strict=True)
+            images = zip(share, ahead(pool, read, share, 2 * threads), strict=True)
             steps = ((row, image, compute(row, image)) for row, image in images if image is not None)
-            jobs = _ahead(pool, lambda step: finish(*step), steps, min(2 * threads, ON_GPU))
+            jobs = ahead(pool, lambda step: finish(*step), steps, min(2 * threads, ON_GPU))
         try:
             for _ in jobs:
                 ticker.advance()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-
-
-def _ahead(
-    pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item], depth: int
-) -> Iterator[Result]:
-    """`work` of each item in order, at most `depth` of them under way."""
-    pending: deque[Future[Result]] = deque()
-    for item in items:
-        pending.append(pool.submit(work, item))
-        if len(pending) >= depth:
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()
 
 
 def clean_start(context: Context, folder: str) -> Path:

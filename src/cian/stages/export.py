@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from cian.inference import Segmenter
-from cian.stages.context import Context
+from cian.stages.context import Context, clean_start
 from cian.stages.train import load_network
 
 
 def run(context: Context) -> None:
+    clean_start(context, "model")
     if context.accelerator.is_main_process:
         network = load_network(context, context.final_network)
         Segmenter(network, context.config, context.table.class_names).save(context.run.model)

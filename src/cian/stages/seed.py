@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from cian.data.check import proportional
 from cian.data.masks import read_mask, write_mask
 from cian.data.table import IGNORE, TRAIN, Table
 from cian.errors import CianError
@@ -41,9 +41,14 @@ def _make(context: Context, table: Table, folder: str, label: str) -> None:
     clean_start(context, folder)
     targets = [context.run.mask(folder, image_id) for image_id in table.ids]
     if settings.folder is not None:
-        if context.accelerator.is_main_process:
-            _take_over(settings.folder, table, targets)
-        context.accelerator.wait_for_everyone()
+        files = [settings.folder / f"{image_id}.png" for image_id in table.ids]
+
+        def take_over(row: int, image: np.ndarray, _: None) -> None:
+            _take_over(files[row], image.shape[:2], table.num_classes, targets[row])
+
+        for_each_image(
+            context.accelerator, context.config.seed_side, table, targets, label, lambda row, image: None, take_over
+        )
         return
     model = load_classifier(context)
     saliency = saliency_source(settings.background)
@@ -58,22 +63,31 @@ def _make(context: Context, table: Table, folder: str, label: str) -> None:
     for_each_image(context.accelerator, context.config.seed_side, table, targets, label, compute, finish)
 
 
-def _take_over(source: Path, table: Table, targets: Sequence[Path]) -> None:
-    """Copies ready-made seed maps into the run.
+def check_ready_made(source: Path, table: Table) -> None:
+    """
+    Raises:
+        CianError: an image has no ready-made seed map.
+    """
+    missing = next((file for image_id in table.ids if not (file := source / f"{image_id}.png").is_file()), None)
+    if missing is not None:
+        raise CianError(f"{missing}: no such seed map. seeds.folder needs ID.png for every training image.")
+
+
+def _take_over(file: Path, size: tuple[int, int], num_classes: int, target: Path) -> None:
+    """Copies a ready-made seed map of an image of this (height, width) into the run.
 
     Raises:
-        CianError: a training image has no map, or a map holds class ids that do not exist.
+        CianError: it holds class ids that do not exist, or has not the proportions of its image.
     """
-    for image_id, target in zip(table.ids, targets, strict=True):
-        file = source / f"{image_id}.png"
-        if not file.is_file():
-            raise CianError(f"{file}: no such seed map. seeds.folder needs ID.png for every training image.")
-        ids = np.unique(read_mask(file))
-        wrong = ids[(ids >= table.num_classes) & (ids != IGNORE)]
-        if len(wrong):
-            raise CianError(
-                f"{file}: holds class id {wrong[0]}; the classes are 0 … {table.num_classes - 1}, 255 = ignore."
-            )
-        if not target.exists():
-            with atomic(target) as temporary:
-                shutil.copyfile(file, temporary)
+    seeds = read_mask(file)
+    ids = np.flatnonzero(np.bincount(seeds.ravel(), minlength=256))
+    wrong = ids[(ids >= num_classes) & (ids != IGNORE)]
+    if len(wrong):
+        raise CianError(f"{file}: holds class id {wrong[0]}; the classes are 0 … {num_classes - 1}, 255 = ignore.")
+    if not proportional(seeds.shape, size):
+        raise CianError(
+            f"{file}: has {seeds.shape[1]} x {seeds.shape[0]} pixels, its image {size[1]} x {size[0]}: other "
+            "proportions. Make it of the image as it is shown, turned by its EXIF orientation."
+        )
+    with atomic(target) as temporary:
+        shutil.copyfile(file, temporary)
