@@ -20,6 +20,7 @@ from cian.data.masks import overlay, read_mask, resize_mask
 from cian.pipeline import check_data
 from cian.runs import Run
 from cian.scoring import image_miou
+from cian.training import make_accelerator
 
 ALPHA = 0.6
 GAP = 6  # white px between pictures
@@ -32,7 +33,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("failures.png"))
     options = parser.parse_args()
     run = Run(options.run)
-    table = check_data(load_config(run.config_file))
+    config = load_config(run.config_file)
+    table = check_data(config, make_accelerator(config.runtime))
     found = []
     for row, image_id in enumerate(table.ids):
         mask, prediction = table.masks[row], run.mask("predictions", image_id)

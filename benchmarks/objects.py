@@ -26,6 +26,7 @@ from cian.seeds.cam import class_activation_maps
 from cian.seeds.saliency import SaliencyNetwork
 from cian.stages.classify import load_classifier
 from cian.stages.context import Context
+from cian.training import make_accelerator
 
 
 def main() -> None:
@@ -37,7 +38,7 @@ def main() -> None:
     options = parser.parse_args()
     run = Run(options.run)
     config = load_config(run.config_file)
-    table = check_data(config)
+    table = check_data(config, make_accelerator(config.runtime))
     context = Context(run, config, table)
     model = load_classifier(context)
     network = SaliencyNetwork(options.saliency) if options.saliency else None

@@ -34,6 +34,7 @@ def test_two_processes(pictures, tmp_path):
     two = run(data, tmp_path / "two", 2, **halves)
     assert one.returncode == two.returncode == 0, two.stderr
     assert two.stdout.split() == [str(tmp_path / "two" / "report.html")]  # one of them speaks for both
+    assert two.stderr.count("checking: ") == one.stderr.count("checking: ") == 1  # and reads for both
     for file, atol in (("classify/model", 1e-6), ("train/model", 1e-6), ("classify/cells", 1e-4)):
         weights = [load_file(tmp_path / name / f"{file}.safetensors") for name in ("one", "two")]
         for name, value in weights[0].items():

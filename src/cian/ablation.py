@@ -118,7 +118,7 @@ def ablate(
     tables: dict[int, Table] = {}
     for seed in range(config.seed, config.seed + repeat):
         if not tables or config.data.val_fraction:  # the split is drawn with the seed
-            table = check_data(config.model_copy(update={"seed": seed}))
+            table = check_data(config.model_copy(update={"seed": seed}), accelerator)
         tables[seed] = table
     split = _scored_split(config, tables)
     if any(len(table.split(TRAIN).with_masks()) < len(table.split(TRAIN)) for table in tables.values()):

@@ -195,7 +195,7 @@ def run_config(
     accelerator = make_accelerator(config.runtime)
     _check_settings(config)
     with target.locked() if accelerator.is_main_process else nullcontext():  # one process of a run locks it for all
-        table = check_data(config) if table is None else table
+        table = check_data(config, accelerator) if table is None else table
         context = Context(target, config, table)
         watch = Stopwatch()
         wanted = stages[: names.index(until) + 1]
@@ -213,19 +213,30 @@ def run_config(
     return target
 
 
-def check_data(config: Config) -> Table:
-    """Reads and checks everything before any long work.
+def check_data(config: Config, accelerator: Accelerator) -> Table:
+    """Reads and checks everything before any long work; one process does for all.
 
     Raises:
         DataError: something is wrong; all problems at once.
+        CianError: another machine does not see an image.
     """
-    with ticking("checking", "files") as progress:
-        table, problems = check_dataset(config.data, config.seed, progress=progress)
+    found: tuple[Table | None, list[Problem]] = None, []
+    if accelerator.is_main_process:
+        with ticking("checking", "files") as progress:
+            found = check_dataset(config.data, config.seed, progress=progress)
+    table, problems = broadcast_object_list(list(found))
     fatal = [problem for problem in problems if problem.fatal]
     if fatal or table is None:
         raise DataError(fatal or problems)
-    for problem in problems:
-        note(problem)
+    if accelerator.is_main_process:
+        for problem in problems:
+            note(problem)
+    elif accelerator.is_local_main_process:
+        missing = next((file for file in table.images if not file.is_file()), None)
+        if missing is not None:
+            raise CianError(
+                f"{missing}: not on {platform.node()}. Every machine must see the images under these paths."
+            )
     return table
 
 
