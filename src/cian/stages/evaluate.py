@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cian.data.table import TRAIN as TRAIN_SPLIT
-from cian.data.table import Table
+from cian.data.table import TRAIN, Table
 from cian.metrics import Confusion
 from cian.runs import write_json
 from cian.scoring import score_pairs
 from cian.stages import predict, relabel, seed
 from cian.stages.context import Context
-from cian.stages.train import BASELINE, TRAIN
+from cian.stages.train import BASELINE, TRAINED
 
 SEEDS, RELABEL = "seeds", "relabelled masks"
 WITHOUT_AFFINITY, AFFINITY, RETRAINED, FINAL = "without affinity", "CIAN", "CIAN, retrained", "final, with CRF"
@@ -37,9 +36,9 @@ def run(context: Context) -> None:
         if crf:
             plan.append((WITHOUT_AFFINITY_CRF, predict.COMPARED_CRF[BASELINE], compared))
     if retrained:
-        plan.append((AFFINITY, predict.COMPARED[TRAIN], compared))
+        plan.append((AFFINITY, predict.COMPARED[TRAINED], compared))
         if crf:
-            plan.append((AFFINITY_CRF, predict.COMPARED_CRF[TRAIN], compared))
+            plan.append((AFFINITY_CRF, predict.COMPARED_CRF[TRAINED], compared))
         plan.append((RELABEL, relabel.FOLDER, trained))
     plan.append((RETRAINED if retrained else AFFINITY, predict.WITHOUT_CRF, compared))
     if crf:
@@ -52,7 +51,7 @@ def run(context: Context) -> None:
             stages.setdefault(name, {})[split] = {**scores, "confusion": confusion.counts.tolist()}
     result: dict[str, Any] = {"split": None, "miou": None, "iou": {}, "stages": stages}
     final = stages.get(plan[-1][0], {})
-    held_out = [split for split in final if split != TRAIN_SPLIT] or list(final)
+    held_out = [split for split in final if split != TRAIN] or list(final)
     if held_out:
         best = final[held_out[0]]
         result |= {"split": held_out[0], "miou": best["miou"], "iou": best["iou"]}

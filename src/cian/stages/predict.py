@@ -8,15 +8,14 @@ from torch import Tensor
 from cian.config import CrfConfig
 from cian.data.images import image_size
 from cian.data.masks import write_mask
-from cian.data.table import TRAIN as TRAIN_SPLIT
-from cian.data.table import Table
+from cian.data.table import TRAIN, Table
 from cian.inference import label_map, probabilities, segment_logits
 from cian.stages.context import Context, clean_start, for_each_image
-from cian.stages.train import BASELINE, TRAIN, load_network
+from cian.stages.train import BASELINE, TRAINED, load_network
 
 FOLDER = "predictions"
 WITHOUT_CRF = "compare/without-crf"
-COMPARED = {BASELINE: "compare/without-affinity", TRAIN: "compare/before-retraining"}
+COMPARED = {BASELINE: "compare/without-affinity", TRAINED: "compare/before-retraining"}
 COMPARED_CRF = {name: f"{folder}-crf" for name, folder in COMPARED.items()}
 
 
@@ -35,7 +34,7 @@ def run(context: Context) -> None:
 def run_compare(context: Context) -> None:
     """Masks of the other networks, without and with CRF, of the images that have a mask to score them on."""
     config, table = context.config, context.scored_table
-    for name in ([BASELINE] if config.compare else []) + ([TRAIN] if config.retrain.enabled else []):
+    for name in ([BASELINE] if config.compare else []) + ([TRAINED] if config.retrain.enabled else []):
         with_crf = (COMPARED_CRF[name], config.predict.crf) if config.predict.crf.iterations else None
         predict_masks(context, table, name, f"predictions ({name})", without_crf=COMPARED[name], with_crf=with_crf)
 
@@ -68,7 +67,7 @@ def predict_masks(
 
     def allowed(row: int) -> np.ndarray | None:
         """Tags tell what a training image may hold; other splits measure the model alone."""
-        return table.allowed(row) if tag_filter and table.splits[row] == TRAIN_SPLIT else None
+        return table.allowed(row) if tag_filter and table.splits[row] == TRAIN else None
 
     def compute(row: int, image: np.ndarray) -> Tensor:
         return segment_logits(network, image, settings)

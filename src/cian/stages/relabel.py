@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cian.stages.context import Context
 from cian.stages.predict import predict_masks
-from cian.stages.train import TRAIN
+from cian.stages.train import TRAINED
 
 FOLDER = "relabel"
 
@@ -15,7 +15,7 @@ def run(context: Context) -> None:
     predict_masks(
         context,
         context.train_table,
-        TRAIN,
+        TRAINED,
         "relabelling",
         with_crf=(FOLDER, crf),
         tag_filter=config.relabel.tag_filter,

@@ -24,8 +24,8 @@ from cian.stages.classify import enough_epochs, fill_colour, training_groups
 from cian.stages.context import Context, clean_start
 from cian.training import Batch, Losses, fit, load_weights
 
-BASELINE, TRAIN, RETRAIN = "baseline", "train", "retrain"
-LABELS = {BASELINE: "seeds", TRAIN: "seeds", RETRAIN: "relabel"}
+BASELINE, TRAINED, RETRAINED = "baseline", "train", "retrain"
+LABELS = {BASELINE: "seeds", TRAINED: "seeds", RETRAINED: "relabel"}
 
 
 def run(context: Context, name: str) -> None:
@@ -39,15 +39,15 @@ def run(context: Context, name: str) -> None:
     folder = clean_start(context, name)
     set_seed(config.seed)
     network = build_network(config, table.num_classes)
-    if name == RETRAIN:
-        load_weights(network, context.run.folder(TRAIN) / "model.safetensors")
+    if name == RETRAINED:
+        load_weights(network, context.run.folder(TRAINED) / "model.safetensors")
     elif settings.start == "classifier" and config.has_classifier:
         network.backbone.load_state_dict(classify.load_classifier(context).backbone.state_dict())
     network = network.to(memory_format=torch.channels_last)
     sampler = make_sampler(config, table, context.accelerator)
     epochs = enough_epochs(sampler, settings.epochs, settings.min_steps)
     optimizer = settings.optimizer
-    if name == RETRAIN:
+    if name == RETRAINED:
         epochs = config.retrain.epochs or epochs
         optimizer = optimizer.model_copy(update={"lr": optimizer.lr * config.retrain.lr_factor})
     fit(
@@ -65,7 +65,7 @@ def run(context: Context, name: str) -> None:
         sampler,
         folder=folder,
         section="train",
-        label={BASELINE: "without affinity", TRAIN: "training", RETRAIN: "retraining"}[name],
+        label={BASELINE: "without affinity", TRAINED: "training", RETRAINED: "retraining"}[name],
         epochs=epochs,
         optimizer=optimizer,
         runtime=config.runtime,
@@ -89,7 +89,7 @@ def network_config(config: Config, name: str) -> Config:
 def label_files(context: Context, name: str) -> list[Path]:
     """Where the labels of each training image lie."""
     table = context.train_table
-    if not context.config.seeded and name != RETRAIN:
+    if not context.config.seeded and name != RETRAINED:
         return cast("list[Path]", list(table.masks))  # each has one, or the run had not started
     return [context.run.mask(LABELS[name], image_id) for image_id in table.ids]
 
