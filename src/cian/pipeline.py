@@ -313,13 +313,13 @@ def _check_data(stages: Sequence[Stage], config: Config, table: Table, accelerat
 
 def _run_stage(stage: Stage, context: Context) -> None:
     run, accelerator = context.run, context.accelerator
-    inputs = _inputs(stage, context) if accelerator.is_main_process else {}  # one process reads the files for all
-    (inputs,) = broadcast_object_list([inputs])
-    if accelerator.num_processes > 1:
-        accelerator.wait_for_everyone()  # everyone has read the record before the first one changes it
-    record = run.records().get(stage.name)
-    accelerator.wait_for_everyone()
-    if _is_done(stage, context, record, inputs):
+    inputs: dict[str, Any] = {}
+    record, done = None, False
+    if accelerator.is_main_process:  # one process reads the files, and keeps the record, for all
+        inputs, record = _inputs(stage, context), run.records().get(stage.name)
+        done = _is_done(stage, context, record, inputs)
+    (done,) = broadcast_object_list([done])
+    if done:
         if accelerator.is_main_process:
             console.print(f"{stage.name}: done before", style="dim")
         return
