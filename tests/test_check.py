@@ -100,7 +100,10 @@ def test_held_out_images_without_masks(dataset: DataConfig, tmp_path: Path, monk
         "data: no held-out image has a mask, so nothing that the model has not seen is scored. "
         "Name images with masks in --split val=FILE, or draw masks of held-out ones"
     ]
-    assert not texts(dataset, is_fatal=False)
+    assert texts(dataset, is_fatal=False) == [
+        f"{tmp_path / 'tags.csv'}: not used: 'fold'. "
+        "Name the one that says what is held out, if there is one, with data.split_column"
+    ]
     assert not texts(split.model_copy(update={"masks": None}), is_fatal=False)
 
 
@@ -127,7 +130,9 @@ def test_classes_that_no_mask_holds(dataset: DataConfig, tmp_path: Path, monkeyp
         write_mask(tmp_path / "masks" / f"{name}.png", np.ones((30, 40), np.uint8))
     assert texts(dataset, is_fatal=False) == [
         "data: tagged, but in none of the masks of these images: dog. "
-        "Correct the masks or their order of classes, or the tags"
+        "Correct the masks or their order of classes, or the tags",
+        f"data: 2 of 4 masks show a class that their image is not tagged with, e.g. {tmp_path / 'masks' / 'a.png'}. "
+        "Correct the order of the classes (--classes), the masks or the tags",
     ]
     for name in "ab":  # its images have no masks
         (tmp_path / "masks" / f"{name}.png").unlink()
@@ -140,7 +145,7 @@ def test_turned_image(dataset: DataConfig, tmp_path: Path) -> None:
     Image.new("RGB", (40, 30)).save(tmp_path / "images" / "a.jpg", exif=exif)
     (text,) = texts(dataset)
     assert "a.png: the mask has 40 x 30 pixels, its image 30 x 40." in text
-    assert "turn the mask too" in text
+    assert "as its EXIF orientation says" in text
 
 
 def test_large_image_is_a_warning(dataset: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,3 +277,21 @@ def test_problems_that_are_alike_are_shown_as_one() -> None:
 
 def test_every_problem_says_file_value_and_cure() -> None:
     assert str(Problem("a.csv", "value", "Cure")) == "a.csv: value. Cure"
+
+
+def test_what_tags_cannot_tell_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "_FEW", 0)
+    for name in "abcd":
+        (tmp_path / "images").mkdir(exist_ok=True)
+        Image.new("RGB", (40, 30)).save(tmp_path / "images" / f"{name}.jpg")
+
+    def notes(rows: str) -> list[str]:
+        (tmp_path / "tags.csv").write_text("image,tags\n" + rows)
+        config = DataConfig(images=tmp_path / "images", tags=tmp_path / "tags.csv", untagged="negative")
+        return texts(config, is_fatal=False)
+
+    assert not notes("a,dog\nb,dog;cat\nc,cat\nd,\n") and not notes("a,dog\nb,dog\nc,dog\nd,\n")
+    (note,) = notes("a,dog\nb,dog;cat\nc,dog;cat\nd,dog\n")
+    assert "every training image shows dog, so nothing tells it from what is around it" in note
+    (note,) = notes("a,dog;cat\nb,dog;cat\nc,yak\nd,yak\n")
+    assert "always in the same training images: cat and dog, so nothing tells one from the other" in note

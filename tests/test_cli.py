@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cian.data.masks import write_mask
+from cian.data.masks import read_mask, write_mask
 from tests.conftest import TINY, here
 
 CLI = [sys.executable, "-m", "cian"]
@@ -228,8 +228,17 @@ class TestEvaluate:
         fails(self.run(folders), "1.png", "no such prediction")
 
     def test_other_size(self, folders):
-        write_mask(folders / "predictions" / "1.png", np.zeros((4, 4), np.uint8))
-        fails(self.run(folders), "1.png", "4×4 px", "9×8")
+        write_mask(folders / "predictions" / "1.png", np.zeros((4, 9), np.uint8))
+        fails(self.run(folders), "1.png", "9×4 px", "9×8", "other proportions")
+
+    def test_reduced(self, folders):
+        """Of a reduced picture, as a run scores it."""
+        mask = read_mask(folders / "masks" / "1.png")
+        for file in (folders / "masks").iterdir():
+            write_mask(folders / "predictions" / file.name, read_mask(file))
+        write_mask(folders / "masks" / "1.png", mask.repeat(2, 0).repeat(2, 1))
+        done = self.run(folders)
+        assert done.returncode == 0 and "mIoU 100.00" in " ".join(done.stdout.split())
 
     def test_unknown_class_id(self, folders):
         write_mask(folders / "predictions" / "1.png", np.full((8, 9), 7, np.uint8))

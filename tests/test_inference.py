@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub.utils import RepositoryNotFoundError
+from PIL import Image
 
 from cian import CianError, Segmenter, load
 from cian.config import CrfConfig, load_config
@@ -278,3 +279,16 @@ def test_model_of_another_version_is_one_message(segmenter, tmp_path):
     write_json(tmp_path / "config.json", saved)
     with pytest.raises(CianError, match=r"affinity\.heads.*was saved by cian"):
         load(tmp_path)
+
+
+def test_pillow_images(segmenter, image, tmp_path):
+    """Upright, as files are read."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(image).save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as picture:
+        result = segmenter.predict(picture, tags="Katze")
+    assert result.mask.shape == (60, 41) and set(result.classes) <= {"Katze"}
+    np.testing.assert_array_equal(result.mask, segmenter.predict(tmp_path / "a.png", tags=["Katze"]).mask)
+    with pytest.raises(CianError, match=r"uint8 \(0, 4, 3\); give"):
+        segmenter.predict(np.zeros((0, 4, 3), np.uint8))

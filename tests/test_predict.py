@@ -274,3 +274,19 @@ def test_tags_of_held_out_pictures(model, photos, tmp_path):
     out = tmp_path / "masks"
     assert predict_folder(model, photos, out, tags, settings={"data.split_column": "fold"}) == 3
     assert not read_mask(out / "c.png").any() and set(np.unique(read_mask(out / "a.png"))) <= {0, 2}
+
+
+def test_corrected_masks_are_not_replaced(model, photos, tmp_path):
+    """By what other tags would give; and their overlays follow them."""
+    out, tags = tmp_path / "masks", tmp_path / "tags.csv"
+    predict_folder(model, photos, out, overlays=True)
+    write_mask(out / "a.png", np.full((30, 40), 2, np.uint8))
+    before = (out / "overlays" / "a.jpg").read_bytes()
+    predict_folder(model, photos, out, overlays=True)
+    assert (out / "overlays" / "a.jpg").read_bytes() != before
+    write_mask(out / "a.png", np.full((30, 40), 1, np.uint8))
+    tags.write_text("image,tags\na.png,犬\n", "utf-8")
+    with pytest.raises(CianError, match=r"a\.png: was changed after it had been written.*--overwrite"):
+        predict_folder(model, photos, out, tags)
+    assert (read_mask(out / "a.png") == 1).all()
+    assert predict_folder(model, photos, out, tags, overwrite=True) == 3

@@ -128,7 +128,7 @@ def only(problems: list[Problem], is_fatal: bool = True) -> str:
 )
 def test_csv(tmp_path: Path, content: str | bytes) -> None:
     table, problems = read(tmp_path, content)
-    assert not problems
+    assert not fatal(problems) and [str(p) for p in problems if "not used: " not in str(p)] == []
     assert tags_of(table) == PETS
     assert table is not None
     assert table.classes == ("cat", "dog")
@@ -615,7 +615,7 @@ def test_problems_of_list_files(tmp_path: Path) -> None:
 def test_no_training_images(tmp_path: Path) -> None:
     table, problems = read(tmp_path, PETS_CSV, splits={"val": write(tmp_path / "val.txt", "a\nb\n")})
     assert table is not None
-    assert "tags.csv: no image in split train (splits: val). Call one split train" in only(problems)
+    assert "tags.csv: no image in split train (splits: val). Give its list too: --split train=FILE" in only(problems)
 
 
 def test_no_image_left(tmp_path: Path) -> None:
@@ -728,7 +728,7 @@ def test_masks_in_several_folders(tmp_path: Path) -> None:
     assert not problems
     assert table is not None and table.masks == (first / "1.png",)
     table, problems = read(tmp_path, None, ["fox/1", "rabbit/1"], masks=(second, first))
-    assert not problems
+    assert not fatal(problems)
     assert table is not None and table.masks == (second / "fox" / "1.png", second / "rabbit" / "1.png")
 
 
@@ -799,3 +799,50 @@ def test_real_data() -> None:
     assert Counter(table.splits) == {name: len(path.read_text().split()) for name, path in lists.items()}
     with Image.open(table.images[0]) as image:
         assert max(image.size) == 320
+
+
+def test_paths_of_another_machine(tmp_path: Path) -> None:
+    """What ends in the path of an image here is that image; one of the same name in another folder is not."""
+    for name in ("C:\\Users\\me\\photos\\a.jpg", "../media/upload/1/a.jpg", "images/a.jpg", "/data/images/a"):
+        table, problems = read(tmp_path, f"image,tags\n{name},dog\nb,cat\n", "a b")
+        assert tags_of(table) == {"a": ("dog",), "b": ("cat",)} and not fatal(problems), name
+    _, problems = read(tmp_path / "d", "image,tags\ntrain/a.jpg,dog\n", ["val/a"])
+    assert any("there is no image 'train/a.jpg'" in text for text in fatal(problems))
+
+
+def test_masks_among_the_pictures(tmp_path: Path) -> None:
+    folder = images(tmp_path / "images", ["fox/1"])
+    masks = images(folder / "masks", ["fox/1.png"])
+    table, problems = read_dataset(DataConfig(images=folder, masks=masks, min_images=1), seed=0)
+    assert not fatal(problems) and table is not None
+    assert table.ids == ("fox/1",) and table.classes == ("fox",) and table.masks == (masks / "fox/1.png",)
+
+
+def test_pictures_of_no_class_beside_class_folders(tmp_path: Path) -> None:
+    table, problems = read(tmp_path, None, ["fox/1", "empty"], untagged="negative")
+    assert not fatal(problems) and tags_of(table) == {"fox/1": ("fox",), "empty": ()}
+    table, problems = read(tmp_path / "s", None, ["train/fox/1", "train/empty", "val/fox/2"], untagged="negative")
+    assert not fatal(problems) and tags_of(table)["train/empty"] == ()
+    assert splits_of(table)["train/empty"] == "train"
+
+
+def test_copies_in_the_folders_of_two_classes(tmp_path: Path) -> None:
+    _, problems = read(tmp_path, None, ["fox/1", "rabbit/1"])
+    (note,) = [str(problem) for problem in problems]
+    assert "1 picture twice, in folders of two classes ('fox/1.jpg and rabbit/1.jpg'). Keep each once" in note
+
+
+def test_unused_columns_are_said(tmp_path: Path) -> None:
+    for name, content in (
+        ("tags.csv", "image,tags,split\na,dog,train\nb,cat,val\n"),
+        (
+            "tags.json",
+            '[{"image": "a", "tags": ["dog"], "split": "train"}, {"image": "b", "tags": ["cat"], "split": "val"}]',
+        ),
+    ):
+        folder = images(tmp_path / "images", "a b")
+        _, problems = read_dataset(
+            DataConfig(images=folder, tags=write(tmp_path / name, content), min_images=1), seed=0
+        )
+        (note,) = [str(problem) for problem in problems]
+        assert f"{name}: not used: 'split'. Name the one that says what is held out" in note

@@ -455,6 +455,22 @@ def dump_config(config: Config) -> dict[str, Any]:
     return config.model_dump(mode="json")
 
 
+def absolute(config: Config) -> Config:
+    """The same with the whole paths of the data, so that a run goes on from any working directory."""
+
+    def whole(value: Any) -> Any:
+        if isinstance(value, Path):
+            return value.absolute()
+        if isinstance(value, tuple):
+            return tuple(whole(part) for part in value)
+        if isinstance(value, dict):
+            return {key: whole(part) for key, part in value.items()}
+        return value
+
+    data = {name: whole(getattr(config.data, name)) for name in type(config.data).model_fields}
+    return config.model_copy(update={"data": config.data.model_copy(update=data)})
+
+
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """A tree by dotted keys: {"train": {"epochs": 4}} → {"train.epochs": 4}."""
     flat: dict[str, Any] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -159,14 +160,15 @@ def _prepare(
     anew: bool,
 ) -> None:
     """Removes what a killed process left half-written, masks of images that have other tags now, overlays without their
-    mask, and, if `anew`, all of these masks.
+    mask or older than it, and, if `anew`, all of these masks.
 
     Args:
         record: of the model and the settings.
         tags: of each image, by ID; None where none are given.
 
     Raises:
-        CianError: the masks there were made with something else, and are not to be made anew, or not by `cian predict`.
+        CianError: the masks there were made with something else, and are not to be made anew, or not by `cian predict`;
+            or one that somebody has corrected would be replaced.
     """
     path = out / "predict.json"
     before = read_json(path) if path.exists() else None
@@ -175,17 +177,30 @@ def _prepare(
     if before is not None and not anew and before.get("made_with") != record["made_with"]:
         raise CianError(f"{out}: holds masks of another model or other settings. Give another --out, or --overwrite.")
     tags_before = {} if before is None else before.get("tags", {})
+    counted = _time(out / "found.csv") or math.inf
     for (image_id, names), mask in zip(tags.items(), masks, strict=True):
-        if names is None and image_id in tags_before and mask.exists() and not anew:
+        if anew or tags_before.get(image_id) == names or not mask.exists():
+            continue
+        if names is None:
             raise CianError(f"{mask}: was made with tags. Give them again, another --out, or --overwrite.")
+        if _time(mask) > counted:
+            raise CianError(
+                f"{mask}: was changed after it had been written, and would be replaced, as its tags are others now. "
+                "Move it elsewhere, or give another --out, or --overwrite."
+            )
     remove_temporaries(out)
     for (image_id, names), mask, view in zip(tags.items(), masks, views, strict=True):
         if anew or tags_before.get(image_id) != names:
             mask.unlink(missing_ok=True)
-        if not mask.exists():
+        if not mask.exists() or _time(mask) > _time(view):
             view.unlink(missing_ok=True)
     tagged = {image_id: names for image_id, names in {**tags_before, **tags}.items() if names is not None}
     write_json(path, {**record, "tags": tagged})
+
+
+def _time(file: Path) -> int:
+    """When a file was written, in ns; 0 if it is not there."""
+    return file.stat().st_mtime_ns if file.exists() else 0
 
 
 def _found(image_id: str, mask: np.ndarray, class_names: Sequence[str]) -> list[list[str]]:
@@ -200,14 +215,10 @@ def _found_before(out: Path, masks: Mapping[str, Path], class_names: Sequence[st
     written after all masks, is older: one that a killed process left, or that somebody has corrected since."""
     path = out / "found.csv"
     rows = _read_found(path)
-    counted = path.stat().st_mtime_ns if path.exists() else 0
-    known, todo = {}, []
-    for image_id, mask in masks.items():
-        if mask.exists():
-            if mask.stat().st_mtime_ns < counted:
-                known[image_id] = rows.get(image_id, [])
-            else:
-                todo.append(image_id)
+    counted = _time(path)
+    there = {image_id: time for image_id, mask in masks.items() if (time := _time(mask))}
+    known = {image_id: rows.get(image_id, []) for image_id, time in there.items() if time < counted}
+    todo = [image_id for image_id in there if image_id not in known]
 
     def read(image_id: str) -> list[list[str]]:
         return _found(image_id, read_mask(masks[image_id]), class_names)

@@ -20,7 +20,7 @@ from cian import crf_torch
 from cian._version import __version__
 from cian.config import Config, CrfConfig, PredictConfig, dump_config
 from cian.crf import dense_crf
-from cian.data.images import read_image, reduced
+from cian.data.images import read_image, reduced, upright
 from cian.data.masks import overlay
 from cian.errors import CianError
 from cian.grid import as_input, scaled, upsample
@@ -243,12 +243,17 @@ class Segmenter:
         self.class_names = tuple(class_names)
 
     def predict(
-        self, image: str | Path | np.ndarray, tags: Sequence[str] | None = None, settings: PredictConfig | None = None
+        self,
+        image: str | Path | np.ndarray | Image.Image,
+        tags: Sequence[str] | None = None,
+        settings: PredictConfig | None = None,
     ) -> Prediction:
         """Segments one image.
 
         Args:
-            image: a path, or (H, W, 3) uint8 RGB.
+            image: a path, a Pillow image (which is put upright by its EXIF orientation), or (H, W, 3) uint8 RGB. Large
+                JPEG files are read at a reduced size, so that a few pixels may differ from those of the same pixels
+                given as an array.
             tags: if known, the only classes that may occur besides background.
             settings: scales, mirror and CRF; default: as configured.
 
@@ -257,8 +262,10 @@ class Segmenter:
         """
         settings = settings or self.config.predict
         side = self.config.max_side
+        if isinstance(image, Image.Image):
+            image = upright(image)
         if isinstance(image, np.ndarray):
-            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
                 raise CianError(f"image: {image.dtype} {image.shape}; give (H, W, 3) uint8 RGB, or a path.")
             working = reduced(image, side)
         else:
@@ -299,7 +306,7 @@ class Segmenter:
         """
         allowed = np.zeros(len(self.class_names), bool)
         allowed[0] = True
-        for tag in tags:
+        for tag in [tags] if isinstance(tags, str) else tags:
             if tag not in self.class_names:
                 raise CianError(
                     f"tag {tag!r}: not a class of this model. Its classes: {', '.join(self.class_names[1:])}."

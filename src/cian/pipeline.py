@@ -15,7 +15,7 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from cian.config import Config, dump_config, flatten, load_run_config, require_images
+from cian.config import Config, absolute, dump_config, flatten, load_run_config, require_images
 from cian.data.check import check_dataset
 from cian.data.table import TRAIN, Table
 from cian.errors import CianError, DataError, Problem
@@ -204,7 +204,7 @@ def run_config(
             if overwrite:
                 for stage in stages:
                     target.record(stage.name, None)
-            target.write_config(dump_config(config), versions())
+            target.write_config(dump_config(absolute(config)), versions())
             target.write_table(table)
         for stage in wanted:
             _run_stage(stage, context)
@@ -306,6 +306,8 @@ def _check_data(stages: Sequence[Stage], config: Config, table: Table, accelerat
         seed.check_ready_made(config.seeds.folder, training)
     if "classify" in names:
         classify.make_sampler(config, training, accelerator)
+    if config.compare and not any(table.masks) and accelerator.is_main_process:
+        note(Problem("settings", "compare=true, but no image has a mask to score both networks on", "Give --masks"))
     for stage in stages:
         if stage.module == "train":
             train.make_sampler(train.network_config(config, stage.name), training, accelerator)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from cian.cores import ahead, cores
+from cian.data.check import proportional
 from cian.data.classes import class_names
 from cian.data.images import find_files, image_size
 from cian.data.layouts import VOC_CLASSES
@@ -44,16 +45,11 @@ def image_miou(mask: np.ndarray, truth: np.ndarray, num_classes: int) -> float |
     return confusion.scores().as_dict(tuple(map(str, range(num_classes))))["miou"]
 
 
-def score_pairs(
-    pairs: Iterable[tuple[Path, Path]], num_classes: int, label: str = "scoring", resize: bool = False
-) -> Confusion:
-    """One confusion matrix of (prediction, truth) files.
-
-    Args:
-        resize: bring predictions to the size of the truth, instead of refusing another size.
+def score_pairs(pairs: Iterable[tuple[Path, Path]], num_classes: int, label: str = "scoring") -> Confusion:
+    """One confusion matrix of (prediction, truth) files. Predictions are brought to the size of the truth.
 
     Raises:
-        CianError: a prediction is missing, of another size, or holds ids that are no classes.
+        CianError: a prediction is missing, of other proportions, or holds ids that are no classes.
     """
     pairs = list(pairs)
     confusion = Confusion(num_classes)
@@ -62,10 +58,10 @@ def score_pairs(
         file, truth_file = pair
         prediction, truth = read_mask(file), read_mask(truth_file)
         if prediction.shape != truth.shape:
-            if not resize:
+            if not proportional(prediction.shape, truth.shape):
                 raise CianError(
                     f"{file}: {prediction.shape[1]}×{prediction.shape[0]} px, but {truth_file} has "
-                    f"{truth.shape[1]}×{truth.shape[0]}. Predict at the size of the mask."
+                    f"{truth.shape[1]}×{truth.shape[0]}, which are other proportions. Is it of the same picture?"
                 )
             prediction = resize_mask(prediction, truth.shape)
         image = Confusion(num_classes)

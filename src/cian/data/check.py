@@ -28,6 +28,7 @@ LARGE = 100_000_000  # pixels
 _MATRIX_CLASSES = 20
 _PAIRS = 20
 _FEW = 20  # training images of a class
+_MISTAGGED = 0.05  # of the masks may show what is not tagged before it is said: small things are left out of tags
 
 Size = tuple[int, int]
 
@@ -52,15 +53,24 @@ def check_dataset(
     _add_notes(config, table, problems)
     check = partial(_check_row, table)
     held: dict[int, Path] = {}  # by class id, the first mask that holds it
+    untagged: list[Path] = []  # masks that show a class which their image is not tagged with
     with ThreadPoolExecutor(min(8, cores())) as pool:  # Pillow's decoders release the interpreter lock
         for row, (result, ids) in enumerate(ahead(pool, check, range(len(table)))):
             for problem in result:
                 problems.append(problem)
             if (mask := table.masks[row]) is not None:
                 held = dict.fromkeys(ids, mask) | held
+                if table.tagged[row] and not {0, IGNORE, *table.tags(row).tolist()}.issuperset(ids):
+                    untagged.append(mask)
             if progress is not None:
                 progress(row + 1, len(table))
     _check_held(table, held, problems)
+    compared = sum(mask is not None and bool(known) for mask, known in zip(table.masks, table.tagged, strict=True))
+    if len(untagged) > compared * _MISTAGGED:
+        value = (
+            f"{len(untagged)} of {compared} masks show a class that their image is not tagged with, e.g. {untagged[0]}"
+        )
+        problems.add("data", value, "Correct the order of the classes (--classes), the masks or the tags", fatal=False)
     return table, problems.all()
 
 
@@ -71,6 +81,7 @@ def _add_notes(config: DataConfig, table: Table, problems: ProblemList) -> None:
         value += _listed([f"{i} = {name}" for i, name in enumerate(table.classes, start=1)])
         problems.add("settings", value, "Give that file if the masks have another order", fatal=False)
     counts = summary_data(table)["counts"].get(TRAIN, [])
+    _add_contrasts(table.split(TRAIN), problems)
     few = [f"{name} {n}" for name, n in zip(table.classes, counts, strict=False) if config.min_images <= n < _FEW]
     if few:
         value = f"few training images: {_listed(few)}"
@@ -80,6 +91,22 @@ def _add_notes(config: DataConfig, table: Table, problems: ProblemList) -> None:
         value = "no held-out image has a mask, so nothing that the model has not seen is scored"
         cure = "Name images with masks in --split val=FILE, or draw masks of held-out ones"
         problems.add("data", value, cure, fatal=False)
+
+
+def _add_contrasts(training: Table, problems: ProblemList) -> None:
+    """Classes that tags do not tell from what is around them, or from each other."""
+    data = summary_data(training)
+    number, together = len(training), np.array(data["co_occurrence"])
+    counts = together.diagonal()
+    if always := [name for name, n in zip(training.classes, counts, strict=True) if n == number > 0]:
+        value = f"every training image shows {_listed(always)}, so nothing tells it from what is around it"
+        cure = "Add images without it: of other classes, or of none, with an empty tag and data.untagged=negative"
+        problems.add("data", value, cure, fatal=False)
+    first, second = np.nonzero(np.triu((together == counts[:, None]) & (together == counts[None]) & (together > 0), 1))
+    alike = [f"{training.classes[i]} and {training.classes[j]}" for i, j in zip(first, second, strict=True)]
+    if alike and not always:
+        value = f"always in the same training images: {_listed(alike)}, so nothing tells one from the other"
+        problems.add("data", value, "Add images of each alone, or make them one class", fatal=False)
 
 
 def _listed(texts: list[str]) -> str:
@@ -137,7 +164,7 @@ def _check_mask(path: Path, image: Size | None, num_classes: int, problems: list
         value = f"the mask has {size[1]} x {size[0]} pixels, its image {image[1]} x {image[0]}"
         cure = "Give a mask of the image's size, or a larger one of the same proportions"
         if size == image[::-1]:
-            cure += " (the image is turned by its EXIF orientation: turn the mask too)"
+            cure += " (one is turned against the other: an image is shown as its EXIF orientation says)"
         problems.append(Problem(str(path), value, cure))
     return ids
 

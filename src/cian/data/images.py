@@ -39,14 +39,15 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = frozenset({5, 6, 7, 8})
+_TOPS = (1023, 4095, 16383, 65535)  # of 10, 12, 14 and 16 bits: cameras store what they have in 16
 _WITH_ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 
 
 def read_image(path: Path, max_side: int | None = None) -> np.ndarray:
     """Reads the first frame of an image, turned upright by its EXIF orientation.
 
-    Transparent images are composited on white. 16 bit grey is scaled by its range, 0 … 65535; 32 bit integers and
-    floats, which have no natural range, by their minimum and maximum.
+    Transparent images are composited on white; 16 bit grey is scaled by the bits that it uses (10, 12, 14 or 16),
+    32 bit integers and floats, which have no natural range, by their minimum and maximum.
 
     Args:
         max_side: larger images are reduced so that their longer side has this many pixels (JPEGs are decoded at a
@@ -68,9 +69,19 @@ def read_image(path: Path, max_side: int | None = None) -> np.ndarray:
         pixels = _rgb(image)  # (H, W, 3)
         if max_side is not None:
             pixels = reduced(pixels, max_side)
-        if orientation in _UPRIGHT:
-            pixels = np.array(Image.fromarray(pixels).transpose(_UPRIGHT[orientation]))
+        return _turned(pixels, orientation)
+
+
+def upright(image: Image.Image) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of a Pillow image, as `read_image` has it of a file."""
+    orientation = _orientation(image)
+    return _turned(_rgb(image), orientation)
+
+
+def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    if orientation not in _UPRIGHT:
         return pixels
+    return np.array(Image.fromarray(pixels).transpose(_UPRIGHT[orientation]))
 
 
 def reduced(image: np.ndarray, max_side: int) -> np.ndarray:
@@ -241,7 +252,8 @@ def _grey_8bit(image: Image.Image) -> np.ndarray:
     values = np.array(image)
     # Before version 11 Pillow gave 16 bit PNG the mode of 32 bit integers; 16 bit PGM it still does.
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
-        levels = (np.arange(65536) / 257).round().astype(np.uint8)
+        top = next(top for top in _TOPS if values.max(initial=0) <= top)
+        levels = (np.arange(top + 1) * (255 / top)).round().astype(np.uint8)
         return levels[values]
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)

@@ -50,6 +50,9 @@ class FileIndex:
                 if key.startswith(root):
                     row = self._rows.get(key.removeprefix(root), MISSING)
                     break
+        if row == MISSING:  # a path on the machine of whoever tagged it, which ends in the file's path here
+            ends = ((end, self._rows.get(end, MISSING)) for end in _ends(key))
+            row = next((row for end, row in ends if row >= 0 and end in (self.paths[row], self.ids[row])), MISSING)
         return row
 
     def _name(self, keys: Iterable[str]) -> None:
@@ -61,14 +64,21 @@ class FileIndex:
         self._rows.update(fresh)
 
 
-def index_images(folder: Path, within: Sequence[str] = ()) -> FileIndex:
+def index_images(folder: Path, within: Sequence[str] = (), without: Sequence[Path] = ()) -> FileIndex:
     """The images of a folder, or of some of its sub-folders.
+
+    Args:
+        within: the sub-folders, by their path in it.
+        without: folders that are left out, such as those of the masks.
 
     Raises:
         CianError: a folder cannot be read, or there is none in it.
     """
     parts = [find_pictures(folder / part) for part in within or ("",)]
-    files, unread = ([file for part in parts for file in part[i]] for i in (0, 1))
+    root = folder.resolve()
+    inner = [part.resolve().relative_to(root) for part in without if part.resolve().is_relative_to(root)]
+    others = tuple(f"{folder / part}{os.sep}" for part in inner if part != Path())
+    files, unread = ([file for part in parts for file in part[i] if not str(file).startswith(others)] for i in (0, 1))
     if unread and not files:
         value, cure = skipped(unread)
         raise file_error(folder, f"no image in this folder, {value}", cure)

@@ -19,7 +19,7 @@ from cian.data.layouts import VAL, Layout, Lists, find_layout
 from cian.data.lookup import MISSING, NO_IMAGE, FileIndex, find_image, find_masks, index_images, skipped
 from cian.data.problems import ProblemList, printable, show
 from cian.data.table import TRAIN, Table
-from cian.data.tags import EXAMPLE, TagSource, open_tags
+from cian.data.tags import EXAMPLE, JSON_CURE, TagSource, open_tags
 from cian.data.textfiles import read_lines, text_encoding
 from cian.errors import Problem
 
@@ -64,7 +64,7 @@ def _read(config: DataConfig, seed: int, training: bool, problems: ProblemList) 
     _check_settings(layout, problems)
     images, given = None, None
     with problems.collecting():
-        images = index_images(config.images, layout.folders) if config.images else None
+        images = index_images(config.images, layout.folders, layout.masks) if config.images else None
     with problems.collecting():
         given = class_names(config.classes) if config.classes else None
     if images is None:
@@ -162,7 +162,7 @@ def _collect(source: TagSource, images: FileIndex, rows: _Rows, problems: Proble
             value = f"{show(row.image)} is in split {show(rows.splits[index] or '')} too"
             problems.add(source.at(row.line), value, "Keep it in one split")
     if not number and source.unit:
-        problems.add(source.path, "holds no rows", EXAMPLE)
+        problems.add(source.path, "holds no rows", JSON_CURE if source.path.suffix.lower() == ".json" else EXAMPLE)
 
 
 def _read_lists(lists: dict[str, Lists], images: FileIndex, problems: ProblemList) -> list[str | None]:
@@ -265,7 +265,8 @@ def _check_counts(
     """Every class needs images to learn from."""
     if TRAIN not in splits:
         present = ", ".join(sorted(set(splits)))
-        problems.add(source.path, f"no image in split {TRAIN} (splits: {present})", f"Call one split {TRAIN}")
+        cure = f"Give its list too: --split {TRAIN}=FILE" if config.splits else f"Call one split {TRAIN}"
+        problems.add(source.path, f"no image in split {TRAIN} (splits: {present})", cure)
         return
     counts = Counter(tag for row, split in zip(tags, splits, strict=True) if split == TRAIN for tag in row or ())
     for class_id, name in enumerate(classes, start=1):

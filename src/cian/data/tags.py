@@ -83,7 +83,7 @@ def open_tags(
     path = config.tags
     if path is None:
         assert config.images is not None
-        return _open_class_folders(config.images, images)
+        return _open_class_folders(config.images, images, config.untagged == "negative", problems)
     if path.is_dir():
         return _open_folder(path, config, images, listed, problems)
     if path.suffix.lower() == ".json":
@@ -163,15 +163,20 @@ def _coco_rows(
             yield TagRow(number, inner if images.find(inner) >= 0 else name, tags, split)
 
 
-def _open_class_folders(folder: Path, images: FileIndex) -> TagSource:
-    """A folder per class; or, as ImageFolder's users have it, a folder per split with a folder per class in it."""
+def _open_class_folders(folder: Path, images: FileIndex, negatives: bool, problems: ProblemList) -> TagSource:
+    """A folder per class; or, as ImageFolder's users have it, a folder per split with a folder per class in it.
+
+    Args:
+        negatives: pictures in no class folder show none of the classes.
+    """
     names = {path.partition("/")[0] if "/" in path else "" for path in images.paths}
     splits = {name: SPLIT_NAMES.get(clean(name).casefold(), "") for name in names}
     if not all(splits.values()):
         _refuse_mixture(folder, images, splits)
-        return TagSource(folder, _folder_rows(images), unit="")
+        _note_copies(folder, images, problems)
+        return TagSource(folder, _folder_rows(images, negatives), unit="")
     loose = [path for path in images.paths if path.count("/") == 1]
-    if loose:
+    if loose and not negatives:
         value = f"{show(loose[0])} lies in no class folder: {', '.join(sorted(names))} look like splits, not classes"
         raise file_error(folder, value, "Make a folder per class in each split, e.g. train/CLASS/, or give --tags FILE")
     return TagSource(folder, _split_rows(images, splits), unit="", splits=set(splits.values()) != {TRAIN})
@@ -190,19 +195,33 @@ def _refuse_mixture(folder: Path, images: FileIndex, splits: Mapping[str, str]) 
         raise file_error(folder, value, "Move that elsewhere, or into a class folder of a split, or give --tags FILE")
 
 
-def _folder_rows(images: FileIndex) -> Iterator[TagRow]:
+def _note_copies(folder: Path, images: FileIndex, problems: ProblemList) -> None:
+    """A picture that was copied into the folder of each of its classes would be two, which contradict each other."""
+    first: dict[tuple[str, int], str] = {}
+    copies = []
+    for path, file in zip(images.paths, images.files, strict=True):
+        other = first.setdefault((file.name, file.stat().st_size), path)
+        if other.rpartition("/")[0] != path.rpartition("/")[0]:
+            copies.append(f"{other} and {path}")
+    if copies:
+        value = f"{len(copies)} picture{'s' * (len(copies) > 1)} twice, in folders of two classes ({show(copies[0])})"
+        cure = "Keep each once and give --tags FILE, where a picture may have several tags"
+        problems.add(folder, value, cure, fatal=False)
+
+
+def _folder_rows(images: FileIndex, negatives: bool) -> Iterator[TagRow]:
     """The first folder in an image's path is its tag."""
     for path in images.paths:
         folder, slash, _ = path.partition("/")
-        if slash:
-            yield TagRow(0, path, (clean(folder),))
+        if slash or negatives:
+            yield TagRow(0, path, (clean(folder),) if slash else ())
 
 
 def _split_rows(images: FileIndex, splits: Mapping[str, str]) -> Iterator[TagRow]:
     """The first folder in an image's path is its split, the second its tag."""
     for path in images.paths:
-        split, folder, _ = path.split("/", 2)
-        yield TagRow(0, path, (clean(folder),), splits[split])
+        split, *folders, _ = path.split("/", 2)
+        yield TagRow(0, path, tuple(clean(folder) for folder in folders), splits[split])
 
 
 @functools.lru_cache(1 << 16)  # most images share their tags with others
@@ -239,8 +258,17 @@ def _open_csv(path: Path, config: DataConfig, images: FileIndex, problems: Probl
         file.seek(0)
         head = [cells for _, cells in islice(_cells(path, csv.reader(file, delimiter=delimiter)), _PEEK)]
     layout = _layout(path, head, config, images)
+    if layout.header and layout.tags is not None:
+        used = (layout.image, layout.tags, layout.split)
+        _note_unused(path, [name for i, name in enumerate(map(clean, head[0])) if name and i not in used], problems)
     rows = _csv_rows(path, encoding, delimiter, layout, config.separator, problems)
     return TagSource(path, rows, layout.merge)
+
+
+def _note_unused(path: Path, names: Sequence[str], problems: ProblemList) -> None:
+    if names:
+        cure = "Name the one that says what is held out, if there is one, with data.split_column"
+        problems.add(path, f"not used: {show(', '.join(names))}", cure, fatal=False)
 
 
 def _delimiter(path: Path, line: str) -> str:
@@ -379,6 +407,9 @@ def _json_rows(path: Path, content: Any, config: DataConfig, problems: ProblemLi
         raise file_error(
             path, f"is a map, so it has no {show(config.split_column)}", "Write a list, or give list files"
         )
+    if content and isinstance(content[0], JsonObject) and not isinstance(content, JsonObject):
+        known = {*IMAGE_HEADERS, *ONE_ROW_PER_IMAGE, *ONE_ROW_PER_TAG, clean(config.split_column or "").casefold()}
+        _note_unused(path, [key for key, _ in content[0] if clean(key).casefold() not in known], problems)
     for number, entry in enumerate(content, start=1):
         image, value, split = (*entry, TRAIN) if isinstance(content, JsonObject) else _json_entry(entry, config)
         tags = _json_tags(value, config.separator)
