@@ -281,8 +281,8 @@ def test_every_problem_says_file_value_and_cure() -> None:
 
 def test_what_tags_cannot_tell_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check, "_FEW", 0)
+    (tmp_path / "images").mkdir()
     for name in "abcd":
-        (tmp_path / "images").mkdir(exist_ok=True)
         Image.new("RGB", (40, 30)).save(tmp_path / "images" / f"{name}.jpg")
 
     def notes(rows: str) -> list[str]:

@@ -128,7 +128,10 @@ def only(problems: list[Problem], is_fatal: bool = True) -> str:
 )
 def test_csv(tmp_path: Path, content: str | bytes) -> None:
     table, problems = read(tmp_path, content)
-    assert not fatal(problems) and [str(p) for p in problems if "not used: " not in str(p)] == []
+    if "when" in str(content):
+        assert "not used: 'when'" in only(problems, is_fatal=False) and not fatal(problems)
+    else:
+        assert not problems
     assert tags_of(table) == PETS
     assert table is not None
     assert table.classes == ("cat", "dog")
@@ -728,7 +731,7 @@ def test_masks_in_several_folders(tmp_path: Path) -> None:
     assert not problems
     assert table is not None and table.masks == (first / "1.png",)
     table, problems = read(tmp_path, None, ["fox/1", "rabbit/1"], masks=(second, first))
-    assert not fatal(problems)
+    assert "1 picture twice" in only(problems, is_fatal=False) and not fatal(problems)
     assert table is not None and table.masks == (second / "fox" / "1.png", second / "rabbit" / "1.png")
 
 

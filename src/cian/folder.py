@@ -139,10 +139,10 @@ def predict_folder(
         failed = [problem for part in gather_object([unreadable]) for problem in part]
         if is_main:
             lines = {ids[row]: lines for row, lines in found.items()}
-            lines |= _found_before(
-                out, {i: mask for i, mask in zip(ids, masks, strict=True) if i not in lines}, segmenter.class_names
-            )
-            _write_found(out, lines)
+            rows = _read_found(out / "found.csv")
+            todo = {i: mask for i, mask in zip(ids, masks, strict=True) if i not in lines}
+            lines |= _found_before(out, rows, todo, segmenter.class_names)
+            _write_found(out, rows, lines)
             count = f"{len(lines)} mask{'' if len(lines) == 1 else 's'}"
             done = f" ({len(ids) - missing} done before)" if missing < len(ids) else ""
             console.print(f"{count} in {out}/{done}; what they show: {out / 'found.csv'}", soft_wrap=True)
@@ -210,12 +210,16 @@ def _found(image_id: str, mask: np.ndarray, class_names: Sequence[str]) -> list[
     return [[image_id, name, str(n), f"{100 * n / mask.size:.2f}"] for name, n in classes if n]
 
 
-def _found_before(out: Path, masks: Mapping[str, Path], class_names: Sequence[str]) -> dict[str, list[list[str]]]:
+def _found_before(
+    out: Path, rows: Mapping[str, list[list[str]]], masks: Mapping[str, Path], class_names: Sequence[str]
+) -> dict[str, list[list[str]]]:
     """The rows of found.csv of images whose masks were there already, by ID. A mask is read where found.csv, which is
-    written after all masks, is older: one that a killed process left, or that somebody has corrected since."""
-    path = out / "found.csv"
-    rows = _read_found(path)
-    counted = _time(path)
+    written after all masks, is older: one that a killed process left, or that somebody has corrected since.
+
+    Args:
+        rows: what found.csv holds, by ID.
+    """
+    counted = _time(out / "found.csv")
     there = {image_id: time for image_id, mask in masks.items() if (time := _time(mask))}
     known = {image_id: rows.get(image_id, []) for image_id, time in there.items() if time < counted}
     todo = [image_id for image_id in there if image_id not in known]
@@ -242,10 +246,8 @@ def _read_found(path: Path) -> dict[str, list[list[str]]]:
     return rows
 
 
-def _write_found(out: Path, lines: Mapping[str, list[list[str]]]) -> None:
-    """found.csv with new rows of some images, by ID; those of others stay as long as their mask does."""
-    path = out / "found.csv"
-    before = _read_found(path)
+def _write_found(out: Path, before: Mapping[str, list[list[str]]], lines: Mapping[str, list[list[str]]]) -> None:
+    """found.csv with new rows of some images, by ID; those of others before stay as long as their mask does."""
     rows = [
         row
         for image_id in before.keys() - lines.keys()
@@ -253,7 +255,7 @@ def _write_found(out: Path, lines: Mapping[str, list[list[str]]]) -> None:
         for row in before[image_id]
     ]
     rows += [row for found in lines.values() for row in found]
-    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic(out / "found.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["image", "class", "pixels", "percent"], *sorted(rows)])
 
 

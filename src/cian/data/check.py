@@ -80,9 +80,11 @@ def _add_notes(config: DataConfig, table: Table, problems: ProblemList) -> None:
         value = "no data.classes (--classes): mask ids are taken as "
         value += _listed([f"{i} = {name}" for i, name in enumerate(table.classes, start=1)])
         problems.add("settings", value, "Give that file if the masks have another order", fatal=False)
-    counts = summary_data(table)["counts"].get(TRAIN, [])
-    _add_contrasts(table.split(TRAIN), problems)
-    few = [f"{name} {n}" for name, n in zip(table.classes, counts, strict=False) if config.min_images <= n < _FEW]
+    training = table.split(TRAIN)
+    together = np.array(summary_data(training)["co_occurrence"])
+    _add_contrasts(training, together, problems)
+    counts = zip(table.classes, together.diagonal().tolist(), strict=True)
+    few = [f"{name} {n}" for name, n in counts if len(training) and config.min_images <= n < _FEW]
     if few:
         value = f"few training images: {_listed(few)}"
         problems.add("data", value, "Some dozens of each class give better masks", fatal=False)
@@ -93,12 +95,14 @@ def _add_notes(config: DataConfig, table: Table, problems: ProblemList) -> None:
         problems.add("data", value, cure, fatal=False)
 
 
-def _add_contrasts(training: Table, problems: ProblemList) -> None:
-    """Classes that tags do not tell from what is around them, or from each other."""
-    data = summary_data(training)
-    number, together = len(training), np.array(data["co_occurrence"])
+def _add_contrasts(training: Table, together: np.ndarray, problems: ProblemList) -> None:
+    """Classes that tags do not tell from what is around them, or from each other.
+
+    Args:
+        together: (C, C) numbers of training images that show both classes.
+    """
     counts = together.diagonal()
-    if always := [name for name, n in zip(training.classes, counts, strict=True) if n == number > 0]:
+    if always := [name for name, n in zip(training.classes, counts, strict=True) if n == len(training) > 0]:
         value = f"every training image shows {_listed(always)}, so nothing tells it from what is around it"
         cure = "Add images without it: of other classes, or of none, with an empty tag and data.untagged=negative"
         problems.add("data", value, cure, fatal=False)
