@@ -438,6 +438,22 @@ def test_ready_made_seeds(pictures, tmp_path, finished):
     assert len(list((run.path / "seeds").glob("*.png"))) == 12
 
 
+def test_files_of_the_settings_may_be_named_from_anywhere(pictures, tmp_path, monkeypatch, capsys):
+    """Seeds named by a relative path hold from another working directory, and after the folder was moved."""
+    data = pictures(masks=True)
+    monkeypatch.chdir(data)
+    settings = {**TINY, "seeds.folder": "masks", "backbone.weights": "random"}
+    run = cian.run("images", "tags.csv", tmp_path / "run", until="seed", **settings)
+    monkeypatch.chdir(tmp_path)
+    cian.run(out=run.path, until="seed")
+    shutil.copytree(data / "masks", tmp_path / "moved")
+    cian.run(out=run.path, until="seed", **{"seeds.folder": "moved"})
+    assert capsys.readouterr().err.count("seed: done before") == 2
+    (tmp_path / "moved" / "000.png").write_bytes((data / "masks" / "001.png").read_bytes())
+    cian.run(out=run.path, until="seed")
+    assert "seed: again, for the files of seeds.folder changed" in capsys.readouterr().err
+
+
 def test_ready_made_seeds_are_checked(pictures, tmp_path):
     """Before any work whether they are there; before they are taken whether they are of their images."""
     data = pictures(masks=True)

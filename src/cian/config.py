@@ -455,8 +455,12 @@ def dump_config(config: Config) -> dict[str, Any]:
     return config.model_dump(mode="json")
 
 
+# Settings outside `data` that name files, and the words that they may be instead.
+FILES = {"seeds.folder": (), "seeds.background": ("cam",), "backbone.weights": ("imagenet", "random")}
+
+
 def absolute(config: Config) -> Config:
-    """The same with the whole paths of the data, so that a run goes on from any working directory."""
+    """The same with the whole paths of its files, so that a run goes on from any working directory."""
 
     def whole(value: Any) -> Any:
         if isinstance(value, Path):
@@ -467,8 +471,15 @@ def absolute(config: Config) -> Config:
             return {key: whole(part) for key, part in value.items()}
         return value
 
-    data = {name: whole(getattr(config.data, name)) for name in type(config.data).model_fields}
-    return config.model_copy(update={"data": config.data.model_copy(update=data)})
+    changes = {"data": {name: whole(getattr(config.data, name)) for name in type(config.data).model_fields}}
+    for key, words in FILES.items():
+        section, name = key.split(".")
+        value = getattr(getattr(config, section), name)
+        if value is not None and value not in words:
+            changes.setdefault(section, {})[name] = type(value)(Path(value).absolute())
+    return config.model_copy(
+        update={section: getattr(config, section).model_copy(update=values) for section, values in changes.items()}
+    )
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from cian.config import Config, absolute, dump_config, flatten, load_run_config, require_images
+from cian.config import FILES, Config, absolute, dump_config, flatten, load_run_config, require_images
 from cian.data.check import check_dataset
 from cian.data.table import TRAIN, Table
 from cian.errors import CianError, DataError, Problem
@@ -377,9 +377,9 @@ def _inputs(stage: Stage, context: Context) -> dict[str, Any]:
     inputs: dict[str, Any] = {}
     for key in stage.settings:
         inputs |= {name: value for name, value in values.items() if name == key or name.startswith(f"{key}.")}
-    for key, words in _FILES.items():
+    for key, words in FILES.items():
         if key in inputs and inputs[key] is not None and inputs[key] not in words:
-            inputs[f"files of {key}"] = files_digest(Path(inputs[key]))
+            inputs[f"files of {key}"] = files_digest(Path(inputs.pop(key)))  # wherever they lie
     for name in stage.data:
         if name == "masks":
             inputs[name] = masks_digest(context.table)
@@ -393,9 +393,6 @@ def _inputs(stage: Stage, context: Context) -> dict[str, Any]:
         inputs[f"after {name}"] = digest(records[name].inputs) if name in records else None
     return inputs
 
-
-# Settings that name files, and the words that they may be instead.
-_FILES = {"seeds.folder": (), "seeds.background": ("cam",), "backbone.weights": ("imagenet", "random")}
 
 _WORDS = {
     "classes": "the classes, or their order,",
@@ -415,6 +412,8 @@ def _changes(old: dict[str, Any], new: dict[str, Any]) -> str:
             continue
         if key.startswith("files of "):
             changed.append(f"the {key} changed")
+        elif f"files of {key}" in {*old, *new}:
+            continue
         elif key.startswith("after "):
             changed.append(f"{key.removeprefix('after ')} was redone")
         elif key in _WORDS:
