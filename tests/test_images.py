@@ -87,6 +87,14 @@ def test_floats_that_are_not_finite(tmp_path: Path) -> None:
     assert read_image(tmp_path / "a.tif")[..., 1].tolist() == [[0, 255], [0, 255], [0, 128]]
 
 
+def test_16_bit_tiff_whose_white_is_zero(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.tif", "I;16", 65535)
+    black_is_zero = b"\x06\x01\x03\x00\x01\x00\x00\x00\x01\x00"  # tag 262 in little endian, once 1
+    assert path.read_bytes().count(black_is_zero) == 1
+    path.write_bytes(path.read_bytes().replace(black_is_zero, black_is_zero[:-2] + b"\x00\x00"))
+    assert (read_image(path) == 0).all()
+
+
 def test_16_bit_pgm(tmp_path: Path) -> None:
     path = tmp_path / "a.pgm"
     path.write_bytes(b"P5 2 1 65535\n" + bytes([0, 0, 255, 255]))

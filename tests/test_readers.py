@@ -112,6 +112,8 @@ def only(problems: list[Problem], is_fatal: bool = True) -> str:
         PETS_CSV.removeprefix("image,tags\n"),
         "\n\n" + PETS_CSV.replace("\n", "\n\n"),
         ";;\n" + PETS_CSV.replace(",", ";"),
+        "sep=;\n" + PETS_CSV.replace(",", ";"),
+        "sep=,\r\n" + PETS_CSV.removeprefix("image,tags\n").replace("\n", "\r\n"),
         'IMAGE,"Labels"\n"a.jpg","dog"\n"b.jpg","cat"\n"c.jpg","dog;cat"\n"d.jpg","; cat;;dog;cat "\n',
         "tags;when;filename\ndog;1;a.jpg\ncat;2;b.jpg\n'dog';3;c.jpg\ncat;4;d.jpg\n".replace(
             "'dog'", '"dog;cat"'

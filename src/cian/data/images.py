@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from cian.data.problems import file_error, reason
 from cian.errors import CianError
@@ -28,6 +29,7 @@ MAX_PIXELS = 500_000_000
 # Pillow's own limit (179 Mpx) refuses large photographs and maps; ours is checked before any pixel is decoded.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
+_PHOTOMETRIC_TAG = 262
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -237,6 +239,8 @@ def _rgb(image: Image.Image) -> np.ndarray:
     image.load()
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         grey = _grey_8bit(image)  # (H, W)
+        if isinstance(image, TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC_TAG) == 0:  # white is 0
+            grey = 255 - grey
         return np.repeat(grey[..., None], 3, axis=2)
     if image.mode in _WITH_ALPHA or "transparency" in image.info:
         if image.mode == "La":

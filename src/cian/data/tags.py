@@ -253,7 +253,7 @@ def _open_csv(path: Path, config: DataConfig, images: FileIndex, problems: Probl
     if encoding == "cp1252":
         problems.add(path, "is not UTF-8, read as Windows-1252", "Save it as UTF-8 if names look wrong", fatal=False)
     with path.open(encoding=encoding, newline="") as file:
-        first = next((line for line in file if line.strip('\t,;" \r\n')), "")
+        first = next((line for line in file if line.strip('\t,;" \r\n') and not _excel(line)), "")
         delimiter = _delimiter(path, first)
         file.seek(0)
         head = [cells for _, cells in islice(_cells(path, csv.reader(file, delimiter=delimiter)), _PEEK)]
@@ -287,11 +287,16 @@ def _cells(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
     """(line number, cells) of each row that is not blank."""
     try:
         for cells in reader:
-            if any(cell.strip() for cell in cells):
+            if any(cell.strip() for cell in cells) and not (reader.line_num == 1 and _excel(cells[0])):
                 yield reader.line_num, cells
     except (csv.Error, UnicodeError, OSError) as error:
         where = f"{path}, line {reader.line_num}"
         raise file_error(where, f"is not CSV ({reason(error)})", "Look for a quote that is not closed") from None
+
+
+def _excel(line: str) -> bool:
+    """Whether it is Excel's first line `sep=;`, which says what separates cells."""
+    return line.lstrip('"').casefold().startswith("sep=")
 
 
 def _layout(path: Path, head: Sequence[Sequence[str]], config: DataConfig, images: FileIndex) -> _Layout:
