@@ -16,7 +16,7 @@ from cian.otsu import otsu
 from cian.seeds.cam import Classifier, class_activation_maps, classification_loss
 from cian.seeds.cells import CellScores
 from cian.seeds.saliency import SaliencyFolder, SaliencyNetwork, saliency_source
-from cian.seeds.seeds import along_edges, seed_map
+from cian.seeds.seeds import along_edges, seed_map, threshold
 from cian.seeds.spread import spread
 from cian.stages.classify import _some_of_each_class
 from tests.conftest import shared
@@ -62,8 +62,32 @@ def test_threshold_is_otsus():
         assert abs(otsu(values.reshape(20, 50), 0, 1) - min(within, key=within.__getitem__)) <= 1 / 64 + 1e-9
 
 
-def test_how_high_object_maps_are_does_not_matter():
-    objects = np.linspace(0, 1, 200, dtype=np.float32).reshape(1, 10, 20) ** 2
+def bimodal(low: float, high: float) -> np.ndarray:
+    """(1, 20, 50), a third of it high."""
+    values = np.random.default_rng(0).normal([low] * 670 + [high] * 330, (high - low) / 6)
+    return values.clip(0, 1).astype(np.float32).reshape(1, 20, 50)
+
+
+@pytest.mark.parametrize(("low", "high", "factor"), [(0.05, 0.5, 1.0), (0.3, 0.9, 1.22), (0.82, 0.98, 1.0)])
+def test_threshold_is_raised_where_object_maps_are_high(low, high, factor):
+    """By the root of how high they are, but never so far that nothing is left over it."""
+    objects = bimodal(low, high)
+    assert threshold(objects[0]) / otsu(objects, 0, 1) == pytest.approx(factor, abs=0.05)
+    assert {0, 1} <= set(np.unique(seeds_of(np.ones_like(objects), objects, [1])))
+
+
+def test_threshold_is_not_raised_with_a_saliency_map():
+    """What lies between Otsu's threshold and the raised one is of the class, if the saliency map says so."""
+    objects = bimodal(0.3, 0.9)
+    plain, raised = otsu(objects, 0, 1), threshold(objects[0])
+    objects[0, 0, 0] = (plain + raised) / 2
+    saliency = np.ones(objects.shape[1:], np.float32)
+    assert seeds_of(np.ones_like(objects), objects, [1], saliency)[0][0] == 1
+    assert seeds_of(np.ones_like(objects), objects, [1])[0][0] != 1
+
+
+def test_low_object_maps_give_the_seeds_of_others_as_well():
+    objects = np.linspace(0, 1, 200, dtype=np.float32).reshape(1, 10, 20) ** 2 * 0.8
     once, again = (seeds_of(np.ones_like(objects), scale * objects, [1]) for scale in (1.0, 0.5))
     same = np.mean(np.array(once) == again)
     assert same > 0.95 and set(np.unique(once)) == {0, 1, 255}  # bins of a histogram: not all the same

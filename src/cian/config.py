@@ -163,13 +163,13 @@ class SeedConfig(Section):
     scales: Scales = Field((1.0, 1.5, 2.0), description="image scales of the class activation maps, averaged")
     mirror: bool = Field(True, description="average with the mirrored image")
     foreground: Positive = Field(
-        1.0, description="a pixel is a class where its object map is over this times the picture's threshold (Otsu's)"
+        1.0, description="a pixel is a class where its object map is over this times the picture's threshold"
     )
     background: str = Field(
         "cam", description="'cam', a folder of saliency maps ID.png (8 bit grey), or a saliency network FILE.onnx"
     )
     background_below: Positive = Field(
-        0.85, description="background where every object map is below this times the same threshold ('cam')"
+        0.87, description="background where every object map is below this times the same threshold ('cam')"
     )
     salient_above: Fraction = Field(0.3, description="with a saliency map, a class only where it is over this")
     salient_below: Fraction = Field(0.06, description="with a saliency map, background where it is below this")

@@ -14,6 +14,7 @@ from cian.data.table import IGNORE
 from cian.otsu import otsu
 
 CERTAINTY = 0.7  # probability of a label, before the edges of the picture are asked
+USUAL, HIGHEST = 0.4, 0.85  # thresholds of object maps (at most 1): over the first Otsu's is raised, up to the second
 SHRINK = 2  # edges are looked for at this fraction of the size: feature cells are coarser still
 
 
@@ -27,12 +28,12 @@ def seed_map(
 ) -> np.ndarray:
     """One image's seeds, without ground truth.
 
-    Foreground is where an object map is over `foreground` times the picture's threshold (see `otsu`) and its class
-    leads the next one by `margin`, in the geometric mean of CAM and object map; with a saliency map, only where that is
-    over `salient_above`. Background is where every object map is under `background_below` times that threshold or, with
-    a saliency map, where that is under `salient_below` and no class claims the pixel. All else is open; an image
-    without tags is background throughout. Without a saliency map, which has edges of its own, labels then follow the
-    edges of the picture (see `along_edges`).
+    Foreground is where an object map is over `foreground` times the picture's threshold (see `threshold`; with a
+    saliency map, Otsu's) and its class leads the next one by `margin`, in the geometric mean of CAM and object map;
+    with a saliency map, only where that is over `salient_above`. Background is where every object map is under
+    `background_below` times that threshold or, with a saliency map, where that is under `salient_below` and no class
+    claims the pixel. All else is open; an image without tags is background throughout. Without a saliency map, which
+    has edges of its own, labels then follow the edges of the picture (see `along_edges`).
 
     Shape:
         image: (H, W, 3) uint8; cams, objects: (T, H, W) float32 in [0, 1] of the tags (T,), class ids from 1 (see
@@ -45,11 +46,11 @@ def seed_map(
     best = telling.argmax(0)
     lead = telling.max(0) - (np.partition(telling, -2, 0)[-2] if len(tags) > 1 else 0)
     most = objects.max(0)
-    threshold = otsu(most, 0, 1)  # how high object maps are varies from one data set, and one picture, to the next
-    claimed = np.take_along_axis(objects, best[None], 0)[0] >= settings.foreground * threshold
+    level = threshold(most) if saliency is None else otsu(most, 0, 1)
+    claimed = np.take_along_axis(objects, best[None], 0)[0] >= settings.foreground * level
     certain = claimed & (lead >= settings.margin)
     if saliency is None:
-        background = most < settings.background_below * threshold
+        background = most < settings.background_below * level
     else:
         certain &= saliency >= settings.salient_above
         background = (saliency < settings.salient_below) & ~claimed
@@ -60,6 +61,20 @@ def seed_map(
     if saliency is None and settings.crf.iterations:
         labels = along_edges(image, labels, best + 1, len(tags) + 1, settings.crf)
     return classes[labels]
+
+
+def threshold(objects: np.ndarray) -> float:
+    """Where the object map of a picture is likely to be an object: Otsu's threshold, raised where that is high.
+
+    How high object maps are varies from one data set, and one picture, to the next. Where much of a picture is high,
+    what is around the objects (sky, water, rails) is high as well, and labelling it as an object costs networks more
+    than leaving parts of objects out.
+
+    Shape:
+        objects: (H, W) in [0, 1].
+    """
+    found = otsu(objects, 0, 1)
+    return max(found, min(found * (found / USUAL) ** 0.5, HIGHEST))
 
 
 def along_edges(
