@@ -18,7 +18,7 @@ from torch import Tensor
 
 from cian import crf_torch
 from cian._version import __version__
-from cian.config import Config, CrfConfig, PredictConfig, dump_config
+from cian.config import FILES, Config, CrfConfig, PredictConfig, dump_config
 from cian.crf import dense_crf
 from cian.data.images import read_image, reduced, upright
 from cian.data.masks import overlay
@@ -284,7 +284,7 @@ class Segmenter:
         tree = dump_config(self.config)
         del tree["data"], tree["runtime"]
         defaults = dump_config(Config())
-        for section, key in (("backbone", "weights"), ("seeds", "folder"), ("seeds", "background")):
+        for section, key in (name.split(".") for name in FILES):
             tree[section][key] = defaults[section][key]
         write_json(
             folder / "config.json",
