@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -73,3 +74,21 @@ def test_machine_says_what_ran_where(scripts):
     _, bench = scripts
     said = bench.machine()
     assert "commit" in said and "torch" in said and "cores of" in said
+
+
+@pytest.mark.parametrize(
+    ("correction", "expected"),
+    [
+        ("background", [0, 0, 2, 0, 255, 1, 1]),
+        ("missed", [0, 1, 2, 1, 255, 1, 1]),
+        ("classes", [0, 1, 1, 0, 255, 1, 1]),
+        ("all", [0, 0, 1, 1, 255, 1, 1]),
+    ],
+)
+def test_seeds_are_corrected_in_one_respect(monkeypatch, correction, expected):
+    monkeypatch.syspath_prepend(FOLDER)
+    import corrected
+
+    seeds = np.array([[0, 1, 2, 0, 255, 1, 1]], np.uint8)
+    truth = np.array([[0, 0, 1, 1, 1, 1, 255]], np.uint8)
+    assert corrected.corrected(seeds, truth, correction).tolist() == [expected]

@@ -1,0 +1,90 @@
+"""What the errors of seeds cost: networks that learn from the seeds of a run, corrected by its true masks.
+
+    python benchmarks/corrected.py RUN [--only background missed classes all] [--out runs/corrected]
+
+RUN is a run directory whose seeds are made and whose training images all have masks, e.g. runs/voc/seed-1/completion.
+Each correction is a run of its own, with RUN's settings and its classifier; one that was interrupted goes on:
+
+    background  what is labelled as an object and lies on background is labelled as background
+    missed      what is labelled as background and lies on an object is labelled as that object
+    classes     what is labelled as one object and lies on another is labelled as the other
+    all         all three: perfect seeds of the same coverage
+
+Prints mIoU on the held-out images, beside that of RUN itself if it is finished. Labels where the truth is 255 stay.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from cian.config import load_config
+from cian.data.masks import read_mask, resize_mask, write_mask
+from cian.data.table import IGNORE, TRAIN
+from cian.pipeline import check_data, plan, run_config
+from cian.runs import Run, read_json
+from cian.stages.evaluate import AFFINITY, FINAL, SEEDS
+from cian.training import make_accelerator
+
+CORRECTIONS = ("background", "missed", "classes", "all")
+SEEDED = ("classify", "seed", "seed-held-out")
+
+
+def corrected(seeds: np.ndarray, truth: np.ndarray, correction: str) -> np.ndarray:
+    """Seeds with one kind of error taken out; (H, W) uint8 each, 255 = open, or ignored."""
+    known = (seeds != IGNORE) & (truth != IGNORE)
+    wrong = {
+        "background": (seeds > 0) & (truth == 0),
+        "missed": (seeds == 0) & (truth > 0),
+        "classes": (seeds > 0) & (truth > 0),
+        "all": np.ones_like(known),
+    }[correction]
+    return np.where(known & wrong, truth, seeds)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--only", nargs="+", choices=CORRECTIONS, default=CORRECTIONS)
+    parser.add_argument("--out", type=Path, default=Path("runs/corrected"))
+    options = parser.parse_args()
+    source = Run(options.run)
+    records = source.records()
+    config = load_config(source.config_file, {"compare": False, "retrain.enabled": False})
+    if not ("seed" in records and records["seed"].done and config.seeds.folder is None):
+        raise SystemExit(f"{source.path}: has no finished seeds of its own. Run `cian seed` first.")
+    table = check_data(config, make_accelerator(config.runtime))
+    train = table.split(TRAIN)
+    if len(train.with_masks()) < len(train):
+        raise SystemExit(f"{source.path}: not all of its training images have masks.")
+    shared = {stage.name: stage.outputs for stage in plan(config) if stage.name in SEEDED}
+    rows = [show("as they are", source)] if "evaluate" in records and records["evaluate"].done else []
+    for correction in options.only:
+        target = Run(options.out / correction)
+        target.take_over(source, shared)
+        for image_id, mask in zip(train.ids, train.masks, strict=True):
+            assert mask is not None
+            seeds = read_mask(source.mask("seeds", image_id))
+            truth = resize_mask(read_mask(mask), seeds.shape)
+            write_mask(target.mask("seeds", image_id), corrected(seeds, truth, correction))
+        rows.append(show(correction, run_config(config, target, until="evaluate", table=table)))
+    print("\n| seeds | mIoU of the seeds | of what is labelled | split | mIoU | with CRF |\n|---|---|---|---|---|---|")
+    print("\n".join(rows))
+
+
+def show(name: str, run: Run) -> str:
+    """A row of the table: the scores of the seeds, and of the network on the first held-out split."""
+    stages = read_json(run.metrics_file)["stages"]
+    seeds = stages[SEEDS][TRAIN]
+    split = next((split for split in stages[AFFINITY] if split != TRAIN), TRAIN)
+    with_crf = f"{stages[FINAL][split]['miou']:.2f}" if FINAL in stages else "–"
+    return (
+        f"| {name} | {seeds['miou']:.2f} | {seeds['miou_labelled']:.2f} | {split} | "
+        f"{stages[AFFINITY][split]['miou']:.2f} | {with_crf} |"
+    )
+
+
+if __name__ == "__main__":
+    main()
