@@ -1,9 +1,10 @@
 """The pictures that a finished run is worst at, as one image: picture, predicted mask, truth.
 
-    python benchmarks/failures.py RUN [--count 8] [--out failures.png]
+    python benchmarks/failures.py RUN [--count 8 | --every N] [--out failures.png]
 
 RUN is a run directory of `cian run` or `cian demo` with masks. Predicted images are ordered by their own mIoU (over the
-classes in prediction or truth); the worst are shown, at half the size, and named with their score.
+classes in prediction or truth); the worst are shown, at half the size, and named with their score. With --every, each
+N-th predicted image is shown instead, whatever its score, with its seeds after the picture (docs/demo.png: 12).
 """
 
 from __future__ import annotations
@@ -20,16 +21,19 @@ from cian.data.masks import overlay, read_mask, resize_mask
 from cian.pipeline import check_data
 from cian.runs import Run
 from cian.scoring import image_miou
+from cian.stages.seed import FOLDER, HELD_OUT
 from cian.training import make_accelerator
 
 ALPHA = 0.6
 GAP = 6  # white px between pictures
+DARK = (14, 17, 24)  # over what the seeds call background
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--count", type=int, default=8)
+    parser.add_argument("--every", type=int)
     parser.add_argument("--out", type=Path, default=Path("failures.png"))
     options = parser.parse_args()
     run = Run(options.run)
@@ -45,26 +49,47 @@ def main() -> None:
             found.append((miou, row))
     if not found:
         raise SystemExit(f"{run.path}: no predicted image has a true mask. Give a run with --masks.")
-    found.sort()
+    rows = [row for _, row in found][:: options.every] if options.every else []
+    scores = {row: miou for miou, row in found}
     strips = []
-    for miou, row in found[: options.count]:
+    for row in rows or sorted(scores, key=scores.__getitem__)[: options.count]:
         image_id, mask = table.ids[row], table.masks[row]
         assert mask is not None
         image = read_image(table.images[row])
         predicted = read_mask(run.mask("predictions", image_id))
-        masks = (resize_mask(each, image.shape[:2]) for each in (predicted, read_mask(mask)))
-        views = [image, *(overlay(image, each, ALPHA) for each in masks)]
-        strips.append(np.hstack(views)[::2, ::2])
+        views = [overlay(image, resize_mask(each, image.shape[:2]), ALPHA) for each in (predicted, read_mask(mask))]
+        if options.every:
+            views.insert(0, seed_view(image, run, image_id))
+        strips.append([view[::2, ::2] for view in (image, *views)])
         names = ", ".join(table.class_names[i] for i in np.unique(predicted) if i)
-        print(f"{image_id}: {miou:.1f}; found {names or 'nothing'}")
-    height = max(strip.shape[0] for strip in strips) + GAP
-    width = max(strip.shape[1] for strip in strips) + GAP
-    rows = -(-len(strips) // 2)
-    sheet = np.full((rows * height, 2 * width, 3), 255, np.uint8)
-    for i, strip in enumerate(strips):
-        top, left = i // 2 * height, i % 2 * width
-        sheet[top : top + strip.shape[0], left : left + strip.shape[1]] = strip
-    Image.fromarray(sheet).save(options.out)
+        print(f"{image_id}: {scores[row]:.1f}; found {names or 'nothing'}")
+    Image.fromarray(sheet(strips, 1 if options.every else 2)).save(options.out)
+
+
+def seed_view(image: np.ndarray, run: Run, image_id: str) -> np.ndarray:
+    """The picture under its seeds: background darkened, what is left open as it is."""
+    file = next((file for folder in (FOLDER, HELD_OUT) if (file := run.mask(folder, image_id)).exists()), None)
+    if file is None:
+        raise SystemExit(f"{run.path}: {image_id} has no seed map. Leave out --every, or run `cian run` to the end.")
+    seeds = resize_mask(read_mask(file), image.shape[:2])
+    view = overlay(image, seeds, ALPHA)
+    view[seeds == 0] = (view[seeds == 0] / 3 + np.multiply(DARK, 2 / 3)).astype(np.uint8)
+    return view
+
+
+def sheet(strips: list[list[np.ndarray]], columns: int) -> np.ndarray:
+    """Strips of pictures side by side, on white; each picture in the middle of a cell that holds the largest ones."""
+    width = max(view.shape[1] for strip in strips for view in strip) + GAP
+    lines = []
+    for start in range(0, len(strips), columns):
+        views = [view for strip in strips[start : start + columns] for view in strip]
+        height = max(view.shape[0] for view in views) + GAP
+        line = np.full((height, columns * len(strips[0]) * width, 3), 255, np.uint8)
+        for i, view in enumerate(views):
+            top, left = (height - view.shape[0]) // 2, i * width + (width - view.shape[1]) // 2
+            line[top : top + view.shape[0], left : left + view.shape[1]] = view
+        lines.append(line)
+    return np.vstack(lines)
 
 
 if __name__ == "__main__":
