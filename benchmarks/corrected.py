@@ -20,28 +20,29 @@ from pathlib import Path
 
 import numpy as np
 
+from cian.ablation import SEEDED
 from cian.config import load_config
 from cian.data.masks import read_mask, resize_mask, write_mask
 from cian.data.table import IGNORE, TRAIN
 from cian.pipeline import check_data, plan, run_config
 from cian.runs import Run, read_json
 from cian.stages.evaluate import AFFINITY, FINAL, SEEDS
+from cian.stages.seed import FOLDER
 from cian.training import make_accelerator
 
 CORRECTIONS = ("background", "missed", "classes", "all")
-SEEDED = ("classify", "seed", "seed-held-out")
 
 
 def corrected(seeds: np.ndarray, truth: np.ndarray, correction: str) -> np.ndarray:
     """Seeds with one kind of error taken out; (H, W) uint8 each, 255 = open, or ignored."""
     known = (seeds != IGNORE) & (truth != IGNORE)
-    wrong = {
+    where = {
         "background": (seeds > 0) & (truth == 0),
         "missed": (seeds == 0) & (truth > 0),
         "classes": (seeds > 0) & (truth > 0),
         "all": np.ones_like(known),
     }[correction]
-    return np.where(known & wrong, truth, seeds)
+    return np.where(known & where, truth, seeds)
 
 
 def main() -> None:
@@ -66,9 +67,9 @@ def main() -> None:
         target.take_over(source, shared)
         for image_id, mask in zip(train.ids, train.masks, strict=True):
             assert mask is not None
-            seeds = read_mask(source.mask("seeds", image_id))
+            seeds = read_mask(source.mask(FOLDER, image_id))
             truth = resize_mask(read_mask(mask), seeds.shape)
-            write_mask(target.mask("seeds", image_id), corrected(seeds, truth, correction))
+            write_mask(target.mask(FOLDER, image_id), corrected(seeds, truth, correction))
         rows.append(show(correction, run_config(config, target, until="evaluate", table=table)))
     print("\n| seeds | mIoU of the seeds | of what is labelled | split | mIoU | with CRF |\n|---|---|---|---|---|---|")
     print("\n".join(rows))
@@ -76,9 +77,9 @@ def main() -> None:
 
 def show(name: str, run: Run) -> str:
     """A row of the table: the scores of the seeds, and of the network on the first held-out split."""
-    stages = read_json(run.metrics_file)["stages"]
+    metrics = read_json(run.metrics_file)
+    stages, split = metrics["stages"], metrics["split"]
     seeds = stages[SEEDS][TRAIN]
-    split = next((split for split in stages[AFFINITY] if split != TRAIN), TRAIN)
     with_crf = f"{stages[FINAL][split]['miou']:.2f}" if FINAL in stages else "–"
     return (
         f"| {name} | {seeds['miou']:.2f} | {seeds['miou_labelled']:.2f} | {split} | "

@@ -21,7 +21,8 @@ from cian.data.masks import overlay, read_mask, resize_mask
 from cian.pipeline import check_data
 from cian.runs import Run
 from cian.scoring import image_miou
-from cian.stages.seed import FOLDER, HELD_OUT
+from cian.stages.context import Context
+from cian.stages.seed import seed_file
 from cian.training import make_accelerator
 
 ALPHA = 0.6
@@ -49,28 +50,25 @@ def main() -> None:
             found.append((miou, row))
     if not found:
         raise SystemExit(f"{run.path}: no predicted image has a true mask. Give a run with --masks.")
-    rows = [row for _, row in found][:: options.every] if options.every else []
-    scores = {row: miou for miou, row in found}
     strips = []
-    for row in rows or sorted(scores, key=scores.__getitem__)[: options.count]:
+    for miou, row in found[:: options.every] if options.every else sorted(found)[: options.count]:
         image_id, mask = table.ids[row], table.masks[row]
         assert mask is not None
         image = read_image(table.images[row])
         predicted = read_mask(run.mask("predictions", image_id))
         views = [overlay(image, resize_mask(each, image.shape[:2]), ALPHA) for each in (predicted, read_mask(mask))]
         if options.every:
-            views.insert(0, seed_view(image, run, image_id))
+            views.insert(0, seed_view(image, seed_file(Context(run, config, table), table, row)))
         strips.append([view[::2, ::2] for view in (image, *views)])
         names = ", ".join(table.class_names[i] for i in np.unique(predicted) if i)
-        print(f"{image_id}: {scores[row]:.1f}; found {names or 'nothing'}")
+        print(f"{image_id}: {miou:.1f}; found {names or 'nothing'}")
     Image.fromarray(sheet(strips, 1 if options.every else 2)).save(options.out)
 
 
-def seed_view(image: np.ndarray, run: Run, image_id: str) -> np.ndarray:
+def seed_view(image: np.ndarray, file: Path) -> np.ndarray:
     """The picture under its seeds: background darkened, what is left open as it is."""
-    file = next((file for folder in (FOLDER, HELD_OUT) if (file := run.mask(folder, image_id)).exists()), None)
-    if file is None:
-        raise SystemExit(f"{run.path}: {image_id} has no seed map. Leave out --every, or run `cian run` to the end.")
+    if not file.exists():
+        raise SystemExit(f"{file}: no such seed map. Leave out --every, or run `cian run` to the end.")
     seeds = resize_mask(read_mask(file), image.shape[:2])
     view = overlay(image, seeds, ALPHA)
     view[seeds == 0] = (view[seeds == 0] / 3 + np.multiply(DARK, 2 / 3)).astype(np.uint8)

@@ -28,7 +28,7 @@ from cian.training import make_accelerator
 
 STEPS = ("baseline", "self-affinity", "cross-affinity", "completion", "retraining")  # each adds to the one before
 BASELINE, FIRST, WITH_SALIENCY, FULL = "baseline", "completion", "with-saliency", "full-supervision"
-_SEEDED = ("classify", "seed", "seed-held-out")
+SEEDED = ("classify", "seed", "seed-held-out")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Variant:
     name: str
     group: str
     settings: Mapping[str, Any]
-    reuse: tuple[str, ...] = _SEEDED
+    reuse: tuple[str, ...] = SEEDED
 
 
 def variants(config: Config, saliency: str | None = None) -> list[Variant]:
@@ -59,7 +59,7 @@ def variants(config: Config, saliency: str | None = None) -> list[Variant]:
         Variant(BASELINE, "steps", {"affinity.mode": "none"}),
         Variant("self-affinity", "steps", {"affinity.mode": "self"}),
         Variant("cross-affinity", "steps", {**cross, "train.completion": False}),
-        Variant("retraining", "steps", {**cross, "retrain.enabled": True}, (*_SEEDED, "train")),
+        Variant("retraining", "steps", {**cross, "retrain.enabled": True}, (*SEEDED, "train")),
     ]
     choices: list[tuple[str, str, Any]] = [
         *((f"group-size-{size}", "train.group_size", size) for size in (2, 3, 4)),
