@@ -72,14 +72,15 @@ def bimodal(low: float, high: float) -> np.ndarray:
 def test_threshold_is_raised_where_object_maps_are_high(low, high, factor):
     """By the root of how high they are, but never so far that nothing is left over it."""
     objects = bimodal(low, high)
-    assert threshold(objects[0]) / otsu(objects, 0, 1) == pytest.approx(factor, abs=0.05)
+    assert threshold(objects[0], 0.4) / otsu(objects, 0, 1) == pytest.approx(factor, abs=0.05)
+    assert threshold(objects[0], 1) == otsu(objects, 0, 1)
     assert {0, 1} <= set(np.unique(seeds_of(np.ones_like(objects), objects, [1])))
 
 
 def test_threshold_is_not_raised_with_a_saliency_map():
     """What lies between Otsu's threshold and the raised one is of the class, if the saliency map says so."""
     objects = bimodal(0.3, 0.9)
-    plain, raised = otsu(objects, 0, 1), threshold(objects[0])
+    plain, raised = otsu(objects, 0, 1), threshold(objects[0], 0.4)
     objects[0, 0, 0] = (plain + raised) / 2
     saliency = np.ones(objects.shape[1:], np.float32)
     assert seeds_of(np.ones_like(objects), objects, [1], saliency)[0][0] == 1

@@ -162,6 +162,11 @@ class SeedConfig(Section):
     )
     scales: Scales = Field((1.0, 1.5, 2.0), description="image scales of the class activation maps, averaged")
     mirror: bool = Field(True, description="average with the mirrored image")
+    raised_over: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.4,
+        description="a picture's threshold is Otsu's of its object maps, raised where that is over this ('cam'; ours; "
+        "1 = never)",
+    )
     foreground: Positive = Field(
         1.0, description="a pixel is a class where its object map is over this times the picture's threshold"
     )

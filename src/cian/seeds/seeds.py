@@ -14,7 +14,7 @@ from cian.data.table import IGNORE
 from cian.otsu import otsu
 
 CERTAINTY = 0.7  # probability of a label, before the edges of the picture are asked
-USUAL, HIGHEST = 0.4, 0.85  # thresholds of object maps (at most 1): over the first Otsu's is raised, up to the second
+HIGHEST = 0.85  # threshold of object maps (at most 1) up to which Otsu's is raised
 SHRINK = 2  # edges are looked for at this fraction of the size: feature cells are coarser still
 
 
@@ -46,7 +46,7 @@ def seed_map(
     best = telling.argmax(0)
     lead = telling.max(0) - (np.partition(telling, -2, 0)[-2] if len(tags) > 1 else 0)
     most = objects.max(0)
-    level = threshold(most) if saliency is None else otsu(most, 0, 1)
+    level = threshold(most, settings.raised_over) if saliency is None else otsu(most, 0, 1)
     claimed = np.take_along_axis(objects, best[None], 0)[0] >= settings.foreground * level
     certain = claimed & (lead >= settings.margin)
     if saliency is None:
@@ -63,8 +63,9 @@ def seed_map(
     return classes[labels]
 
 
-def threshold(objects: np.ndarray) -> float:
-    """Where the object map of a picture is likely to be an object: Otsu's threshold, raised where that is high.
+def threshold(objects: np.ndarray, raised_over: float) -> float:
+    """Where the object map of a picture is likely to be an object: Otsu's threshold, raised where that is over
+    `raised_over` (in [0, 1]; 1: never).
 
     How high object maps are varies from one data set, and one picture, to the next. Where much of a picture is high,
     what is around the objects (sky, water, rails) is high as well, and labelling it as an object costs networks more
@@ -74,7 +75,7 @@ def threshold(objects: np.ndarray) -> float:
         objects: (H, W) in [0, 1].
     """
     found = otsu(objects, 0, 1)
-    return max(found, min(found * (found / USUAL) ** 0.5, HIGHEST))
+    return max(found, min(found * (found / raised_over) ** 0.5, HIGHEST))
 
 
 def along_edges(
