@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
 import statistics
 from pathlib import Path
 
@@ -139,3 +142,31 @@ def test_take_over_replaces_what_was_made_otherwise(tmp_path):
     (target.path / "seeds/a.png").write_text("the same settings: stays")
     target.take_over(source, {"seed": ("seeds",)})
     assert (target.path / "seeds/a.png").read_text() == "the same settings: stays"
+
+
+def test_take_over_leaves_a_run_that_another_process_works_on(tmp_path):
+    source, target = Run(tmp_path / "source"), Run(tmp_path / "target")
+    for run in (source, target):
+        (run.path / "seeds").mkdir(parents=True)
+        (run.path / "stages.json").write_text("{}")
+        (run.path / "seeds/a.png").write_text(run.path.name)
+    source.record("seed", Record({}, True))
+    with target.locked(), pytest.raises(CianError, match="another process works on this run"):
+        target.take_over(source, {"seed": ("seeds",)})
+    assert (target.path / "seeds/a.png").read_text() == "target"
+
+
+def test_files_that_cannot_be_copied_are_one_message(tmp_path, monkeypatch):
+    source, target = Run(tmp_path / "source"), Run(tmp_path / "target")
+    (source.path / "seeds").mkdir(parents=True)
+    (source.path / "stages.json").write_text("{}")
+    (source.path / "seeds/a.png").write_text("a")
+    source.record("seed", Record({}, True))
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(shutil, "_fastcopy_sendfile", full)
+    with pytest.raises(CianError, match=r"target/seeds: cannot be copied from .*source/seeds \(.*No space left"):
+        target.take_over(source, {"seed": ("seeds",)})
+    assert "seed" not in target.records()

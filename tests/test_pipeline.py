@@ -222,7 +222,7 @@ def test_the_loss_is_robust_after_a_share_of_the_training(pictures, tmp_path, mo
     assert found == [0, 0.7, 0, 0.7]
 
 
-def test_large_pictures_are_reduced_for_the_seeds(pictures, tmp_path):
+def test_large_pictures_are_reduced_for_the_seeds(pictures, tmp_path, capsys):
     """The networks see them larger."""
     data = pictures(masks=True, size=(96, 160))
     made = cian.run(
@@ -231,6 +231,9 @@ def test_large_pictures_are_reduced_for_the_seeds(pictures, tmp_path):
     )  # fmt: skip
     assert read_mask(made.path / "seeds/000.png").shape == (38, 64)
     assert read_mask(made.path / "predictions/000.png").shape == (96, 160)
+    capsys.readouterr()
+    cian.run(out=made.path, until="seed", max_side=192)  # which the seeds do not depend on
+    assert "classify: done before" in (said := capsys.readouterr().err) and "seed: done before" in said
 
 
 def test_another_order_of_the_classes_is_said(finished, capsys):
@@ -295,6 +298,17 @@ def test_run_within_the_images_is_refused(pictures):
     with pytest.raises(cian.CianError, match="outside of it"):
         cian.run(data / "images", data / "tags.csv", data / "images" / "runs" / "first", **TINY)
     assert not (data / "images" / "runs").exists()
+
+
+def test_what_a_run_writes_anew_is_not_its_input(finished):
+    """Masks that were corrected in a run, or its seeds, would be removed before they are read."""
+    for key, folder in (("data.masks", "predictions"), ("seeds.folder", "seeds"), ("seeds.background", "relabel")):
+        before = sorted((finished / folder).rglob("*.png"))
+        with pytest.raises(cian.CianError, match=rf"^{key} = .*{folder}: lies in .*{folder}, .*Copy it"):
+            cian.run(out=finished, **{key: str(finished / folder)})
+        assert before and sorted((finished / folder).rglob("*.png")) == before
+    with pytest.raises(cian.CianError, match=r"^backbone\.weights = .*Copy it"):
+        cian.run(out=finished, **{"backbone.weights": str(finished / "model/model.safetensors")})
 
 
 def test_too_narrow_a_crf_is_found_before_the_classifier_trains(pictures, tmp_path):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -285,8 +287,62 @@ def test_corrected_masks_are_not_replaced(model, photos, tmp_path):
     predict_folder(model, photos, out, overlays=True)
     assert (out / "overlays" / "a.jpg").read_bytes() != before
     write_mask(out / "a.png", np.full((30, 40), 1, np.uint8))
+    predict_folder(model, photos, out)
     tags.write_text("image,tags\na.png,犬\n", "utf-8")
     with pytest.raises(CianError, match=r"a\.png: was changed after it had been written.*--overwrite"):
         predict_folder(model, photos, out, tags)
     assert (read_mask(out / "a.png") == 1).all()
     assert predict_folder(model, photos, out, tags, overwrite=True) == 3
+
+
+def test_masks_of_other_pictures_of_the_same_name(model, photos, tmp_path):
+    out = tmp_path / "masks"
+    predict_folder(model, photos, out)
+    before = (out / "a.png").read_bytes()
+    shutil.copy(photos / "c.png", photos / "a.png")
+    with pytest.raises(CianError, match=r"masks/a\.png: is of another picture than .*photos/a\.png.*--overwrite"):
+        predict_folder(model, photos, out)
+    assert (out / "a.png").read_bytes() == before
+    assert predict_folder(model, photos, out, overwrite=True) == 3
+
+
+def test_masks_of_two_settings_in_one_folder(model, photos, tmp_path):
+    """What --overwrite did not make anew is still known to be of other settings."""
+    out, other = tmp_path / "masks", {"predict.scales": [0.5]}
+    predict_folder(model, photos, out)
+    assert predict_folder(model, photos / "a.png", out, settings=other, overwrite=True) == 1
+    with pytest.raises(CianError, match="holds masks of another model or other settings"):
+        predict_folder(model, photos, out, settings=other)
+    assert predict_folder(model, photos, out, settings=other, overwrite=True) == 3
+    assert predict_folder(model, photos, out, settings=other) == 0
+
+
+def test_interrupted_prediction_knows_its_masks(model, photos, tmp_path, monkeypatch):
+    """Those that it wrote may be replaced, when their tags are others; one that was drawn by hand may not."""
+    out, tags = tmp_path / "masks", tmp_path / "tags.csv"
+    tags.write_text("image,tags\na.png,犬\nc.png,犬\n", "utf-8")
+    write = folder.write_mask
+
+    def interrupted(path, mask):
+        if path.name == "c.png":
+            raise KeyboardInterrupt
+        write(path, mask)
+
+    monkeypatch.setattr(folder, "write_mask", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        predict_folder(model, photos, out)
+    monkeypatch.undo()
+    assert (out / "a.png").exists() and not (out / "c.png").exists()
+    write_mask(out / "c.png", np.full((30, 40), 2, np.uint8))
+    assert predict_folder(model, photos / "a.png", out, tags) == 1
+    with pytest.raises(CianError, match=r"c\.png: was changed"):
+        predict_folder(model, photos, out, tags)
+    assert (read_mask(out / "c.png") == 2).all()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems' names are Unicode")
+def test_names_that_are_no_text(model, photos, tmp_path):
+    shutil.copy(photos / "a.png", os.fsencode(photos) + b"/\xe9t\xe9.png")
+    with pytest.raises(CianError, match=r"\\udce9t\\udce9\.png: the file name is not valid text\. Rename it"):
+        predict_folder(model, photos, tmp_path / "masks")
+    assert not (tmp_path / "masks").exists()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import math
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,13 @@ from cian.crf import check_kernels
 from cian.data.images import find_pictures, image_size
 from cian.data.lookup import skipped
 from cian.data.masks import overlay, read_mask, resize_mask, write_mask
+from cian.data.problems import printable
 from cian.data.readers import ADD_ROWS, read_dataset
 from cian.data.table import Table
 from cian.errors import CianError, DataError, Problem
 from cian.inference import label_map, load, probabilities, segment_logits
 from cian.progress import Ticker, console, note
-from cian.runs import atomic, digest, hold, read_json, refuse_within, remove_temporaries, write_json
+from cian.runs import atomic, content, digest, hold, read_json, refuse_within, remove_temporaries, write_json
 from cian.stages.context import for_each_image
 from cian.training import make_accelerator
 
@@ -62,7 +63,8 @@ def predict_folder(
 
     Raises:
         CianError: a file is missing, a tag is no class of the model, a setting has no effect here, or OUT lies among
-            the images, holds masks of another model or of something else, or is being written by another process.
+            the images, holds masks of another model, of other pictures or of something else, or is being written by
+            another process.
         DataError: images cannot be read; all others have their masks then.
     """
     overrides = flatten(settings or {})
@@ -101,9 +103,9 @@ def predict_folder(
         "predict": dump_config(config)["predict"],
         "max_side": config.max_side,
     }
-    record = {"made_with": digest(made_with), "classes": list(segmenter.class_names)}
-    given_tags = {image_id: sorted(known[key]) if (key := _key(image_id)) in known else None for image_id in ids}
+    given_tags = [sorted(known[key]) if (key := _key(image_id)) in known else None for image_id in ids]
     found: dict[int, list[list[str]]] = {}
+    written: dict[str, int] = {}
     unreadable: list[Problem] = []
 
     def compute(row: int, image: np.ndarray) -> Tensor | None:
@@ -118,6 +120,7 @@ def predict_folder(
             result = probabilities(logits, image, chosen, config.predict.own_threshold, config.predict.crf)
             mask = label_map(result, image_size(files[row]))
             write_mask(masks[row], mask)
+            written[ids[row]] = _time(masks[row])
         found[row] = _found(ids[row], mask, segmenter.class_names)
         if overlays:
             with atomic(views[row]) as temporary:
@@ -125,19 +128,30 @@ def predict_folder(
 
     is_main = accelerator.is_main_process
     with hold(out, "writes masks here") if is_main else nullcontext():  # one process locks and prepares it for all
-        if is_main:
-            _prepare(out, record, given_tags, masks, views, overwrite)
+        history = _History(out, segmenter.class_names) if is_main else None
+        if history is not None:
+            with ThreadPoolExecutor(cores()) as pool:
+                each = zip(ids, ahead(pool, _fingerprint, files), given_tags, strict=True)
+                wanted = {image_id: Entry(digest(made_with), image, names) for image_id, image, names in each}
+            history.prepare(wanted, files, views, overwrite)
         accelerator.wait_for_everyone()
         missing = sum(not mask.exists() for mask in masks)
         accelerator.wait_for_everyone()  # all have counted before one writes
         targets = views if overlays else masks
-        for_each_image(
-            accelerator, config.max_side, table, targets, "predicting", compute, finish,
-            unreadable=lambda error: unreadable.append(error.problem),
-        )  # fmt: skip
+        try:
+            for_each_image(
+                accelerator, config.max_side, table, targets, "predicting", compute, finish,
+                unreadable=lambda error: unreadable.append(error.problem),
+            )  # fmt: skip
+        except BaseException:
+            if history is not None:
+                history.add(written)
+            raise
+        written = {image_id: time for part in gather_object([written]) for image_id, time in part.items()}
         found = {row: lines for part in gather_object([found]) for row, lines in part.items()}
         failed = [problem for part in gather_object([unreadable]) for problem in part]
-        if is_main:
+        if history is not None:
+            history.add(written)
             lines = {ids[row]: lines for row, lines in found.items()}
             rows = _read_found(out / "found.csv")
             todo = {i: mask for i, mask in zip(ids, masks, strict=True) if i not in lines}
@@ -151,51 +165,100 @@ def predict_folder(
     return missing
 
 
-def _prepare(
-    out: Path,
-    record: dict[str, Any],
-    tags: Mapping[str, Sequence[str] | None],
-    masks: Sequence[Path],
-    views: Sequence[Path],
-    anew: bool,
-) -> None:
-    """Removes what a killed process left half-written, masks of images that have other tags now, overlays without their
-    mask or older than it, and, if `anew`, all of these masks.
+@dataclass(frozen=True)
+class Entry:
+    """What is known of a mask that was written here, in OUT/predict.json.
 
-    Args:
-        record: of the model and the settings.
-        tags: of each image, by ID; None where none are given.
-
-    Raises:
-        CianError: the masks there were made with something else, and are not to be made anew, or not by `cian predict`;
-            or one that somebody has corrected would be replaced.
+    Attributes:
+        made_with: fingerprint of the model and the settings.
+        image: fingerprint of its picture; None if that could not be read.
+        tags: of the picture; None where none were given.
+        written: when, in ns; None where the process that wrote it, or would have, came to no end; 0 where somebody else
+            did.
     """
-    path = out / "predict.json"
-    before = read_json(path) if path.exists() else None
-    if before is None and (strange := next((mask for mask in masks if mask.exists()), None)) is not None:
-        raise CianError(f"{strange}: was not written by `cian predict`. Give a new or an empty folder to --out.")
-    if before is not None and not anew and before.get("made_with") != record["made_with"]:
-        raise CianError(f"{out}: holds masks of another model or other settings. Give another --out, or --overwrite.")
-    tags_before = {} if before is None else before.get("tags", {})
-    counted = _time(out / "found.csv") or math.inf
-    for (image_id, names), mask in zip(tags.items(), masks, strict=True):
-        if anew or tags_before.get(image_id) == names or not mask.exists():
-            continue
-        if names is None:
+
+    made_with: str
+    image: str | None
+    tags: list[str] | None
+    written: int | None = None
+
+
+class _History:
+    """OUT/predict.json: what is known of the masks there."""
+
+    def __init__(self, out: Path, classes: Sequence[str]):
+        self.out, self.classes = out, list(classes)
+        self.file = out / "predict.json"
+        tree = read_json(self.file) if self.file.exists() else None
+        self.entries = None if tree is None else {i: Entry(**entry) for i, entry in tree.get("images", {}).items()}
+
+    def prepare(self, wanted: Mapping[str, Entry], files: Sequence[Path], views: Sequence[Path], anew: bool) -> None:
+        """Removes what a killed process left half-written, masks of images that have other tags now, overlays without
+        their mask or older than it, and, if `anew`, all of these masks.
+
+        Args:
+            wanted: by ID, what the masks are to be made with; files: their images, views: their overlays.
+
+        Raises:
+            CianError: the masks there were made with something else or of other pictures, and are not to be made anew,
+                or not by `cian predict`; or one that somebody has corrected would be replaced.
+        """
+        masks = {image_id: self.out / f"{image_id}.png" for image_id in wanted}
+        if self.entries is None and (strange := next((mask for mask in masks.values() if mask.exists()), None)):
+            raise CianError(f"{strange}: was not written by `cian predict`. Give a new or an empty folder to --out.")
+        before = {i: entry for i, entry in (self.entries or {}).items() if (self.out / f"{i}.png").exists()}
+        for (image_id, entry), file in zip(wanted.items(), files, strict=True):
+            if image_id not in before and masks[image_id].exists():  # drawn by somebody, not predicted
+                before[image_id] = replace(entry, written=0)
+            if image_id in before and not anew:
+                self._check(masks[image_id], file, before[image_id], entry)
+        made_with = {entry.made_with for entry in wanted.values()}
+        if not anew and any(entry.made_with not in made_with for entry in before.values()):
+            raise CianError(
+                f"{self.out}: holds masks of another model or other settings. Give another --out, or --overwrite."
+            )
+        remove_temporaries(self.out)
+        for (image_id, entry), view in zip(wanted.items(), views, strict=True):
+            mask = masks[image_id]
+            if anew or (image_id in before and before[image_id].tags != entry.tags):
+                mask.unlink(missing_ok=True)
+                before.pop(image_id, None)
+            if not mask.exists() or _time(mask) > _time(view):
+                view.unlink(missing_ok=True)
+        self.entries = {**wanted, **before}
+        self._write()
+
+    def _check(self, mask: Path, file: Path, before: Entry, now: Entry) -> None:
+        if before.image is not None and now.image is not None and before.image != now.image:
+            raise CianError(f"{mask}: is of another picture than {file}. Give another --out, or --overwrite.")
+        if before.tags == now.tags:
+            return
+        if now.tags is None:
             raise CianError(f"{mask}: was made with tags. Give them again, another --out, or --overwrite.")
-        if _time(mask) > counted:
+        if before.written != _time(mask):
             raise CianError(
                 f"{mask}: was changed after it had been written, and would be replaced, as its tags are others now. "
                 "Move it elsewhere, or give another --out, or --overwrite."
             )
-    remove_temporaries(out)
-    for (image_id, names), mask, view in zip(tags.items(), masks, views, strict=True):
-        if anew or tags_before.get(image_id) != names:
-            mask.unlink(missing_ok=True)
-        if not mask.exists() or _time(mask) > _time(view):
-            view.unlink(missing_ok=True)
-    tagged = {image_id: names for image_id, names in {**tags_before, **tags}.items() if names is not None}
-    write_json(path, {**record, "tags": tagged})
+
+    def add(self, written: Mapping[str, int]) -> None:
+        """When masks were written, in ns, by ID."""
+        assert self.entries is not None
+        for image_id, time in written.items():
+            self.entries[image_id] = replace(self.entries[image_id], written=time)
+        self._write()
+
+    def _write(self) -> None:
+        entries = {image_id: asdict(entry) for image_id, entry in (self.entries or {}).items()}
+        write_json(self.file, {"classes": self.classes, "images": entries})
+
+
+def _fingerprint(file: Path) -> str | None:
+    """Of what is in a file; None if it cannot be read, which is said when its turn comes."""
+    try:
+        return content(file)
+    except OSError:
+        return None
 
 
 def _time(file: Path) -> int:
@@ -263,9 +326,12 @@ def mask_ids(root: Path, files: Sequence[Path]) -> list[str]:
     """What the masks of images are called: their path below `root`, without suffix.
 
     Raises:
-        CianError: two images would share one mask.
+        CianError: two images would share one mask, or a name is not valid text.
     """
     ids = [file.relative_to(root).with_suffix("").as_posix() for file in files]
+    strange = next((i for i, image_id in enumerate(ids) if printable(image_id) != image_id), None)
+    if strange is not None:
+        raise CianError(f"{printable(str(files[strange]))}: the file name is not valid text. Rename it.")
     twice = next((image_id for image_id, count in Counter(ids).items() if count > 1), None)
     if twice is not None:
         raise CianError(f"{root / twice}: two images of this name would share one mask. Rename one of them.")

@@ -56,9 +56,7 @@ class Stage:
 
 
 _NETWORK = ("seed", "max_side", "backbone", "train", "affinity", "runtime.precision", "runtime.accumulate")
-_CLASSIFIER = (
-    "seed", "max_side", "seeds.max_side", "backbone", "classify", "runtime.precision", "runtime.accumulate",
-)  # fmt: skip
+_CLASSIFIER = ("seed", "seeds.max_side", "backbone", "classify", "runtime.precision", "runtime.accumulate")
 _VIEW = ("max_side", "predict.scales", "predict.mirror", "predict.tile", "predict.own_threshold")
 
 
@@ -79,7 +77,7 @@ def plan(config: Config) -> list[Stage]:
     if config.has_classifier:
         weights = ("classify/model.safetensors", "classify/cells.safetensors")
         stages.append(Stage("classify", "classify", (), _CLASSIFIER, ("train_table",), ("classify",), weights=weights))
-    seeding = ("seeds", "max_side")
+    seeding = ("seeds",)
     if seeded:
         own = ("seeds",)
         stages.append(
@@ -192,6 +190,7 @@ def run_config(
     require_images(config)
     if config.data.images is not None:
         refuse_within(target.path, config.data.images)
+    _refuse_own(config, target, stages)
     accelerator = make_accelerator(config.runtime)
     _check_settings(config)
     with target.locked() if accelerator.is_main_process else nullcontext():  # one process of a run locks it for all
@@ -211,6 +210,24 @@ def run_config(
         if accelerator.is_main_process:
             console.print(f"done in {duration(watch.seconds)}: {target.path}")
     return target
+
+
+def _refuse_own(config: Config, target: Run, stages: Sequence[Stage]) -> None:
+    """
+    Raises:
+        CianError: a stage would read what one of these stages removes and writes anew.
+    """
+    masks = config.data.masks
+    given = [("data.masks", path) for path in (masks if isinstance(masks, tuple) else (masks,)) if path is not None]
+    values = flatten(dump_config(config))
+    given += [(key, Path(values[key])) for key, words in FILES.items() if values[key] not in (None, *words)]
+    for key, path in given:
+        for folder in (target.folder(name) for stage in stages for name in stage.outputs):
+            if path.resolve().is_relative_to(folder.resolve()):
+                raise CianError(
+                    f"{key} = {path}: lies in {folder}, which this run removes and writes anew. Copy it to a place "
+                    "outside of the run, and give that."
+                )
 
 
 def check_data(config: Config, accelerator: Accelerator) -> Table:
@@ -374,6 +391,7 @@ def _complete(stage: Stage, context: Context) -> bool:
 def _inputs(stage: Stage, context: Context) -> dict[str, Any]:
     """All that the stage's artefacts depend on, as plain data."""
     values = flatten(dump_config(context.config))
+    values["seeds.max_side"] = context.config.seed_side  # all that these stages know of `max_side`, too
     inputs: dict[str, Any] = {}
     for key in stage.settings:
         inputs |= {name: value for name, value in values.items() if name == key or name.startswith(f"{key}.")}

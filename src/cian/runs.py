@@ -176,23 +176,32 @@ class Run:
 
         Args:
             stages: by name, the folders that are a stage's own.
+
+        Raises:
+            CianError: another process works on this run, or its files cannot be copied.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        if not self.stages_file.exists():
-            write_json(self.stages_file, {})
-        for name, record in source.records().items():
-            here = self.records().get(name)
-            if name not in stages or not record.done or (here and here.done and here.inputs == record.inputs):
-                continue
-            for folder in stages[name]:
-                target = self.folder(folder)
-                temporary = target.with_name(f"{TEMPORARY}{target.name}")
-                shutil.rmtree(temporary, ignore_errors=True)
-                self.clear((folder,))
-                if source.folder(folder).exists():  # there is none where no held-out image has seeds
-                    shutil.copytree(source.folder(folder), temporary)
-                    temporary.rename(target)
-            self.record(name, record)
+        with self.locked():
+            for name, record in source.records().items():
+                here = self.records().get(name)
+                if name not in stages or not record.done or (here and here.done and here.inputs == record.inputs):
+                    continue
+                for folder in stages[name]:
+                    self._copy(source.folder(folder), self.folder(folder))
+                self.record(name, record)
+
+    def _copy(self, source: Path, target: Path) -> None:
+        temporary = target.with_name(f"{TEMPORARY}{target.name}")
+        shutil.rmtree(temporary, ignore_errors=True)
+        self.clear((str(target.relative_to(self.path)),))
+        if not source.exists():  # there is none where no held-out image has seeds
+            return
+        try:
+            shutil.copytree(source, temporary)
+        except shutil.Error as error:  # of all files, each with its reason
+            _, _, why = error.args[0][0]
+            cure = "The same command goes on from here when that is cured"
+            raise CianError(f"{target}: cannot be copied from {source} ({why}). {cure}.") from None
+        temporary.rename(target)
 
     def clear(self, names: tuple[str, ...]) -> None:
         """Removes artefacts, files and folders."""
@@ -211,7 +220,10 @@ class Run:
 
     def write_table(self, table: Table) -> None:
         """data.csv: id, image, tags, split, mask."""
-        with atomic(self.path / "data.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        with (
+            atomic(self.path / "data.csv") as temporary,
+            temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+        ):
             writer = csv.writer(file)
             writer.writerow(["id", "image", "tags", "split", "mask"])
             for i, image_id in enumerate(table.ids):
