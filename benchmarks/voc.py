@@ -20,7 +20,7 @@ from typing import Any
 from cian.ablation import BASELINE, FIRST, FULL, WITH_SALIENCY, ablate, markdown, mean_deviation
 from cian.config import dump_config, load_config, parse_assignment
 from cian.data.table import Table
-from cian.runs import Run, read_json, write_json
+from cian.runs import Run, content, read_json, write_json
 from cian.stages.context import Context
 from cian.stages.evaluate import score
 from cian.stages.predict import predict_masks
@@ -85,7 +85,8 @@ def score_val(voc: Path, run: Run) -> dict[str, Any]:
     folder = run.path / "val"
     file, made_with = folder / "scores.json", folder / "settings.json"
     config = load_config(run.config_file)
-    settings = dump_config(config)["predict"]
+    weights = content(run.model / "model.safetensors")
+    settings = {"predict": dump_config(config)["predict"], "weights": weights}
     if not made_with.exists() or read_json(made_with) != settings:
         shutil.rmtree(folder, ignore_errors=True)
         write_json(made_with, settings)

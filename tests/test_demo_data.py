@@ -133,6 +133,14 @@ def test_other_parameters_replace(tmp_path: Path) -> None:
     assert [row["image"] for row in table(tmp_path / "set")] == ["000.jpg"]
 
 
+def test_pictures_that_were_laid_beside_the_demos_stay(tmp_path: Path) -> None:
+    generate(tmp_path / "set", train=1, val=0)
+    (tmp_path / "set/images/mine.jpg").write_bytes(b"mine")
+    with pytest.raises(CianError, match=r"set: holds other files \(images\), which would be lost"):
+        generate(tmp_path / "set", train=1, val=0)
+    assert (tmp_path / "set/images/mine.jpg").read_bytes() == b"mine"
+
+
 def test_foreign_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(CianError, match=r"thesis\.txt.*new or empty folder"):

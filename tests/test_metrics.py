@@ -128,7 +128,7 @@ def test_upper_case_suffix_counts(folders):
 
 
 def test_an_image_listed_twice_counts_once(folders):
-    (folders / "list.txt").write_text("a\nx/b\na.png\n\na\nx/b.PNG\n")
+    (folders / "list.txt").write_text("a\nx/b\na.png\n\na\nx/b.PNG\na.jpg\n")
     scores = evaluate(folders, folders / "list.txt")
     assert scores["images"] == 2 and scores["iou"]["cat"] == 50
 

@@ -56,7 +56,8 @@ Tags = Annotated[
     Path | None,
     typer.Option(
         "--tags",
-        help="CSV, JSON or COCO JSON of tags, or a folder of VOC XML. Without it, sub-folders of --images are classes.",
+        help="CSV, JSON or COCO JSON of tags, or a folder of VOC XML or of COCO's instances_*.json. Without it, "
+        "sub-folders of --images are classes.",
     ),
 ]
 Masks = Annotated[Path | None, typer.Option("--masks", help="Folder of true masks ID.png, to score with.")]
@@ -199,7 +200,9 @@ def predict(
             help="A setting of predict, runtime or data, or max_side, e.g. predict.crf.iterations=0; repeatable.",
         ),
     ] = None,
-    overwrite: Overwrite = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Predict all of these images anew, in place of the masks there.")
+    ] = False,
 ) -> None:
     """Masks for new images from a trained model; images that have one already are skipped.
 
@@ -221,7 +224,10 @@ def evaluate(
     json_: Annotated[Path | None, typer.Option("--json", help="Also write the scores to this file.")] = None,
     submit: Annotated[
         Path | None,
-        typer.Option("--submit", help="Write the archive (.tgz) for PASCAL VOC's test server; needs --list alone."),
+        typer.Option(
+            "--submit",
+            help="Write the archive (.tgz) for PASCAL VOC's test server; needs --list, but no --masks or --classes.",
+        ),
     ] = None,
     competition: Annotated[
         str, typer.Option("--competition", help="comp6 (trained on any data) or comp5 (on VOC's alone).")
@@ -262,7 +268,9 @@ def evaluate(
 
 @app.command(cls=_WithSettings)
 def ablate(
-    out: OutFolder,
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder of the runs and of the table; an interrupted ablation goes on.")
+    ],
     images: Images = None,
     tags: Tags = None,
     masks: Masks = None,

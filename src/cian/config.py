@@ -164,8 +164,8 @@ class SeedConfig(Section):
     mirror: bool = Field(True, description="average with the mirrored image")
     raised_over: Annotated[float, Field(gt=0, le=1)] = Field(
         0.4,
-        description="a picture's threshold is Otsu's of its object maps, raised where that is over this ('cam'; ours; "
-        "1 = never)",
+        description="each picture's threshold is Otsu's of its object maps; where that is over this it is raised, at "
+        "most to 0.85, so that less background is labelled as an object; 1 = never raised ('cam')",
     )
     foreground: Positive = Field(
         1.0, description="a pixel is a class where its object map is over this times the picture's threshold"
@@ -221,15 +221,15 @@ class TrainConfig(Section):
     )
     robust: Fraction = Field(
         0.7,
-        description="how much less labels count that the network finds unlikely, as seeds err: q of the generalised "
-        "cross-entropy; 0 = cross-entropy (the paper), 1 = absolute error",
+        description="labels that the network finds unlikely count less, as seeds err: q of the generalised "
+        "cross-entropy; 0 = all count the same, cross-entropy (the paper), 1 = absolute error",
     )
     robust_after: Fraction = Field(
-        0.5, description="share of the training before that: at first the network finds all labels unlikely"
+        0.5, description="begins after this share of the training: at first the network finds all labels unlikely"
     )
     completion: bool = Field(True, description="train on the completion target of the cross branch too")
     completion_after: Fraction = Field(
-        0.5, description="share of the training before that: first targets would be guesses (ours; the paper: 0)"
+        0.5, description="begins after this share of the training: first targets would be guesses (ours; the paper: 0)"
     )
     tag_filter: bool = Field(True, description="completion targets hold only classes among the image's tags (ours)")
     head_dilation: PositiveInt | None = Field(None, description="dilation of the head; default: 96 px / output stride")
@@ -257,8 +257,8 @@ class PredictConfig(Section):
     )
     own_threshold: Annotated[float, Field(ge=0)] = Field(
         2.5,
-        description="the border between objects and background moves to the picture's own threshold (Otsu's) of the "
-        "log odds, within ± this many nats (ours); 0 = where both are as probable (the paper)",
+        description="the threshold between objects and background is each picture's own (Otsu's, of the log odds), at "
+        "most this many nats from where both are as probable (ours); 0 = there (the paper)",
     )
     crf: CrfConfig = CrfConfig()
     splits: Annotated[tuple[str, ...] | None, Listed] = Field(
@@ -405,9 +405,12 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     Raises:
         CianError: there is no `=`, or the value is not YAML.
     """
-    key, sign, value = (part.strip() for part in text.partition("="))
+    key, sign, given = text.partition("=")
+    key, value = key.strip(), given.strip()
     if not sign or not key:
         raise CianError(f"--set {text}: not of the form key=value, e.g. --set train.epochs=4.")
+    if given and not value and _is_text(_annotation(key)):  # a space, or a tab, between tags
+        return key, given
     if value not in ("", "null", "~") and value[0] not in "[\"'" and _is_text(_annotation(key)):
         return key, value
     try:

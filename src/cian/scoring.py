@@ -9,7 +9,7 @@ import gzip
 import io
 import tarfile
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import numpy as np
 from cian.cores import ahead, cores
 from cian.data.check import proportional
 from cian.data.classes import class_names
-from cian.data.images import find_files, image_size
+from cian.data.images import PICTURE_SUFFIXES, find_files, image_size
 from cian.data.layouts import VOC_CLASSES
 from cian.data.lookup import find_image, index_images
 from cian.data.masks import indexed, only_ignored, read_mask, resize_mask
@@ -96,7 +96,8 @@ def evaluate_folders(predictions: Path, masks: Path, classes: Path, names_file: 
     for folder in (predictions, masks):
         if not folder.is_dir():
             raise CianError(f"{folder}: no such folder. Give the folder that holds the PNG files.")
-    ids = list(_by_id(masks)) if names_file is None else _listed(names_file)
+    there = _by_id(masks)
+    ids = list(there) if names_file is None else _listed(names_file, there)
     if not ids:
         raise CianError(f"{names_file or masks}: nothing to score. Give a folder of PNG masks, or a list with ids.")
     names = [BACKGROUND, *class_names(classes)]
@@ -137,7 +138,7 @@ def write_submission(
         raise CianError(f"competition {competition}: PASCAL VOC has comp5 (its own data alone) and comp6 (any data).")
     if not predictions.is_dir():
         raise CianError(f"{predictions}: no such folder. Give the folder that holds the PNG files.")
-    ids = _listed(names_file)
+    ids = _listed(names_file, _by_id(predictions))
     if not ids:
         raise CianError(f"{names_file}: names no image. Give the list of the test images.")
     files = _files(predictions, ids, "prediction")
@@ -174,10 +175,15 @@ def write_submission(
     return len(ids)
 
 
-def _listed(names_file: Path) -> list[str]:
-    """The ids of a list, each once."""
+def _listed(names_file: Path, there: Container[str]) -> list[str]:
+    """The ids of a list, each once; a line may also be the name of a picture, with its suffix."""
     lines = (_normal(line.strip()) for line in read_lines(names_file))
-    return list(dict.fromkeys(line[:-4] if line.lower().endswith(".png") else line for line in lines if line))
+    return list(dict.fromkeys(line if line in there else _without_suffix(line) for line in lines if line))
+
+
+def _without_suffix(name: str) -> str:
+    stem, dot, suffix = name.rpartition(".")
+    return stem if f"{dot}{suffix}".lower() in PICTURE_SUFFIXES else name
 
 
 def _by_id(folder: Path) -> dict[str, Path]:

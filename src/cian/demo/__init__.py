@@ -58,7 +58,7 @@ def is_complete(folder: Path, parameters: Mapping[str, Any]) -> bool:
     """Whether `folder` holds all files of the data set made from `parameters`."""
     marker = _marker(folder)
     try:
-        counts = {len(list((folder / name).iterdir())) for name in ("images", "masks")}
+        counts = {_count(folder / name) for name in ("images", "masks")}
     except OSError:
         return False
     return (
@@ -86,7 +86,9 @@ def write_data_set(
     except NotADirectoryError:
         raise CianError(f"{folder}: is a file. {cure}.") from None
     if _is_ours(folder):
-        strangers -= _LAYOUT
+        drawn = _marker(folder).get("images")
+        more = {name for name in ("images", "masks") if (folder / name).is_dir() and _count(folder / name) > drawn}
+        strangers -= _LAYOUT - more
     if strangers:
         raise CianError(f"{folder}: holds other files ({min(strangers)}), which would be lost. {cure}.")
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
@@ -103,6 +105,10 @@ def write_data_set(
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def _count(folder: Path) -> int:
+    return sum(1 for _ in folder.iterdir())
+
+
 def _marker(folder: Path) -> dict[str, Any]:
     """What `folder` was made from; empty if that is not known."""
     try:
@@ -113,8 +119,9 @@ def _marker(folder: Path) -> dict[str, Any]:
 
 
 def _is_ours(folder: Path) -> bool:
-    parameters = _marker(folder).get("parameters")
-    return isinstance(parameters, dict) and parameters.get("name") in _NAMES
+    marker = _marker(folder)
+    parameters = marker.get("parameters")
+    return isinstance(parameters, dict) and parameters.get("name") in _NAMES and isinstance(marker.get("images"), int)
 
 
 def _write(partial: Path, parameters: Mapping[str, Any], classes: Sequence[str], records: Iterable[Record]) -> None:

@@ -11,7 +11,7 @@ from scipy.ndimage import distance_transform_edt
 
 from cian.backbones import Backbone
 from cian.data.images import read_image
-from cian.data.masks import read_mask
+from cian.data.masks import read_mask, resize_mask
 from cian.data.table import Table
 from cian.grid import as_input, scaled
 from cian.network import CIAN
@@ -38,11 +38,14 @@ def affinity_looks(context: Context, pictures: Pictures) -> dict[str, Any] | Non
         return None
     network = load_network(context, context.final_network)
     used: set[int] = set()
+    shown: set[int] = set()
     examples = []
     for class_id in (shared[i] for i in spread(len(shared), LOOKS)):
         query, references = _group(context, table, class_id, holders[class_id], used)
         used.add(query)
+        shown.update((query, *references))
         examples.append(_look(context, network, table, class_id, query, references, pictures))
+    known = [table.masks[row] is not None for row in shown]
     looks = [look for example in examples for look in example["looks"]]
     across = [
         share for example in examples for look in example["looks"][1:] if (share := look["of_object"]) is not None
@@ -51,7 +54,7 @@ def affinity_looks(context: Context, pictures: Pictures) -> dict[str, Any] | Non
         "examples": examples,
         "on": float(np.mean([on for on, _ in across])) if across else None,
         "area": float(np.mean([area for _, area in across])) if across else None,
-        "truth": any(mask is not None for mask in table.masks),
+        "masks": "true" if all(known) else "true or predicted" if any(known) else "predicted",
         "spread": float(np.mean([look["spread"] for look in looks])),
         "cells": round(np.mean([look["cells"][0] * look["cells"][1] for look in looks])),
     }
@@ -170,8 +173,8 @@ def _query_cell(
         return (grid[0] // 2) // step, (grid[1] // 2) // step
     depth = _depth(shown)
     seeds = mask_if_there(seed.seed_file(context, table, row)) if context.config.seeded else None
-    if seeds is not None and seeds.shape == shown.shape:
-        beside = _depth(shown & (seeds != class_id))
+    if seeds is not None:
+        beside = _depth(shown & (resize_mask(seeds, shown.shape) != class_id))
         if beside.max() > 0.35 * depth.max():
             depth = beside
     y, x = np.unravel_index(depth.argmax(), depth.shape)
