@@ -86,7 +86,7 @@ def write_data_set(
     except NotADirectoryError:
         raise CianError(f"{folder}: is a file. {cure}.") from None
     if _is_ours(folder):
-        drawn = _marker(folder).get("images")
+        drawn = _marker(folder)["images"]
         more = {name for name in ("images", "masks") if (folder / name).is_dir() and _count(folder / name) > drawn}
         strangers -= _LAYOUT - more
     if strangers:
