@@ -105,6 +105,22 @@ def test_what_is_done_is_not_done_again(ablated):
     assert {path: path.stat().st_mtime_ns for path in out.rglob("model.safetensors")} == before
 
 
+def test_what_another_process_finishes_meanwhile_is_in_the_table(ablated, monkeypatch):
+    out, config = ablated / "out", settings(ablated / "data")
+    (out / "seed-0/cosine").rename(out / "elsewhere")
+    run = ablation._run
+
+    def beside(config, out, seed, variant, accelerator, table):
+        if (out / "elsewhere").exists():
+            (out / "elsewhere").rename(out / "seed-0/cosine")
+        return run(config, out, seed, variant, accelerator, table)
+
+    monkeypatch.setattr(ablation, "_run", beside)
+    result = ablation.ablate(config, out, 1, ["baseline"])
+    assert set(result["variants"]) == {"completion", "baseline", "cosine", "retraining", "full-supervision"}
+    assert "| cosine | 1 |" in (out / "ablation.md").read_text()
+
+
 def test_errors_come_before_any_work(pictures, tmp_path):
     config = settings(pictures(masks=True))
     with pytest.raises(CianError, match=r"--only cosinus: no such variant.*cosine"):

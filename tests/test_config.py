@@ -85,7 +85,7 @@ def test_assignments():
     assert parse_assignment("data.separator='\t'") == ("data.separator", "\t")
     assert parse_assignment("data.separator= ") == ("data.separator", " ")
     assert parse_assignment("data.separator=\t") == ("data.separator", "\t")
-    assert parse_assignment("train.epochs= ") == ("train.epochs", None)
+    assert parse_assignment("data.split_column= ") == ("data.split_column", None)
     assert parse_assignment("affinity.mode=off") == ("affinity.mode", "off")
     assert parse_assignment("data.splits.train=1") == ("data.splits.train", "1")
     assert parse_assignment("data.masks=[a, b]") == ("data.masks", ["a", "b"])

@@ -135,8 +135,12 @@ def test_other_parameters_replace(tmp_path: Path) -> None:
 
 def test_pictures_that_were_laid_beside_the_demos_stay(tmp_path: Path) -> None:
     generate(tmp_path / "set", train=1, val=0)
+    (tmp_path / "set/images/.DS_Store").write_bytes(b"")
+    generate(tmp_path / "set", train=1, val=0)
+    assert (tmp_path / "set/images/.DS_Store").exists()  # nothing was drawn anew
+    (tmp_path / "set/images/000.jpg").rename(tmp_path / "set/images/mine.jpg")
     (tmp_path / "set/images/mine.jpg").write_bytes(b"mine")
-    with pytest.raises(CianError, match=r"set: holds other files \(images\), which would be lost"):
+    with pytest.raises(CianError, match=r"set: holds other files \(images/mine\.jpg\), which would be lost"):
         generate(tmp_path / "set", train=1, val=0)
     assert (tmp_path / "set/images/mine.jpg").read_bytes() == b"mine"
 

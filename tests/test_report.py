@@ -215,6 +215,10 @@ def test_scores_are_those_of_the_run(full: tuple[Context, str, Page]) -> None:
     }
 
 
+def test_affinity_is_judged_by_true_masks(full: tuple[Context, str, Page]) -> None:
+    assert "by the true masks" in full[2].text["affinity"]
+
+
 def test_a_comparison_says_that_it_is_one_draw(full: tuple[Context, str, Page]) -> None:
     assert "cian ablate --config config.yaml --only baseline" in full[2].text["scores"]
 

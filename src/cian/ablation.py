@@ -130,28 +130,32 @@ def ablate(
             check_work(_settings(config, seed, variant.settings), table)
         except CianError as error:
             raise CianError(f"{variant.name}: {error}") from None
+    result: dict[str, Any] = {"split": split, "variants": {}}
+    _collect(result, config, out, possible, tables)
     for seed, table in tables.items():
         for number, variant in enumerate(chosen, 1):
             console.rule(f"{variant.name} · seed {seed} · {number} of {len(chosen)}")
-            _run(config, out, seed, variant, accelerator, table)
+            _add(result, variant, seed, _run(config, out, seed, variant, accelerator, table))
+            _collect(result, config, out, possible, tables)  # what others, side by side, have finished
             if accelerator.is_main_process:
-                result = _collect(config, out, possible, tables, split)  # what others ran meanwhile, too
                 write_json(out / "ablation.json", result)
                 write_text(out / "ablation.md", markdown(result))
                 plot(result, out / "ablation.png")
-    return _collect(config, out, possible, tables, split)
+    return result
 
 
 def _collect(
-    config: Config, out: Path, possible: Sequence[Variant], tables: Mapping[int, Table], split: str
-) -> dict[str, Any]:
-    """The results of all runs that are finished."""
-    result: dict[str, Any] = {"split": split, "variants": {}}
+    result: dict[str, Any], config: Config, out: Path, possible: Sequence[Variant], tables: Mapping[int, Table]
+) -> None:
+    """Adds the runs that are finished and not in it yet, and brings it into the order of the variants."""
+    found = result["variants"]
     for variant, (seed, table) in product(possible, tables.items()):
         run = Run(_folder(out, seed, variant.name))
+        if str(seed) in found.get(variant.name, {"runs": {}})["runs"] or not run.metrics_file.exists():
+            continue
         if finished(_settings(config, seed, variant.settings), run, table, "evaluate"):
             _add(result, variant, seed, run)
-    return result
+    result["variants"] = {variant.name: found[variant.name] for variant in possible if variant.name in found}
 
 
 def _scored_split(config: Config, tables: Mapping[int, Table]) -> str:
@@ -186,7 +190,7 @@ def _settings(config: Config, seed: int, settings: Mapping[str, Any] | None = No
     return load_config(None, {**common, **(settings or {})})
 
 
-def _run(config: Config, out: Path, seed: int, variant: Variant, accelerator: Accelerator, table: Table) -> None:
+def _run(config: Config, out: Path, seed: int, variant: Variant, accelerator: Accelerator, table: Table) -> Run:
     shared = {stage.name: stage.outputs for stage in plan(_settings(config, seed)) if stage.name in variant.reuse}
     target = Run(_folder(out, seed, variant.name))
     if variant.name != FIRST and accelerator.is_main_process:
@@ -194,6 +198,7 @@ def _run(config: Config, out: Path, seed: int, variant: Variant, accelerator: Ac
     accelerator.wait_for_everyone()
     run_config(_settings(config, seed, variant.settings), target, until="evaluate", table=table)
     accelerator.wait_for_everyone()
+    return target
 
 
 def _add(result: dict[str, Any], variant: Variant, seed: int, run: Run) -> None:

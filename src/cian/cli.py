@@ -201,7 +201,10 @@ def predict(
         ),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Predict all of these images anew, in place of the masks there.")
+        bool,
+        typer.Option(
+            "--overwrite", help="Predict all of these images anew, in place of the masks there, corrected ones, too."
+        ),
     ] = False,
 ) -> None:
     """Masks for new images from a trained model; images that have one already are skipped.

@@ -409,7 +409,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     key, value = key.strip(), given.strip()
     if not sign or not key:
         raise CianError(f"--set {text}: not of the form key=value, e.g. --set train.epochs=4.")
-    if given and not value and _is_text(_annotation(key)):  # a space, or a tab, between tags
+    if key == "data.separator" and given and not value:  # a space, or a tab
         return key, given
     if value not in ("", "null", "~") and value[0] not in "[\"'" and _is_text(_annotation(key)):
         return key, value

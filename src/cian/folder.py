@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import json
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from contextlib import nullcontext, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +22,16 @@ from torch import Tensor
 from cian.config import DataConfig, dump_config, flatten, load_config
 from cian.cores import ahead, cores
 from cian.crf import check_kernels
-from cian.data.images import find_pictures, image_size
+from cian.data.images import find_pictures, image_size, read_image
 from cian.data.lookup import skipped
-from cian.data.masks import overlay, read_mask, resize_mask, write_mask
+from cian.data.masks import overlay, read_mask, read_note, resize_mask, write_mask
 from cian.data.problems import printable
 from cian.data.readers import ADD_ROWS, read_dataset
 from cian.data.table import Table
 from cian.errors import CianError, DataError, Problem
 from cian.inference import label_map, load, probabilities, segment_logits
 from cian.progress import Ticker, console, note
-from cian.runs import atomic, content, digest, hold, read_json, refuse_within, remove_temporaries, write_json
+from cian.runs import atomic, digest, hold, refuse_within, remove_temporaries
 from cian.stages.context import for_each_image
 from cian.training import make_accelerator
 
@@ -98,14 +100,10 @@ def predict_folder(
     known = _tags_by_id(root, tags, given.data, config.seed) if tags is not None else {}
     allowed = {image_id: segmenter.allowed(names) for image_id, names in known.items()}
     table = Table.build(segmenter.class_names[1:], ids, files, [None] * len(ids), ["predict"] * len(ids))
-    made_with = {
-        "weights": segmenter.digest(),
-        "predict": dump_config(config)["predict"],
-        "max_side": config.max_side,
-    }
+    settings_now = {"predict": dump_config(config)["predict"], "max_side": config.max_side}
+    made_with = digest({"weights": segmenter.digest(), **settings_now})
     given_tags = [sorted(known[key]) if (key := _key(image_id)) in known else None for image_id in ids]
     found: dict[int, list[list[str]]] = {}
-    written: dict[str, int] = {}
     unreadable: list[Problem] = []
 
     def compute(row: int, image: np.ndarray) -> Tensor | None:
@@ -119,8 +117,8 @@ def predict_folder(
             chosen = allowed.get(_key(ids[row]))
             result = probabilities(logits, image, chosen, config.predict.own_threshold, config.predict.crf)
             mask = label_map(result, image_size(files[row]))
-            write_mask(masks[row], mask)
-            written[ids[row]] = _time(masks[row])
+            origin = Origin(made_with, given_tags[row], _pixels(image), _stamp(files[row]), _pixels(mask))
+            write_mask(masks[row], mask, json.dumps(asdict(origin)))
         found[row] = _found(ids[row], mask, segmenter.class_names)
         if overlays:
             with atomic(views[row]) as temporary:
@@ -128,30 +126,19 @@ def predict_folder(
 
     is_main = accelerator.is_main_process
     with hold(out, "writes masks here") if is_main else nullcontext():  # one process locks and prepares it for all
-        history = _History(out, segmenter.class_names) if is_main else None
-        if history is not None:
-            with ThreadPoolExecutor(cores()) as pool:
-                each = zip(ids, ahead(pool, _fingerprint, files), given_tags, strict=True)
-                wanted = {image_id: Entry(digest(made_with), image, names) for image_id, image, names in each}
-            history.prepare(wanted, files, views, overwrite)
+        if is_main:
+            _prepare(out, files, masks, views, given_tags, made_with, config.max_side, overwrite)
         accelerator.wait_for_everyone()
         missing = sum(not mask.exists() for mask in masks)
         accelerator.wait_for_everyone()  # all have counted before one writes
         targets = views if overlays else masks
-        try:
-            for_each_image(
-                accelerator, config.max_side, table, targets, "predicting", compute, finish,
-                unreadable=lambda error: unreadable.append(error.problem),
-            )  # fmt: skip
-        except BaseException:
-            if history is not None:
-                history.add(written)
-            raise
-        written = {image_id: time for part in gather_object([written]) for image_id, time in part.items()}
+        for_each_image(
+            accelerator, config.max_side, table, targets, "predicting", compute, finish,
+            unreadable=lambda error: unreadable.append(error.problem),
+        )  # fmt: skip
         found = {row: lines for part in gather_object([found]) for row, lines in part.items()}
         failed = [problem for part in gather_object([unreadable]) for problem in part]
-        if history is not None:
-            history.add(written)
+        if is_main:
             lines = {ids[row]: lines for row, lines in found.items()}
             rows = _read_found(out / "found.csv")
             todo = {i: mask for i, mask in zip(ids, masks, strict=True) if i not in lines}
@@ -166,99 +153,108 @@ def predict_folder(
 
 
 @dataclass(frozen=True)
-class Entry:
-    """What is known of a mask that was written here, in OUT/predict.json.
+class Origin:
+    """What a mask was predicted from; kept as a note in its file.
 
     Attributes:
         made_with: fingerprint of the model and the settings.
-        image: fingerprint of its picture; None if that could not be read.
         tags: of the picture; None where none were given.
-        written: when, in ns; None where the process that wrote it, or would have, came to no end; 0 where somebody else
-            did.
+        picture: fingerprint of its pixels.
+        file: size and time of its file: where they are the same, so are the pixels.
+        mask: fingerprint of the mask's own pixels, which somebody may have corrected since.
     """
 
     made_with: str
-    image: str | None
     tags: list[str] | None
-    written: int | None = None
+    picture: str
+    file: list[int]
+    mask: str
 
 
-class _History:
-    """OUT/predict.json: what is known of the masks there."""
-
-    def __init__(self, out: Path, classes: Sequence[str]):
-        self.out, self.classes = out, list(classes)
-        self.file = out / "predict.json"
-        tree = read_json(self.file) if self.file.exists() else None
-        self.entries = None if tree is None else {i: Entry(**entry) for i, entry in tree.get("images", {}).items()}
-
-    def prepare(self, wanted: Mapping[str, Entry], files: Sequence[Path], views: Sequence[Path], anew: bool) -> None:
-        """Removes what a killed process left half-written, masks of images that have other tags now, overlays without
-        their mask or older than it, and, if `anew`, all of these masks.
-
-        Args:
-            wanted: by ID, what the masks are to be made with; files: their images, views: their overlays.
-
-        Raises:
-            CianError: the masks there were made with something else or of other pictures, and are not to be made anew,
-                or not by `cian predict`; or one that somebody has corrected would be replaced.
-        """
-        masks = {image_id: self.out / f"{image_id}.png" for image_id in wanted}
-        if self.entries is None and (strange := next((mask for mask in masks.values() if mask.exists()), None)):
-            raise CianError(f"{strange}: was not written by `cian predict`. Give a new or an empty folder to --out.")
-        before = {i: entry for i, entry in (self.entries or {}).items() if (self.out / f"{i}.png").exists()}
-        for (image_id, entry), file in zip(wanted.items(), files, strict=True):
-            if image_id not in before and masks[image_id].exists():  # drawn by somebody, not predicted
-                before[image_id] = replace(entry, written=0)
-            if image_id in before and not anew:
-                self._check(masks[image_id], file, before[image_id], entry)
-        made_with = {entry.made_with for entry in wanted.values()}
-        if not anew and any(entry.made_with not in made_with for entry in before.values()):
-            raise CianError(
-                f"{self.out}: holds masks of another model or other settings. Give another --out, or --overwrite."
-            )
-        remove_temporaries(self.out)
-        for (image_id, entry), view in zip(wanted.items(), views, strict=True):
-            mask = masks[image_id]
-            if anew or (image_id in before and before[image_id].tags != entry.tags):
-                mask.unlink(missing_ok=True)
-                before.pop(image_id, None)
-            if not mask.exists() or _time(mask) > _time(view):
-                view.unlink(missing_ok=True)
-        self.entries = {**wanted, **before}
-        self._write()
-
-    def _check(self, mask: Path, file: Path, before: Entry, now: Entry) -> None:
-        if before.image is not None and now.image is not None and before.image != now.image:
-            raise CianError(f"{mask}: is of another picture than {file}. Give another --out, or --overwrite.")
-        if before.tags == now.tags:
-            return
-        if now.tags is None:
-            raise CianError(f"{mask}: was made with tags. Give them again, another --out, or --overwrite.")
-        if before.written != _time(mask):
-            raise CianError(
-                f"{mask}: was changed after it had been written, and would be replaced, as its tags are others now. "
-                "Move it elsewhere, or give another --out, or --overwrite."
-            )
-
-    def add(self, written: Mapping[str, int]) -> None:
-        """When masks were written, in ns, by ID."""
-        assert self.entries is not None
-        for image_id, time in written.items():
-            self.entries[image_id] = replace(self.entries[image_id], written=time)
-        self._write()
-
-    def _write(self) -> None:
-        entries = {image_id: asdict(entry) for image_id, entry in (self.entries or {}).items()}
-        write_json(self.file, {"classes": self.classes, "images": entries})
+def _origin(mask: Path) -> Origin | None:
+    """None where `cian predict` did not write the mask, or another program has saved it since."""
+    text = read_note(mask)
+    return None if text is None else Origin(**json.loads(text))
 
 
-def _fingerprint(file: Path) -> str | None:
-    """Of what is in a file; None if it cannot be read, which is said when its turn comes."""
+def _pixels(pixels: np.ndarray) -> str:
+    """A short fingerprint."""
+    return hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=8).hexdigest()
+
+
+def _stamp(file: Path) -> list[int]:
+    """Size in bytes and time of change in ns; empty if the file is gone."""
     try:
-        return content(file)
+        status = file.stat()
     except OSError:
-        return None
+        return []
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _prepare(
+    out: Path,
+    files: Sequence[Path],
+    masks: Sequence[Path],
+    views: Sequence[Path],
+    tags: Sequence[list[str] | None],
+    made_with: str,
+    max_side: int,
+    anew: bool,
+) -> None:
+    """Removes what a killed process left half-written, masks of images that have other tags now, overlays without their
+    mask or older than it, and, if `anew`, all of these masks. Masks that `cian predict` did not write, or that somebody
+    has corrected since, stay otherwise.
+
+    Args:
+        files, masks, views, tags: of each image.
+        made_with, max_side: of the model and the settings.
+
+    Raises:
+        CianError: masks there were made with something else or of other pictures, and are not to be made anew; or none
+            of them by `cian predict`.
+    """
+    there = [row for row, mask in enumerate(masks) if mask.exists()]
+    with ThreadPoolExecutor(cores()) as pool:
+        origins = dict(zip(there, ahead(pool, lambda row: _origin(masks[row]), there), strict=True))
+    others = [masks[row] for row, origin in origins.items() if origin is None]
+    if others and len(others) == len(there) and not (out / "found.csv").exists():
+        raise CianError(f"{others[0]}: was not written by `cian predict`. Give a new or an empty folder to --out.")
+    again = set(there) if anew else set()
+    if not anew:
+        for row, origin in origins.items():
+            if origin is None:
+                continue
+            _check(origin, files[row], masks[row], tags[row], made_with, max_side)
+            if origin.tags != tags[row]:
+                if _pixels(read_mask(masks[row])) == origin.mask:
+                    again.add(row)
+                else:
+                    others.append(masks[row])
+        if others:
+            count = f"{len(others)} mask{'s' * (len(others) > 1)}"
+            value = f"{count} ({others[0].name}{', …' * (len(others) > 1)}) not as `cian predict` writes them"
+            note(Problem(str(out), value, "They stay as they are; --overwrite would replace them"))
+    remove_temporaries(out)
+    for row, (mask, view) in enumerate(zip(masks, views, strict=True)):
+        if row in again:
+            mask.unlink()
+        if not mask.exists() or _time(mask) > _time(view):
+            view.unlink(missing_ok=True)
+
+
+def _check(origin: Origin, file: Path, mask: Path, tags: list[str] | None, made_with: str, max_side: int) -> None:
+    if origin.made_with != made_with:
+        raise CianError(f"{mask}: was made with another model or other settings. Give another --out, or --overwrite.")
+    if origin.file != _stamp(file):
+        picture = origin.picture
+        with suppress(CianError):  # what cannot be read is said when its turn comes
+            picture = _pixels(read_image(file, max_side))
+        if picture != origin.picture:
+            raise CianError(
+                f"{mask}: is of another picture than {file}. Remove this mask, or give another --out, or --overwrite."
+            )
+    if tags is None and origin.tags is not None:
+        raise CianError(f"{mask}: was made with tags. Give them again, another --out, or --overwrite.")
 
 
 def _time(file: Path) -> int:

@@ -190,11 +190,11 @@ def run_config(
     require_images(config)
     if config.data.images is not None:
         refuse_within(target.path, config.data.images)
-    _refuse_own(config, target, stages)
     accelerator = make_accelerator(config.runtime)
     _check_settings(config)
     with target.locked() if accelerator.is_main_process else nullcontext():  # one process of a run locks it for all
         table = check_data(config, accelerator) if table is None else table
+        _refuse_own(config, table, target, stages)
         context = Context(target, config, table)
         watch = Stopwatch()
         wanted = stages[: names.index(until) + 1]
@@ -212,13 +212,12 @@ def run_config(
     return target
 
 
-def _refuse_own(config: Config, target: Run, stages: Sequence[Stage]) -> None:
+def _refuse_own(config: Config, table: Table, target: Run, stages: Sequence[Stage]) -> None:
     """
     Raises:
         CianError: a stage would read what one of these stages removes and writes anew.
     """
-    masks = config.data.masks
-    given = [("data.masks", path) for path in (masks if isinstance(masks, tuple) else (masks,)) if path is not None]
+    given = [("data.masks", folder) for folder in sorted({mask.parent for mask in table.masks if mask is not None})]
     values = flatten(dump_config(config))
     given += [(key, Path(values[key])) for key, words in FILES.items() if values[key] not in (None, *words)]
     for key, path in given:

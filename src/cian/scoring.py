@@ -9,7 +9,7 @@ import gzip
 import io
 import tarfile
 import unicodedata
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,9 @@ def evaluate_folders(predictions: Path, masks: Path, classes: Path, names_file: 
     if not ids:
         raise CianError(f"{names_file or masks}: nothing to score. Give a folder of PNG masks, or a list with ids.")
     names = [BACKGROUND, *class_names(classes)]
-    pairs = list(zip(_files(predictions, ids, "prediction"), _files(masks, ids, "mask"), strict=True))
+    pairs = list(
+        zip(_files(predictions, _by_id(predictions), ids, "prediction"), _files(masks, there, ids, "mask"), strict=True)
+    )
     confusion = score_pairs(pairs, len(names))
     if confusion.ignored and not confusion.counts[1:].any():
         raise only_ignored(masks)
@@ -138,10 +140,11 @@ def write_submission(
         raise CianError(f"competition {competition}: PASCAL VOC has comp5 (its own data alone) and comp6 (any data).")
     if not predictions.is_dir():
         raise CianError(f"{predictions}: no such folder. Give the folder that holds the PNG files.")
-    ids = _listed(names_file, _by_id(predictions))
+    there = _by_id(predictions)
+    ids = _listed(names_file, there)
     if not ids:
         raise CianError(f"{names_file}: names no image. Give the list of the test images.")
-    files = _files(predictions, ids, "prediction")
+    files = _files(predictions, there, ids, "prediction")
     num_classes = 1 + len(class_names(classes))
     index = index_images(images) if images is not None else None
     problems = ProblemList()
@@ -197,13 +200,12 @@ def _normal(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _files(folder: Path, ids: list[str], what: str) -> list[Path]:
-    """FOLDER/ID.png of each id; the suffix may be in upper case.
+def _files(folder: Path, there: Mapping[str, Path], ids: list[str], what: str) -> list[Path]:
+    """FOLDER/ID.png of each id, of what is there (see `_by_id`).
 
     Raises:
         CianError: a file is missing.
     """
-    there = _by_id(folder)
     files = [there.get(image_id, folder / f"{image_id}.png") for image_id in ids]
     missing = [file for file in files if not file.is_file()]
     if missing:

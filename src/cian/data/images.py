@@ -254,8 +254,8 @@ def _rgb(image: Image.Image) -> np.ndarray:
 def _grey_8bit(image: Image.Image) -> np.ndarray:
     """(H, W) uint8 of a grey image of more than 8 bits."""
     values = np.array(image)
-    # Before version 11 Pillow gave 16 bit PNG the mode of 32 bit integers; 16 bit PGM it still does.
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+    # Pillow gives 16 bit PGM the mode of 32 bit integers.
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
         top = next(top for top in _TOPS if values.max(initial=0) <= top)
         levels = (np.arange(top + 1) * (255 / top)).round().astype(np.uint8)
         return levels[values]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from cian.data.images import open_image
 from cian.data.problems import FileError, file_error, reason
@@ -14,6 +15,7 @@ from cian.data.table import IGNORE
 from cian.runs import atomic
 
 _CURE = "Save it as an indexed or an 8 bit grey PNG whose values are class ids"
+_NOTE = "cian"  # the key of a note in a PNG file
 _GREY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow spreads grey of 2 and 4 bits over 0 … 255; class ids are not spread
 
 
@@ -36,8 +38,11 @@ def indexed(mask: np.ndarray) -> Image.Image:
     return image
 
 
-def write_mask(path: Path, mask: np.ndarray) -> None:
+def write_mask(path: Path, mask: np.ndarray, note: str | None = None) -> None:
     """Writes a (H, W) uint8 mask as indexed PNG: under another name first, so that `path` is never half a file.
+
+    Args:
+        note: a text to keep in the file, see `read_note`.
 
     Raises:
         CianError: the file cannot be written.
@@ -48,9 +53,21 @@ def write_mask(path: Path, mask: np.ndarray) -> None:
     path = Path(path)
     try:
         with atomic(path) as temporary:
-            indexed(mask).save(temporary, format="PNG")
+            texts = PngInfo()
+            if note is not None:
+                texts.add_text(_NOTE, note)
+            indexed(mask).save(temporary, format="PNG", pnginfo=texts)
     except OSError as error:
         raise file_error(path, f"cannot be written ({reason(error)})", "Free space or choose another folder") from None
+
+
+def read_note(path: Path) -> str | None:
+    """The text that was written with a mask; None if there is none, as where another program has saved it since."""
+    try:
+        with Image.open(path) as image:
+            return image.info.get(_NOTE)
+    except OSError:
+        return None
 
 
 def read_mask(path: Path) -> np.ndarray:

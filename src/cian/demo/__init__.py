@@ -57,13 +57,11 @@ def data_config(folder: Path) -> DataConfig:
 def is_complete(folder: Path, parameters: Mapping[str, Any]) -> bool:
     """Whether `folder` holds all files of the data set made from `parameters`."""
     marker = _marker(folder)
-    try:
-        counts = {_count(folder / name) for name in ("images", "masks")}
-    except OSError:
-        return False
+    counts = {len(_visible(folder / name)) for name in ("images", "masks")}
     return (
         marker.get("parameters") == dict(parameters)
         and counts == {marker.get("images")}
+        and not _added(folder)
         and all((folder / name).is_file() for name in ("tags.csv", "classes.txt"))
     )
 
@@ -86,9 +84,7 @@ def write_data_set(
     except NotADirectoryError:
         raise CianError(f"{folder}: is a file. {cure}.") from None
     if _is_ours(folder):
-        drawn = _marker(folder)["images"]
-        more = {name for name in ("images", "masks") if (folder / name).is_dir() and _count(folder / name) > drawn}
-        strangers -= _LAYOUT - more
+        strangers = (strangers - _LAYOUT) | _added(folder)
     if strangers:
         raise CianError(f"{folder}: holds other files ({min(strangers)}), which would be lost. {cure}.")
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
@@ -105,8 +101,20 @@ def write_data_set(
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _count(folder: Path) -> int:
-    return sum(1 for _ in folder.iterdir())
+def _visible(folder: Path) -> list[Path]:
+    """The files of a folder, but for what file managers leave there."""
+    return [path for path in folder.glob("*") if not path.name.startswith(".") and path.name != "Thumbs.db"]
+
+
+def _added(folder: Path) -> set[str]:
+    """Pictures and masks that are not of the data set, as its tags.csv lists it."""
+    try:
+        with (folder / "tags.csv").open(encoding="utf-8", newline="") as file:
+            names = {Path(row["image"]).stem for row in csv.DictReader(file)}
+    except (OSError, ValueError, KeyError):
+        return set()
+    files = [path for name in ("images", "masks") for path in _visible(folder / name)]
+    return {path.relative_to(folder).as_posix() for path in files if path.stem not in names}
 
 
 def _marker(folder: Path) -> dict[str, Any]:
@@ -119,9 +127,8 @@ def _marker(folder: Path) -> dict[str, Any]:
 
 
 def _is_ours(folder: Path) -> bool:
-    marker = _marker(folder)
-    parameters = marker.get("parameters")
-    return isinstance(parameters, dict) and parameters.get("name") in _NAMES and isinstance(marker.get("images"), int)
+    parameters = _marker(folder).get("parameters")
+    return isinstance(parameters, dict) and parameters.get("name") in _NAMES
 
 
 def _write(partial: Path, parameters: Mapping[str, Any], classes: Sequence[str], records: Iterable[Record]) -> None:
