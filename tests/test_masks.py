@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cian.data.masks import overlay, palette, read_mask, resize_mask, write_mask
+from cian.data.masks import overlay, palette, read_mask, read_note, resize_mask, write_mask
 from cian.errors import CianError
 
 ALL_IDS = np.arange(256, dtype=np.uint8).reshape(8, 32)
@@ -41,7 +41,7 @@ def test_a_failed_write_leaves_the_old_mask(tmp_path: Path, monkeypatch: pytest.
     path = tmp_path / "a.png"
     write_mask(path, ALL_IDS)
 
-    def fail(self: Image.Image, file: Path, format: str) -> None:
+    def fail(self: Image.Image, file: Path, **options: object) -> None:
         Path(file).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
@@ -51,6 +51,14 @@ def test_a_failed_write_leaves_the_old_mask(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.undo()
     assert (read_mask(path) == ALL_IDS).all()
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_note_goes_with_a_mask(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    write_mask(path, ALL_IDS, "Füchse")
+    assert read_note(path) == "Füchse" and (read_mask(path) == ALL_IDS).all()
+    write_mask(path, ALL_IDS)
+    assert read_note(path) is None and read_note(tmp_path / "none.png") is None
 
 
 def test_write_where_a_file_is_in_the_way(tmp_path: Path) -> None:
