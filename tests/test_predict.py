@@ -324,6 +324,24 @@ def test_masks_of_two_settings_in_one_folder(model, photos, tmp_path):
     assert predict_folder(model, photos, out, settings=other) == 0
 
 
+def test_new_pictures_beside_masks_of_other_settings_are_refused(model, photos, tmp_path):
+    out = tmp_path / "masks"
+    predict_folder(model, photos / "a.png", out)
+    with pytest.raises(CianError, match=r"a\.png: was made with another model or other settings"):
+        predict_folder(model, photos / "c.png", out, settings={"predict.scales": [0.5]})
+    assert not (out / "c.png").exists()
+    assert predict_folder(model, photos / "c.png", out) == 1
+
+
+def test_a_note_that_is_not_understood_is_somebody_elses(model, photos, tmp_path):
+    out = tmp_path / "masks"
+    predict_folder(model, photos, out)
+    for name, text in (("a.png", "hello"), ("c.png", '{"made_by": "a later version"}')):
+        write_mask(out / name, np.full((30, 40), 2, np.uint8), text)
+    assert predict_folder(model, photos, out) == 0
+    assert (read_mask(out / "a.png") == 2).all() and (read_mask(out / "c.png") == 2).all()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems' names are Unicode")
 def test_names_that_are_no_text(model, photos, tmp_path):
     shutil.copy(photos / "a.png", os.fsencode(photos) + b"/\xe9t\xe9.png")

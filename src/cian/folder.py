@@ -22,7 +22,7 @@ from torch import Tensor
 from cian.config import DataConfig, dump_config, flatten, load_config
 from cian.cores import ahead, cores
 from cian.crf import check_kernels
-from cian.data.images import find_pictures, image_size, read_image
+from cian.data.images import find_files, find_pictures, image_size, read_image
 from cian.data.lookup import skipped
 from cian.data.masks import overlay, read_mask, read_note, resize_mask, write_mask
 from cian.data.problems import printable
@@ -172,14 +172,19 @@ class Origin:
 
 
 def _origin(mask: Path) -> Origin | None:
-    """None where `cian predict` did not write the mask, or another program has saved it since."""
+    """None where `cian predict` did not write the mask, or another program or version has."""
     text = read_note(mask)
-    return None if text is None else Origin(**json.loads(text))
+    try:
+        return None if text is None else Origin(**json.loads(text))
+    except (ValueError, TypeError):
+        return None
 
 
 def _pixels(pixels: np.ndarray) -> str:
     """A short fingerprint."""
-    return hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=8).hexdigest()
+    hashed = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=8)
+    hashed.update(pixels.tobytes())
+    return hashed.hexdigest()
 
 
 def _stamp(file: Path) -> list[int]:
@@ -214,8 +219,12 @@ def _prepare(
             of them by `cian predict`.
     """
     there = [row for row, mask in enumerate(masks) if mask.exists()]
+    unasked = [] if anew else sorted(set(find_files(out, (".png",))) - set(masks))
     with ThreadPoolExecutor(cores()) as pool:
-        origins = dict(zip(there, ahead(pool, lambda row: _origin(masks[row]), there), strict=True))
+        origins = dict(zip(there, ahead(pool, _origin, (masks[row] for row in there)), strict=True))
+        for mask, origin in zip(unasked, ahead(pool, _origin, unasked), strict=True):
+            if origin is not None:
+                _check_maker(origin, mask, made_with)
     others = [masks[row] for row, origin in origins.items() if origin is None]
     if others and len(others) == len(there) and not (out / "found.csv").exists():
         raise CianError(f"{others[0]}: was not written by `cian predict`. Give a new or an empty folder to --out.")
@@ -242,9 +251,13 @@ def _prepare(
             view.unlink(missing_ok=True)
 
 
-def _check(origin: Origin, file: Path, mask: Path, tags: list[str] | None, made_with: str, max_side: int) -> None:
+def _check_maker(origin: Origin, mask: Path, made_with: str) -> None:
     if origin.made_with != made_with:
         raise CianError(f"{mask}: was made with another model or other settings. Give another --out, or --overwrite.")
+
+
+def _check(origin: Origin, file: Path, mask: Path, tags: list[str] | None, made_with: str, max_side: int) -> None:
+    _check_maker(origin, mask, made_with)
     if origin.file != _stamp(file):
         picture = origin.picture
         with suppress(CianError):  # what cannot be read is said when its turn comes

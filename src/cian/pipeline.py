@@ -220,9 +220,11 @@ def _refuse_own(config: Config, table: Table, target: Run, stages: Sequence[Stag
     given = [("data.masks", folder) for folder in sorted({mask.parent for mask in table.masks if mask is not None})]
     values = flatten(dump_config(config))
     given += [(key, Path(values[key])) for key, words in FILES.items() if values[key] not in (None, *words)]
+    own = [(folder, folder.resolve()) for folder in (target.folder(name) for stage in stages for name in stage.outputs)]
     for key, path in given:
-        for folder in (target.folder(name) for stage in stages for name in stage.outputs):
-            if path.resolve().is_relative_to(folder.resolve()):
+        place = path.resolve()
+        for folder, resolved in own:
+            if place.is_relative_to(resolved):
                 raise CianError(
                     f"{key} = {path}: lies in {folder}, which this run removes and writes anew. Copy it to a place "
                     "outside of the run, and give that."

@@ -186,13 +186,15 @@ class Run:
                 if name not in stages or not record.done or (here and here.done and here.inputs == record.inputs):
                     continue
                 for folder in stages[name]:
-                    self._copy(source.folder(folder), self.folder(folder))
+                    self._copy(source, folder)
                 self.record(name, record)
 
-    def _copy(self, source: Path, target: Path) -> None:
+    def _copy(self, other: Run, name: str) -> None:
+        """A folder of another run, in place of its own."""
+        source, target = other.folder(name), self.folder(name)
         temporary = target.with_name(f"{TEMPORARY}{target.name}")
         shutil.rmtree(temporary, ignore_errors=True)
-        self.clear((str(target.relative_to(self.path)),))
+        self.clear((name,))
         if not source.exists():  # there is none where no held-out image has seeds
             return
         try:

@@ -65,7 +65,7 @@ def seed_map(
 
 def threshold(objects: np.ndarray, raised_over: float) -> float:
     """Where the object map of a picture is likely to be an object: Otsu's threshold, raised where that is over
-    `raised_over` (in [0, 1]; 1: never).
+    `raised_over` (in (0, 1]; 1: never).
 
     How high object maps are varies from one data set, and one picture, to the next. Where much of a picture is high,
     what is around the objects (sky, water, rails) is high as well, and labelling it as an object costs networks more
