@@ -1,6 +1,6 @@
 """What the errors of seeds cost: networks that learn from the seeds of a run, corrected by its true masks.
 
-    python benchmarks/corrected.py RUN [--only background missed classes all] [--out runs/corrected]
+    python benchmarks/corrected.py RUN [--only [background missed classes all]] [--out runs/corrected]
 
 RUN is a run directory whose seeds are made and whose training images all have masks, e.g. runs/voc/seed-1/completion.
 Each correction is a run of its own, with RUN's settings and its classifier; one that was interrupted goes on:
@@ -10,12 +10,14 @@ Each correction is a run of its own, with RUN's settings and its classifier; one
     classes     what is labelled as one object and lies on another is labelled as the other
     all         all three: perfect seeds of the same coverage
 
-Prints mIoU on the held-out images, beside that of RUN itself if it is finished. Labels where the truth is 255 stay.
+Prints which labels of the seeds are wrong (`--only` without a name: that alone, in seconds), then mIoU on the held-out
+images, beside that of RUN itself if it is finished. Labels where the truth is 255 stay, and do not count.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,7 @@ from cian.ablation import SEEDED
 from cian.config import load_config
 from cian.data.masks import read_mask, resize_mask, write_mask
 from cian.data.table import IGNORE, TRAIN
-from cian.pipeline import check_data, plan, run_config
+from cian.pipeline import check_data, finished, plan, run_config
 from cian.runs import Run, read_json
 from cian.stages.evaluate import AFFINITY, FINAL, SEEDS
 from cian.stages.seed import FOLDER
@@ -45,10 +47,39 @@ def corrected(seeds: np.ndarray, truth: np.ndarray, correction: str) -> np.ndarr
     return np.where(known & where, truth, seeds)
 
 
+def wrong(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> str:
+    """Which labels are wrong, as shares of all; `pairs` are the seeds and the truth of each image."""
+    objects = on_background = right = background = missed = 0
+    for seeds, truth in pairs:
+        known = (seeds != IGNORE) & (truth != IGNORE)
+        seeds, truth = seeds[known], truth[known]
+        objects += np.count_nonzero(seeds)
+        on_background += np.count_nonzero((seeds > 0) & (truth == 0))
+        right += np.count_nonzero((seeds > 0) & (truth == seeds))
+        background += np.count_nonzero(seeds == 0)
+        missed += np.count_nonzero((seeds == 0) & (truth > 0))
+    return (
+        f"of the object labels {share(on_background, objects)} lie on background; of the others "
+        f"{share(right, objects - on_background)} name the right class; of the background labels "
+        f"{share(missed, background)} lie on objects"
+    )
+
+
+def share(part: int, of: int) -> str:
+    return f"{100 * part / of:.1f} %" if of else "–"
+
+
+def read_both(run: Run, image_id: str, mask: Path | None) -> tuple[np.ndarray, np.ndarray]:
+    """An image's seeds and its true mask at their size, (H, W) uint8 each."""
+    assert mask is not None
+    seeds = read_mask(run.mask(FOLDER, image_id))
+    return seeds, resize_mask(read_mask(mask), seeds.shape)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--only", nargs="+", choices=CORRECTIONS, default=CORRECTIONS)
+    parser.add_argument("--only", nargs="*", choices=CORRECTIONS, default=CORRECTIONS)
     parser.add_argument("--out", type=Path, default=Path("runs/corrected"))
     options = parser.parse_args()
     source = Run(options.run)
@@ -60,19 +91,19 @@ def main() -> None:
     train = table.split(TRAIN)
     if len(train.with_masks()) < len(train):
         raise SystemExit(f"{source.path}: not all of its training images have masks.")
+    print(wrong(read_both(source, image_id, mask) for image_id, mask in zip(train.ids, train.masks, strict=True)))
     shared = {stage.name: stage.outputs for stage in plan(config) if stage.name in SEEDED}
-    rows = [show("as they are", source)] if "evaluate" in records and records["evaluate"].done else []
+    is_scored = finished(load_config(source.config_file), source, table, until="evaluate")
+    rows = [show("as they are", source)] if is_scored else []
     for correction in options.only:
         target = Run(options.out / correction)
         target.take_over(source, shared)
         for image_id, mask in zip(train.ids, train.masks, strict=True):
-            assert mask is not None
-            seeds = read_mask(source.mask(FOLDER, image_id))
-            truth = resize_mask(read_mask(mask), seeds.shape)
-            write_mask(target.mask(FOLDER, image_id), corrected(seeds, truth, correction))
+            write_mask(target.mask(FOLDER, image_id), corrected(*read_both(source, image_id, mask), correction))
         rows.append(show(correction, run_config(config, target, until="evaluate", table=table)))
-    print("\n| seeds | mIoU of the seeds | of what is labelled | split | mIoU | with CRF |\n|---|---|---|---|---|---|")
-    print("\n".join(rows))
+    if rows:
+        head = "\n| seeds | mIoU of the seeds | of what is labelled | split | mIoU | with CRF |"
+        print("\n".join([head, "|---" * 6 + "|", *rows]))
 
 
 def show(name: str, run: Run) -> str:

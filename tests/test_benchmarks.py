@@ -92,3 +92,14 @@ def test_seeds_are_corrected_in_one_respect(monkeypatch, correction, expected):
     seeds = np.array([[0, 1, 2, 0, 255, 1, 1]], np.uint8)
     truth = np.array([[0, 0, 1, 1, 1, 1, 255]], np.uint8)
     assert corrected.corrected(seeds, truth, correction).tolist() == [expected]
+
+
+def test_wrong_labels_are_counted(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    import corrected
+
+    seeds = np.array([[0, 1, 2, 0, 255, 1, 1, 0, 0]], np.uint8)
+    truth = np.array([[0, 0, 1, 1, 1, 1, 255, 0, 0]], np.uint8)
+    said = corrected.wrong([(seeds, truth), (truth[:0], truth[:0])])
+    assert "object labels 33.3 % lie on background; of the others 50.0 %" in said and "labels 25.0 %" in said
+    assert "object labels – lie" in corrected.wrong([])
