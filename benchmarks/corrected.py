@@ -10,7 +10,7 @@ Each correction is a run of its own, with RUN's settings and its classifier; one
     classes     what is labelled as one object and lies on another is labelled as the other
     all         all three: perfect seeds of the same coverage
 
-Prints which labels of the seeds are wrong (`--only` without a name: that alone, in seconds), then mIoU on the held-out
+Prints which labels of the seeds are wrong (`--only` without a name: no training), then mIoU on the held-out
 images, beside that of RUN itself if it is finished. Labels where the truth is 255 stay, and do not count.
 """
 

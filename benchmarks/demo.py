@@ -3,7 +3,8 @@
     python benchmarks/demo.py [--seeds 0 1 2] [--out runs/demo-seeds] [--set KEY=VALUE …]
 
 Runs that are there already are not run again. Prints a table of mIoU on the 60 held-out pictures: each seed, mean and
-standard deviation. The data is the same for all seeds; the seed decides initial weights, order and augmentation.
+standard deviation, and the gains of affinity, paired by seed. The data is the same for all seeds; the seed decides
+initial weights, order and augmentation.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from cian.ablation import mean_deviation
 from cian.config import parse_assignment
 from cian.demo.run import run_demo
+from cian.stages.evaluate import AFFINITY, FINAL, WITHOUT_AFFINITY, WITHOUT_AFFINITY_CRF
 
 
 def main() -> None:
@@ -35,7 +37,11 @@ def main() -> None:
     print("mIoU % on the held-out pictures; seeds " + " ".join(map(str, options.seeds)))
     for name, values in table.items():
         shown = "  ".join(f"{value:5.2f}" for value in values)
-        print(f"{name:18s} {shown}   mean {mean_deviation(values)}")
+        print(f"{name:25s} {shown}   mean {mean_deviation(values)}")
+    for name, base in ((AFFINITY, WITHOUT_AFFINITY), (FINAL, WITHOUT_AFFINITY_CRF)):
+        gains = [value - other for value, other in zip(table[name], table[base], strict=True)]
+        shown = "  ".join(f"{value:+5.2f}" for value in gains)
+        print(f"{'gain of ' + name:25s} {shown}   mean {mean_deviation(gains, signed=True)}")
     print("seconds of each run: " + " ".join(f"{value:.0f}" for value in seconds))
 
 

@@ -54,17 +54,23 @@ def main() -> None:
     only = options.only or [FIRST, BASELINE, *([WITH_SALIENCY] if options.saliency else []), FULL]
     result = ablate(config, options.out, options.repeat, only, options.saliency)
     print(f"\n{options.train} → {options.score}\n\n{markdown(result)}")
-    runs = {
-        name: [options.out / f"seed-{seed}" / name for seed in entry["runs"]]
-        for name, entry in result["variants"].items()
-        if name in (FIRST, *only)
+    seeds = [str(seed) for seed in range(config.seed, config.seed + options.repeat)]
+    chosen = {name: entry["runs"] for name, entry in result["variants"].items() if name in (FIRST, *only)}
+    scored = {
+        name: {"plain": [runs[seed]["miou"] for seed in seeds], "crf": [runs[seed]["miou_crf"] for seed in seeds]}
+        for name, runs in chosen.items()
     }
+    print(f"{scores_table(scored, seeds)}\n")
+    runs = {name: [options.out / f"seed-{seed}" / name for seed in seeds] for name in chosen}
     for run in [*runs[FIRST], *runs.get(WITH_SALIENCY, [])]:
         show_seeds(run)
     if options.val:
         val = {name: [score_val(voc, Run(run)) for run in each] for name, each in runs.items()}
         write_json(options.out / "val.json", val)
-        print(f"{options.train} → val, without tags\n\n{val_table(val)}")
+        scored = {
+            name: {key: [run[key]["miou"] for run in each] for key in ("plain", "crf")} for name, each in val.items()
+        }
+        print(f"{options.train} → val, without tags\n\n{scores_table(scored, seeds)}\n\n{class_table(val)}")
 
 
 def show_seeds(run: Path) -> None:
@@ -109,20 +115,33 @@ def score_val(voc: Path, run: Run) -> dict[str, Any]:
     return scores
 
 
-def val_table(val: dict[str, list[dict[str, Any]]]) -> str:
-    """Mean and deviation over the random seeds, the share of full supervision, and the IoU of every class."""
-    means: dict[str, dict[str, float]] = {}
-    lines = ["| | mIoU | of full supervision | with CRF | of full supervision |", "|---|---|---|---|---|"]
-    for name, runs in val.items():
-        values = {key: [run[key]["miou"] for run in runs] for key in ("plain", "crf")}
-        means[name] = {key: sum(each) / len(each) for key, each in values.items()}
-        cells = [name]
-        for key, each in values.items():
-            full = [run[key]["miou"] for run in val.get(FULL, [])]
-            share = f"{100 * means[name][key] / (sum(full) / len(full)):.1f} %" if full and name != FULL else ""
-            cells += [mean_deviation(each), share]
-        lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", f"| IoU without CRF | {' | '.join(val)} |", "|---" * (len(val) + 1) + "|"]
+def scores_table(scores: dict[str, dict[str, list[Any]]], seeds: list[str]) -> str:
+    """Every random seed, mean and deviation, gains over the network without affinity, the share of full supervision.
+
+    Args:
+        scores: mIoU % of each variant, "plain" and "crf" (None where there is no CRF), one for each of `seeds`.
+    """
+    head = ["random seed", *seeds, "mean ± deviation", f"gain over {BASELINE}", "of full supervision"]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for name, each in scores.items():
+        for key, label in (("plain", name), ("crf", f"{name}, with CRF")):
+            values, base, full = each[key], scores.get(BASELINE, {}).get(key), scores.get(FULL, {}).get(key)
+            if None in values:
+                continue
+            gain = share = ""
+            if base and name != BASELINE:
+                gains = [value - other for value, other in zip(values, base, strict=True)]
+                gain = f"{', '.join(f'{value:+.2f}' for value in gains)}: {mean_deviation(gains, signed=True)}"
+            if full and name != FULL:
+                share = f"{100 * sum(values) / sum(full):.1f} %"
+            shown = [f"{value:.2f}" for value in values]
+            lines.append(f"| {' | '.join([label, *shown, mean_deviation(values), gain, share])} |")
+    return "\n".join(lines)
+
+
+def class_table(val: dict[str, list[dict[str, Any]]]) -> str:
+    """IoU of every class, mean over the random seeds."""
+    lines = [f"| IoU without CRF | {' | '.join(val)} |", "|---" * (len(val) + 1) + "|"]
     for class_name in next(iter(val.values()))[0]["plain"]["iou"]:
         ious = ([run["plain"]["iou"][class_name] for run in runs] for runs in val.values())
         lines.append(f"| {class_name} | {' | '.join(f'{sum(each) / len(each):.1f}' for each in ious)} |")

@@ -103,3 +103,20 @@ def test_wrong_labels_are_counted(monkeypatch):
     said = corrected.wrong([(seeds, truth), (truth[:0], truth[:0])])
     assert "object labels 33.3 % lie on background; of the others 50.0 %" in said and "labels 25.0 %" in said
     assert "object labels – lie" in corrected.wrong([])
+
+
+def test_table_of_voc_has_gains_and_shares(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    import voc
+
+    scores = {
+        "completion": {"plain": [41.0, 43.0], "crf": [None, None]},
+        "baseline": {"plain": [40.0, 41.0], "crf": [None, None]},
+        "full-supervision": {"plain": [50.0, 50.0], "crf": [None, None]},
+    }
+    assert voc.scores_table(scores, ["3", "4"]).splitlines()[2:] == [
+        "| completion | 41.00 | 43.00 | 42.00 ± 1.41 | +1.00, +2.00: +1.50 ± 0.71 | 84.0 % |",
+        "| baseline | 40.00 | 41.00 | 40.50 ± 0.71 |  | 81.0 % |",
+        "| full-supervision | 50.00 | 50.00 | 50.00 ± 0.00 | +10.00, +9.00: +9.50 ± 0.71 |  |",
+    ]
+    assert "gain" in voc.scores_table({"completion": {"plain": [41.0], "crf": [42.0]}}, ["0"])
