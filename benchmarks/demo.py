@@ -39,6 +39,8 @@ def main() -> None:
         shown = "  ".join(f"{value:5.2f}" for value in values)
         print(f"{name:25s} {shown}   mean {mean_deviation(values)}")
     for name, base in ((AFFINITY, WITHOUT_AFFINITY), (FINAL, WITHOUT_AFFINITY_CRF)):
+        if name not in table or base not in table:
+            continue
         gains = [value - other for value, other in zip(table[name], table[base], strict=True)]
         shown = "  ".join(f"{value:+5.2f}" for value in gains)
         print(f"{'gain of ' + name:25s} {shown}   mean {mean_deviation(gains, signed=True)}")
