@@ -277,7 +277,7 @@ class RetrainConfig(Section):
     """Training again, on the relabelled masks, from the first network's weights."""
 
     enabled: bool = Field(
-        False, description="relabel and retrain, as the paper does (here it has lost so far: benchmarks/RESULTS.md)"
+        False, description="relabel and retrain, as the paper does (here it has gained nothing: benchmarks/RESULTS.md)"
     )
     epochs: PositiveInt | None = Field(None, description="epochs; default: as in train")
     lr_factor: Positive = Field(
