@@ -17,7 +17,6 @@ images, beside that of RUN itself if it is finished. Labels where the truth is 2
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,7 @@ from cian.data.masks import read_mask, resize_mask, write_mask
 from cian.data.table import IGNORE, TRAIN
 from cian.pipeline import check_data, finished, plan, run_config
 from cian.runs import Run, read_json
-from cian.stages.evaluate import AFFINITY, FINAL, SEEDS
+from cian.stages.evaluate import AFFINITY, FINAL, SEEDS, score
 from cian.stages.seed import FOLDER
 from cian.training import make_accelerator
 
@@ -47,33 +46,20 @@ def corrected(seeds: np.ndarray, truth: np.ndarray, correction: str) -> np.ndarr
     return np.where(known & where, truth, seeds)
 
 
-def wrong(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> str:
-    """Which labels are wrong, as shares of all; `pairs` are the seeds and the truth of each image."""
-    objects = on_background = right = background = missed = 0
-    for seeds, truth in pairs:
-        known = (seeds != IGNORE) & (truth != IGNORE)
-        seeds, truth = seeds[known], truth[known]
-        objects += np.count_nonzero(seeds)
-        on_background += np.count_nonzero((seeds > 0) & (truth == 0))
-        right += np.count_nonzero((seeds > 0) & (truth == seeds))
-        background += np.count_nonzero(seeds == 0)
-        missed += np.count_nonzero((seeds == 0) & (truth > 0))
+def wrong(counts: np.ndarray) -> str:
+    """Which labels are wrong, as shares of all; `counts` are those of `Confusion`, (K, K + 1)."""
+    labels = counts[:, :-1]  # truth, seeds
+    objects, on_background = labels[:, 1:].sum(), labels[0, 1:].sum()
+    right = labels.trace() - labels[0, 0]
     return (
         f"of the object labels {share(on_background, objects)} lie on background; of the others "
         f"{share(right, objects - on_background)} name the right class; of the background labels "
-        f"{share(missed, background)} lie on objects"
+        f"{share(labels[1:, 0].sum(), labels[:, 0].sum())} lie on objects"
     )
 
 
 def share(part: int, of: int) -> str:
     return f"{100 * part / of:.1f} %" if of else "–"
-
-
-def read_both(run: Run, image_id: str, mask: Path | None) -> tuple[np.ndarray, np.ndarray]:
-    """An image's seeds and its true mask at their size, (H, W) uint8 each."""
-    assert mask is not None
-    seeds = read_mask(run.mask(FOLDER, image_id))
-    return seeds, resize_mask(read_mask(mask), seeds.shape)
 
 
 def main() -> None:
@@ -91,7 +77,7 @@ def main() -> None:
     train = table.split(TRAIN)
     if len(train.with_masks()) < len(train):
         raise SystemExit(f"{source.path}: not all of its training images have masks.")
-    print(wrong(read_both(source, image_id, mask) for image_id, mask in zip(train.ids, train.masks, strict=True)))
+    print(wrong(score(source.folder(FOLDER), train, "scoring seeds").counts))
     shared = {stage.name: stage.outputs for stage in plan(config) if stage.name in SEEDED}
     is_scored = finished(load_config(source.config_file), source, table, until="evaluate")
     rows = [show("as they are", source)] if is_scored else []
@@ -99,7 +85,10 @@ def main() -> None:
         target = Run(options.out / correction)
         target.take_over(source, shared)
         for image_id, mask in zip(train.ids, train.masks, strict=True):
-            write_mask(target.mask(FOLDER, image_id), corrected(*read_both(source, image_id, mask), correction))
+            assert mask is not None
+            seeds = read_mask(source.mask(FOLDER, image_id))
+            truth = resize_mask(read_mask(mask), seeds.shape)
+            write_mask(target.mask(FOLDER, image_id), corrected(seeds, truth, correction))
         rows.append(show(correction, run_config(config, target, until="evaluate", table=table)))
     if rows:
         head = "\n| seeds | mIoU of the seeds | of what is labelled | split | mIoU | with CRF |"

@@ -17,7 +17,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from cian.ablation import BASELINE, FIRST, FULL, WITH_SALIENCY, ablate, markdown, mean_deviation
+from cian.ablation import BASELINE, FIRST, FULL, WITH_SALIENCY, ablate, markdown, mean_deviation, summary
 from cian.config import dump_config, load_config, parse_assignment
 from cian.data.table import Table
 from cian.runs import Run, content, read_json, write_json
@@ -55,12 +55,8 @@ def main() -> None:
     result = ablate(config, options.out, options.repeat, only, options.saliency)
     print(f"\n{options.train} → {options.score}\n\n{markdown(result)}")
     seeds = [str(seed) for seed in range(config.seed, config.seed + options.repeat)]
-    chosen = {name: entry["runs"] for name, entry in result["variants"].items() if name in (FIRST, *only)}
-    scored = {
-        name: {"plain": [runs[seed]["miou"] for seed in seeds], "crf": [runs[seed]["miou_crf"] for seed in seeds]}
-        for name, runs in chosen.items()
-    }
-    print(f"{scores_table(scored, seeds)}\n")
+    chosen = {name: entry for name, entry in result["variants"].items() if name in (FIRST, *only)}
+    print(f"{scores_table(chosen, seeds)}\n")
     runs = {name: [options.out / f"seed-{seed}" / name for seed in seeds] for name in chosen}
     for run in [*runs[FIRST], *runs.get(WITH_SALIENCY, [])]:
         show_seeds(run)
@@ -68,7 +64,14 @@ def main() -> None:
         val = {name: [score_val(voc, Run(run)) for run in each] for name, each in runs.items()}
         write_json(options.out / "val.json", val)
         scored = {
-            name: {key: [run[key]["miou"] for run in each] for key in ("plain", "crf")} for name, each in val.items()
+            name: {
+                "group": chosen[name]["group"],
+                "runs": {
+                    seed: {"miou": run["plain"]["miou"], "miou_crf": run["crf"]["miou"]}
+                    for seed, run in zip(seeds, each, strict=True)
+                },
+            }
+            for name, each in val.items()
         }
         print(f"{options.train} → val, without tags\n\n{scores_table(scored, seeds)}\n\n{class_table(val)}")
 
@@ -115,22 +118,22 @@ def score_val(voc: Path, run: Run) -> dict[str, Any]:
     return scores
 
 
-def scores_table(scores: dict[str, dict[str, list[Any]]], seeds: list[str]) -> str:
+def scores_table(variants: dict[str, Any], seeds: list[str]) -> str:
     """Every random seed, mean and deviation, gains over the network without affinity, the share of full supervision.
 
     Args:
-        scores: mIoU % of each variant, "plain" and "crf" (None where there is no CRF), one for each of `seeds`.
+        variants: as in the result of `ablate`, each with a run for each of `seeds`.
     """
     head = ["random seed", *seeds, "mean ± deviation", f"gain over {BASELINE}", "of full supervision"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for name, each in scores.items():
-        for key, label in (("plain", name), ("crf", f"{name}, with CRF")):
-            values, base, full = each[key], scores.get(BASELINE, {}).get(key), scores.get(FULL, {}).get(key)
-            if None in values:
+    rows = {row["name"]: row for row in summary({"variants": variants})}
+    for name, row in rows.items():
+        for key, label in (("miou", name), ("miou_crf", f"{name}, with CRF")):
+            values, gains, full = row[key], row[f"{key}_gain"], rows[FULL][key] if FULL in rows else []
+            if not values:
                 continue
             gain = share = ""
-            if base and name != BASELINE:
-                gains = [value - other for value, other in zip(values, base, strict=True)]
+            if gains and name != BASELINE:
                 gain = f"{', '.join(f'{value:+.2f}' for value in gains)}: {mean_deviation(gains, signed=True)}"
             if full and name != FULL:
                 share = f"{100 * sum(values) / sum(full):.1f} %"

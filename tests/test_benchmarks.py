@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cian.metrics import Confusion
+
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
 
@@ -100,23 +102,30 @@ def test_wrong_labels_are_counted(monkeypatch):
 
     seeds = np.array([[0, 1, 2, 0, 255, 1, 1, 0, 0]], np.uint8)
     truth = np.array([[0, 0, 1, 1, 1, 1, 255, 0, 0]], np.uint8)
-    said = corrected.wrong([(seeds, truth), (truth[:0], truth[:0])])
+    confusion = Confusion(3)
+    confusion.add(seeds, truth)
+    said = corrected.wrong(confusion.counts)
     assert "object labels 33.3 % lie on background; of the others 50.0 %" in said and "labels 25.0 %" in said
-    assert "object labels – lie" in corrected.wrong([])
+    assert "object labels – lie" in corrected.wrong(Confusion(3).counts)
 
 
 def test_table_of_voc_has_gains_and_shares(monkeypatch):
     monkeypatch.syspath_prepend(FOLDER)
     import voc
 
+    def entry(*values, with_crf=None):
+        runs = {str(seed): {"miou": value, "miou_crf": with_crf} for seed, value in enumerate(values, 3)}
+        return {"group": "steps", "runs": runs}
+
     scores = {
-        "completion": {"plain": [41.0, 43.0], "crf": [None, None]},
-        "baseline": {"plain": [40.0, 41.0], "crf": [None, None]},
-        "full-supervision": {"plain": [50.0, 50.0], "crf": [None, None]},
+        "completion": entry(41.0, 43.0),
+        "baseline": entry(40.0, 41.0),
+        "full-supervision": entry(50.0, 50.0),
     }
     assert voc.scores_table(scores, ["3", "4"]).splitlines()[2:] == [
-        "| completion | 41.00 | 43.00 | 42.00 ± 1.41 | +1.00, +2.00: +1.50 ± 0.71 | 84.0 % |",
         "| baseline | 40.00 | 41.00 | 40.50 ± 0.71 |  | 81.0 % |",
+        "| completion | 41.00 | 43.00 | 42.00 ± 1.41 | +1.00, +2.00: +1.50 ± 0.71 | 84.0 % |",
         "| full-supervision | 50.00 | 50.00 | 50.00 ± 0.00 | +10.00, +9.00: +9.50 ± 0.71 |  |",
     ]
-    assert "gain" in voc.scores_table({"completion": {"plain": [41.0], "crf": [42.0]}}, ["0"])
+    alone = voc.scores_table({"completion": entry(41.0, with_crf=42.0)}, ["3"]).splitlines()[2:]
+    assert alone == ["| completion | 41.00 | 41.00 |  |  |", "| completion, with CRF | 42.00 | 42.00 |  |  |"]
