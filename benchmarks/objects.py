@@ -53,7 +53,7 @@ def main() -> None:
         objects = truth[counted] > 0
         if not len(tags) or objects.all() or not objects.any():
             continue
-        cams, maps = class_activation_maps(model, image, tags, config.seeds.scales, config.seeds.mirror)
+        cams, maps = class_activation_maps(model, image, tags, config.seeds)
         found = {"class activation maps": cams.max(0), "object maps": maps.max(0)}
         if network is not None:
             found["saliency"] = network(images.ids[row], image)

@@ -40,6 +40,9 @@ def test_every_family_trains_as_cian(name, stride):
     self_logits, cross_logits = network(images, group_size=2)
     grid = cells(torch.zeros(2, height, width), backbone).shape
     assert self_logits.shape == cross_logits.shape == (2, 3, *grid[1:])
+    with torch.no_grad():
+        features, detail = backbone.forward_detail(images)
+    assert features.shape[1:] == (backbone.channels, *grid[1:]) and detail.shape[1] == backbone.detail_channels
     (self_logits.sum() + cross_logits.sum()).backward()
     assert all(p.grad is not None for p in backbone.parameters() if p.requires_grad and p.ndim == 4)
     network.eval()

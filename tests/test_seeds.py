@@ -12,9 +12,10 @@ from cian import CianError
 from cian.backbones import build_backbone
 from cian.config import CrfConfig, SeedConfig
 from cian.data.table import Table
+from cian.grid import as_input, scaled, upsample
 from cian.otsu import otsu
-from cian.seeds.cam import Classifier, class_activation_maps, classification_loss
-from cian.seeds.cells import CellScores
+from cian.seeds.cam import Classifier, class_activation_maps, classification_loss, object_cells
+from cian.seeds.cells import CellScores, at_cells
 from cian.seeds.saliency import SaliencyFolder, SaliencyNetwork, saliency_source
 from cian.seeds.seeds import along_edges, seed_map, threshold
 from cian.seeds.spread import spread
@@ -132,27 +133,61 @@ def test_image_without_tags_is_background():
 def classifier() -> Classifier:
     torch.manual_seed(0)
     model = Classifier(build_backbone("test_efficientnet", 8, "random"), 4).eval()
-    cells = [torch.randn(20, model.backbone.channels) for _ in range(8)]
-    model.cells.estimate(cells, torch.eye(4).repeat(2, 1))
+    with torch.no_grad():
+        features, detail = model.backbone.forward_detail(torch.randn(8, 3, 33, 33))
+    cells, fine = (part.flatten(2).transpose(1, 2) for part in (features, at_cells(detail, features)))  # (8, n, C)
+    model.cells.estimate(list(cells), torch.eye(4).repeat(2, 1))
+    cells, fine = cells.flatten(0, 1), fine.flatten(0, 1)
+    model.cells.estimate_objectness(cells, fine, torch.arange(len(cells)) % 3 == 0)
     return model
 
 
-def test_cams_are_of_the_tags_alone_and_in_range(classifier):
+@pytest.mark.parametrize("objectness", [False, True])
+def test_cams_are_of_the_tags_alone_and_in_range(classifier, objectness):
     image = np.random.default_rng(0).integers(0, 256, (37, 52, 3), dtype=np.uint8)
-    cams, objects = class_activation_maps(classifier, image, np.array([2, 4]), (1.0, 1.5), True)
+    settings = SeedConfig(scales=(1.0, 1.5), objectness=objectness)
+    cams, objects = class_activation_maps(classifier, image, np.array([2, 4]), settings)
     for maps in (cams, objects):
         assert maps.shape == (2, 37, 52) and maps.dtype == np.float32
         assert maps.min() >= 0 and maps.max() <= 1 + 1e-6
-    alone, _ = class_activation_maps(classifier, image, np.array([4]), (1.0, 1.5), True)
+    alone, object_alone = class_activation_maps(classifier, image, np.array([4]), settings)
     np.testing.assert_allclose(alone[0], cams[1], atol=1e-5)
-    assert class_activation_maps(classifier, image, np.array([], int), (1.0,), True)[0].shape == (0, 37, 52)
+    np.testing.assert_allclose(object_alone[0], objects[1], atol=1e-5)
+    assert class_activation_maps(classifier, image, np.array([], int), settings)[0].shape == (0, 37, 52)
 
 
 def test_cams_of_the_mirrored_image_are_mirrored(classifier):
     image = np.random.default_rng(0).integers(0, 256, (33, 49, 3), dtype=np.uint8)
-    cams, _ = class_activation_maps(classifier, image, np.array([1, 3]), (1.0,), True)
-    mirrored, _ = class_activation_maps(classifier, image[:, ::-1], np.array([1, 3]), (1.0,), True)
+    cams, _ = class_activation_maps(classifier, image, np.array([1, 3]), SeedConfig(scales=(1.0,)))
+    mirrored, _ = class_activation_maps(classifier, image[:, ::-1], np.array([1, 3]), SeedConfig(scales=(1.0,)))
     np.testing.assert_allclose(mirrored[:, :, ::-1], cams, atol=1e-4)
+
+
+def test_objectness_changes_object_maps_alone(classifier):
+    image = np.random.default_rng(0).integers(0, 256, (33, 49, 3), dtype=np.uint8)
+    cams, objects = class_activation_maps(classifier, image, np.array([1]), SeedConfig(scales=(1.0,), mirror=False))
+    same, changed = class_activation_maps(
+        classifier, image, np.array([1]), SeedConfig(scales=(1.0,), mirror=False, objectness=True)
+    )
+    np.testing.assert_array_equal(same, cams)
+    with torch.no_grad():
+        pixels = as_input(image, classifier.backbone, torch.device("cpu"))
+        features, detail = classifier.backbone.forward_detail(pixels)
+        _, likely = classifier.cells(features, at_cells(detail, features))
+        likely = upsample(likely, (33, 49), classifier.backbone)[0].numpy()
+    wanted = (objects * likely) ** 0.7
+    np.testing.assert_allclose(changed, wanted / wanted.max(), atol=1e-4)
+    assert likely.std() > 0.1
+
+
+@pytest.mark.parametrize("size", [(33, 49), (40, 52)])
+def test_object_cells_lie_on_the_grid_of_the_features(classifier, size):
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    pixels = scaled(as_input(image, classifier.backbone, torch.device("cpu")), 1.0, classifier.backbone)
+    found = object_cells(classifier, image, np.array([1, 3]))
+    assert found.shape == classifier.backbone(pixels).shape[2:]
+    assert found.any() and not found.all()
+    assert not object_cells(classifier, image, np.array([], int)).any()
 
 
 def test_cell_scores_agree_with_their_equation():
@@ -171,12 +206,33 @@ def test_cell_scores_agree_with_their_equation():
     for tag in range(3):
         own = [cell for part, has in zip(z, tags[:, tag], strict=True) if has for cell in part]
         expected.append(np.linalg.inv(moments) @ (0.1 * (np.mean(own, 0) if own else mean) - mean))
-    scores = CellScores(6, 3)
+    scores = CellScores(6, 2, 3)
     scores.estimate([torch.from_numpy(part) for part in cells], torch.from_numpy(tags).float())
-    found = scores(torch.from_numpy(x.T[None, :, :, None].copy()))[0, :, :, 0]  # (3, cells)
+    fine = rng.normal(-1, 2, (len(x), 2)).astype(np.float32)
+    features, detail = (torch.from_numpy(part.T[None, :, :, None].copy()) for part in (x, fine))
+    found, likely = (part[0, :, :, 0].numpy() for part in scores(features, detail))  # (3, cells), (1, cells)
     wanted = np.maximum(0, np.array(expected) @ np.array(everything).T)
-    np.testing.assert_allclose(found.numpy(), wanted, atol=1e-5)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
     assert (wanted > 0).any()
+    assert (likely == 1).all()
+
+    objects = np.arange(len(x)) % 4 == 1
+    scores.estimate_objectness(torch.from_numpy(x), torch.from_numpy(fine), torch.from_numpy(objects))
+    y = []
+    for cell, small in zip(everything, fine, strict=True):
+        small = small - fine.mean(0)
+        y.append(np.concatenate((cell, 2.0 * small / np.linalg.norm(small))))
+    moments = np.mean([np.outer(both, both) for both in y], 0)
+    moments += 3.0 * np.trace(moments) / 8 * np.eye(8)
+    inside = np.mean([both for both, known in zip(y, objects, strict=True) if known], 0)
+    outside = np.mean([both for both, known in zip(y, objects, strict=True) if not known], 0)
+    direction = np.linalg.inv(moments) @ (inside - outside)
+    low, high = direction @ outside, direction @ inside
+    wanted = np.clip([(direction @ both - low) / (high - low) for both in y], 0, 1)
+    again, likely = (part[0, :, :, 0].numpy() for part in scores(features, detail))
+    np.testing.assert_allclose(likely[0], wanted, atol=1e-4)
+    np.testing.assert_array_equal(again, found)
+    assert wanted[objects].mean() > wanted[~objects].mean()
 
 
 def test_what_all_pictures_show_scores_lower_than_what_few_show():
@@ -187,11 +243,36 @@ def test_what_all_pictures_show_scores_lower_than_what_few_show():
     def cells(kind: torch.Tensor) -> torch.Tensor:
         return torch.cat([grass.expand(30, 8), kind.expand(10, 8)]) + 0.3 * torch.randn(40, 8)
 
-    scores = CellScores(8, 2)
+    scores = CellScores(8, 1, 2)
     scores.estimate([cells(cat), cells(dog)] * 10, torch.tensor([[1.0, 0.0], [0.0, 1.0]] * 10))
-    found = scores(torch.stack([grass, cat, dog]).T[None, :, :, None])[0, :, :, 0]
+    found = scores(torch.stack([grass, cat, dog]).T[None, :, :, None], torch.zeros(1, 1, 3, 1))[0][0, :, :, 0]
     assert found[:, 0].max() < 0.2 * found[:, 1:].min()
     assert found[0, 1] > found[0, 2] and found[1, 2] > found[1, 1]
+
+
+def test_what_is_background_in_most_pictures_is_no_object():
+    """Sky is called an object in the pictures of aeroplanes, wrongly, and background in all others."""
+    torch.manual_seed(0)
+    sky, *animals = torch.eye(8)[:5] * 4
+    cells, objects = [], []
+    for picture in range(40):
+        kind = picture % 4
+        cells += [sky.expand(12, 8), animals[kind].expand(4, 8)]
+        objects += [kind == 0] * 12 + [True] * 4
+    x = torch.cat(cells)
+    x = x + 0.3 * torch.randn(x.shape)
+    scores = CellScores(8, 1, 4)
+    scores.center.copy_(x.mean(0))
+    scores.estimate_objectness(x, torch.zeros(len(x), 1), torch.tensor(objects))
+    likely = scores(torch.stack([sky, *animals]).T[None, :, :, None], torch.zeros(1, 1, 5, 1))[1].flatten()
+    assert likely[0] < 0.3 and likely[1:].min() > 0.8
+
+
+def test_objectness_stays_1_where_nothing_can_be_learned():
+    scores = CellScores(4, 2, 1)
+    for objects in (torch.zeros(9, dtype=torch.bool), torch.ones(9, dtype=torch.bool)):
+        scores.estimate_objectness(torch.randn(9, 4), torch.randn(9, 2), objects)
+        assert (scores(torch.randn(1, 4, 3, 3), torch.randn(1, 2, 3, 3))[1] == 1).all()
 
 
 def test_spread_reaches_what_looks_alike_and_nothing_else():

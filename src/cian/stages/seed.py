@@ -54,7 +54,7 @@ def _make(context: Context, table: Table, folder: str, label: str) -> None:
     saliency = saliency_source(settings.background)
 
     def compute(row: int, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return class_activation_maps(model, image, table.tags(row), settings.scales, settings.mirror)
+        return class_activation_maps(model, image, table.tags(row), settings)
 
     def finish(row: int, image: np.ndarray, maps: tuple[np.ndarray, np.ndarray]) -> None:
         salient = saliency(table.ids[row], image) if saliency is not None and len(table.tags(row)) else None

@@ -105,7 +105,7 @@ def _row(context: Context, table: Table, row: int, classifier: Any, pictures: Pi
 
     if classifier is not None and len(table.tags(row)):
         working = reduced(image, config.seed_side)
-        maps = class_activation_maps(classifier, working, table.tags(row), config.seeds.scales, config.seeds.mirror)
+        maps = class_activation_maps(classifier, working, table.tags(row), config.seeds)
         names = {"CAM": "class activation map of its tags", "object map": "where objects of its tags are"}
         for (name, about), values in zip(names.items(), maps, strict=True):
             add(name, about, heat_layer(_resized(values.max(0), size, 4)))
