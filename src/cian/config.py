@@ -165,7 +165,7 @@ class SeedConfig(Section):
     objectness: bool = Field(
         False,
         description="object maps times what tells objects of all classes from what is around them (on trial; then "
-        "raised_over=0.3 is about right)",
+        "raised_over should be 0.3 to 0.35)",
     )
     raised_over: Annotated[float, Field(gt=0, le=1)] = Field(
         0.4,
