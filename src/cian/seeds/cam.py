@@ -79,7 +79,7 @@ def object_cells(model: Classifier, image: np.ndarray, tags: np.ndarray) -> Tens
         image: (H, W, 3) uint8; tags: (T,) class ids from 1. Returns (h, w) bool.
     """
     height, width = image.shape[:2]
-    shape = cells(torch.zeros(1, *grid_size(height, width, model.backbone)), model.backbone).shape[1:]
+    shape = cells(torch.empty(grid_size(height, width, model.backbone)), model.backbone).shape
     if not len(tags):
         return torch.zeros(shape, dtype=torch.bool)
     most = _maps(model, image, tags, (1.0,), mirror=False)[1].amax(0)

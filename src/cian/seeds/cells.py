@@ -59,10 +59,8 @@ class CellScores(nn.Module):
             features: (N, C, h, w); detail: (N, C', h, w), see `at_cells`. Returns scores (N, num_tags, h, w), not
             negative, and objectness (N, 1, h, w) in [0, 1].
         """
-        directions = F.normalize(features - self.center[:, None, None], dim=1)
-        fine = F.normalize(detail - self.detail_center[:, None, None], dim=1)
-        both = torch.cat((directions, DETAIL * fine), 1)
-        objectness = F.conv2d(both, self.object_weight[:, :, None, None], self.object_bias)
+        directions = _directions(features, self.center)
+        objectness = F.conv2d(self._both(directions, detail), self.object_weight[:, :, None, None], self.object_bias)
         return F.conv2d(directions, self.weight[:, :, None, None]).relu(), objectness.clamp(0, 1)
 
     def estimate(self, cells: Sequence[Tensor], tags: Tensor) -> None:
@@ -74,7 +72,7 @@ class CellScores(nn.Module):
         counts = torch.tensor([len(part) for part in cells])
         x = torch.cat([part.float() for part in cells])
         self.center.copy_(x.mean(0))
-        z = F.normalize(x - self.center, dim=1)
+        z = _directions(x, self.center)
         mean = z.mean(0)
         sums = torch.stack([part.sum(0) for part in z.split(counts.tolist())])  # (pictures, C)
         number = tags.T @ counts[:, None].float()  # (num_tags, 1), of cells
@@ -90,13 +88,21 @@ class CellScores(nn.Module):
         if not objects.any() or objects.all():
             return
         self.detail_center.copy_(detail.float().mean(0))
-        z = F.normalize(cells.float() - self.center, dim=1)
-        y = torch.cat((z, DETAIL * F.normalize(detail.float() - self.detail_center, dim=1)), 1)
+        y = self._both(_directions(cells.float(), self.center), detail.float())
         inside, outside = y[objects].mean(0), y[~objects].mean(0)
         direction = torch.linalg.solve(_moments(y), inside - outside)
         span = (direction @ (inside - outside)).clamp(min=1e-12)
         self.object_weight.copy_(direction[None] / span)
         self.object_bias.copy_(-(direction @ outside)[None] / span)
+
+    def _both(self, directions: Tensor, detail: Tensor) -> Tensor:
+        """y = (z, 2 d) of directions z (N, C, …) and fine features (N, C', …): (N, C + C', …)."""
+        return torch.cat((directions, DETAIL * _directions(detail, self.detail_center)), 1)
+
+
+def _directions(x: Tensor, center: Tensor) -> Tensor:
+    """(N, C, …), less the centre (C,), of length 1."""
+    return F.normalize(x - center.view(-1, *[1] * (x.ndim - 2)), dim=1)
 
 
 def at_cells(detail: Tensor, features: Tensor) -> Tensor:

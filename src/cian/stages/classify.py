@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -63,29 +64,29 @@ def _estimate_cells(context: Context, model: Classifier, file: Path) -> None:
     most = max(4, min(64, MOST_CELLS // len(rows)))
     tags = torch.from_numpy(table.select(rows).multi_hot())
     share = rows[accelerator.process_index :: accelerator.num_processes]
-    found: dict[int, Tensor] = {}
 
-    def finish(row: int, image: np.ndarray, values: Tensor) -> None:
-        found[row] = values
+    def collect(label: str, compute: Callable[[int, np.ndarray], Tensor]) -> list[Tensor]:
+        """Of some cells of each image of `rows`, what `compute` says of all its cells (n, …)."""
+        found: dict[int, Tensor] = {}
 
-    def some(values: Tensor) -> Tensor:
-        return values[torch.linspace(0, len(values) - 1, min(most, len(values))).long()].cpu()
+        def finish(row: int, image: np.ndarray, values: Tensor) -> None:
+            found[row] = values[torch.linspace(0, len(values) - 1, min(most, len(values))).long()].cpu()
+
+        work_on_images(accelerator, context.config.seed_side, table, share, label, compute, finish)
+        found = {row: values for part in gather_object([found]) for row, values in part.items()}
+        return [found[row] for row in rows]
 
     @torch.no_grad()
     def features(row: int, image: np.ndarray) -> Tensor:
         pixels = scaled(as_input(image, model.backbone, accelerator.device), 1.0, model.backbone)
         cells, detail = model.backbone.forward_detail(pixels)
-        return some(torch.cat((cells, at_cells(detail, cells)), 1)[0].flatten(1).T)  # (n, C + C')
+        return torch.cat((cells, at_cells(detail, cells)), 1)[0].flatten(1).T  # (n, C + C')
 
     def objects(row: int, image: np.ndarray) -> Tensor:
-        return some(object_cells(model, image, table.tags(row)).flatten())
+        return object_cells(model, image, table.tags(row)).flatten()
 
-    def everywhere() -> list[Tensor]:
-        gathered = {row: values for part in gather_object([found]) for row, values in part.items()}
-        return [gathered[row] for row in rows]
-
-    work_on_images(accelerator, context.config.seed_side, table, share, "comparing cells", features, finish)
-    cells, channels = everywhere(), model.backbone.channels
+    cells = collect("comparing cells", features)
+    channels = model.backbone.channels
     if accelerator.is_main_process:
         scores = model.cells.cpu()
         scores.estimate([part[:, :channels] for part in cells], tags)
@@ -93,9 +94,7 @@ def _estimate_cells(context: Context, model: Classifier, file: Path) -> None:
     accelerator.wait_for_everyone()
     load_weights(model.cells, file)
     model.to(accelerator.device)
-    found.clear()
-    work_on_images(accelerator, context.config.seed_side, table, share, "telling objects", objects, finish)
-    known = everywhere()
+    known = collect("telling objects", objects)
     if accelerator.is_main_process:
         scores = model.cells.cpu()
         every = torch.cat(cells)
