@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -142,10 +143,9 @@ def classifier() -> Classifier:
     return model
 
 
-@pytest.mark.parametrize("objectness", [False, True])
-def test_cams_are_of_the_tags_alone_and_in_range(classifier, objectness):
+def test_cams_are_of_the_tags_alone_and_in_range(classifier):
     image = np.random.default_rng(0).integers(0, 256, (37, 52, 3), dtype=np.uint8)
-    settings = SeedConfig(scales=(1.0, 1.5), objectness=objectness)
+    settings = SeedConfig(scales=(1.0, 1.5))
     cams, objects = class_activation_maps(classifier, image, np.array([2, 4]), settings)
     for maps in (cams, objects):
         assert maps.shape == (2, 37, 52) and maps.dtype == np.float32
@@ -163,19 +163,21 @@ def test_cams_of_the_mirrored_image_are_mirrored(classifier):
     np.testing.assert_allclose(mirrored[:, :, ::-1], cams, atol=1e-4)
 
 
-def test_objectness_changes_object_maps_alone(classifier):
+def test_objectness_is_added_to_the_object_maps_alone(classifier):
     image = np.random.default_rng(0).integers(0, 256, (33, 49, 3), dtype=np.uint8)
-    cams, objects = class_activation_maps(classifier, image, np.array([1]), SeedConfig(scales=(1.0,), mirror=False))
-    same, changed = class_activation_maps(
-        classifier, image, np.array([1]), SeedConfig(scales=(1.0,), mirror=False, objectness=True)
-    )
+    settings = SeedConfig(scales=(1.0,), mirror=False)
+    without = deepcopy(classifier)
+    without.cells.object_weight.zero_()
+    without.cells.object_bias.zero_()
+    same, objects = class_activation_maps(without, image, np.array([1]), settings)
+    cams, changed = class_activation_maps(classifier, image, np.array([1]), settings)
     np.testing.assert_array_equal(same, cams)
     with torch.no_grad():
         pixels = as_input(image, classifier.backbone, torch.device("cpu"))
         features, detail = classifier.backbone.forward_detail(pixels)
         _, likely = classifier.cells(features, at_cells(detail, features))
         likely = upsample(likely, (33, 49), classifier.backbone)[0].numpy()
-    wanted = (objects * likely) ** 0.7
+    wanted = objects + likely
     np.testing.assert_allclose(changed, wanted / wanted.max(), atol=1e-4)
     assert likely.std() > 0.1
 
@@ -214,7 +216,7 @@ def test_cell_scores_agree_with_their_equation():
     wanted = np.maximum(0, np.array(expected) @ np.array(everything).T)
     np.testing.assert_allclose(found, wanted, atol=1e-5)
     assert (wanted > 0).any()
-    assert (likely == 1).all()
+    assert (likely == 0).all()
 
     objects = np.arange(len(x)) % 4 == 1
     scores.estimate_objectness(torch.from_numpy(x), torch.from_numpy(fine), torch.from_numpy(objects))
@@ -268,11 +270,11 @@ def test_what_is_background_in_most_pictures_is_no_object():
     assert likely[0] < 0.3 and likely[1:].min() > 0.8
 
 
-def test_objectness_stays_1_where_nothing_can_be_learned():
+def test_objectness_stays_0_where_nothing_can_be_learned():
     scores = CellScores(4, 2, 1)
     for objects in (torch.zeros(9, dtype=torch.bool), torch.ones(9, dtype=torch.bool)):
         scores.estimate_objectness(torch.randn(9, 4), torch.randn(9, 2), objects)
-        assert (scores(torch.randn(1, 4, 3, 3), torch.randn(1, 2, 3, 3))[1] == 1).all()
+        assert (scores(torch.randn(1, 4, 3, 3), torch.randn(1, 2, 3, 3))[1] == 0).all()
 
 
 def test_spread_reaches_what_looks_alike_and_nothing_else():

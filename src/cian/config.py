@@ -162,13 +162,8 @@ class SeedConfig(Section):
     )
     scales: Scales = Field((1.0, 1.5, 2.0), description="image scales of the class activation maps, averaged")
     mirror: bool = Field(True, description="average with the mirrored image")
-    objectness: bool = Field(
-        False,
-        description="object maps times what tells objects of all classes from what is around them (on trial; then "
-        "raised_over should be 0.3 to 0.35)",
-    )
     raised_over: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.4,
+        0.3,
         description="each picture's threshold is Otsu's of its object maps; where that is over this it is raised, at "
         "most to 0.85, so that less background is labelled as an object; 1 = never raised ('cam')",
     )

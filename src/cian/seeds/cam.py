@@ -17,8 +17,6 @@ from cian.otsu import otsu
 from cian.seeds.cells import CellScores, at_cells
 from cian.seeds.spread import spread
 
-POWER = 0.7  # of object maps with objectness: it evens out that both factors are low around objects
-
 
 class Classifier(nn.Module):
     """Backbone, global average pooling, and one linear layer; and scores of single cells, estimated after training.
@@ -57,8 +55,8 @@ def class_activation_maps(
     model: Classifier, image: np.ndarray, tags: np.ndarray, settings: SeedConfig
 ) -> tuple[np.ndarray, np.ndarray]:
     """CAMs of an image's own tags, which tell the classes apart, and object maps, which tell objects from what is
-    around them: the mean of the cells' scores (see `CellScores`) and of these spread over what looks alike (`spread`);
-    with `settings.objectness`, times the cells' objectness, to the power of 0.7.
+    around them: the cells' scores (see `CellScores`) and these spread over what looks alike (`spread`), together
+    divided by their maximum, plus the cells' objectness.
 
     All are averaged over scales and mirror images, and each is divided by its maximum.
 
@@ -66,9 +64,7 @@ def class_activation_maps(
         image: (H, W, 3) uint8; tags: (T,) class ids from 1. Returns two (T, H, W) float32 in [0, 1].
     """
     cams, objects, objectness = _maps(model, image, tags, settings.scales, settings.mirror)
-    if settings.objectness:
-        objects = _to_one((objects * objectness) ** POWER)
-    return cams.cpu().numpy(), objects.cpu().numpy()
+    return cams.cpu().numpy(), _to_one(objects + objectness).cpu().numpy()
 
 
 def object_cells(model: Classifier, image: np.ndarray, tags: np.ndarray) -> Tensor:

@@ -31,7 +31,7 @@ class CellScores(nn.Module):
     Objectness is learned from cells that are known to be objects (`estimate_objectness`), from z and fine features d of
     the same cell, treated likewise: y = (z, 2 d). With the means m_1 of y over objects and m_0 over all other cells, it
     is (v · y - v · m_0) / (v · m_1 - v · m_0), v = (Σ + λI)⁻¹ (m_1 - m_0): 0 for an average cell of the background, 1
-    for one of an object. Until then it is 1.
+    for one of an object. Until then it is 0.
 
     Args:
         channels: C, of the features.
@@ -51,7 +51,7 @@ class CellScores(nn.Module):
         self.register_buffer("weight", torch.zeros(num_tags, channels))
         self.register_buffer("detail_center", torch.zeros(detail_channels))
         self.register_buffer("object_weight", torch.zeros(1, channels + detail_channels))
-        self.register_buffer("object_bias", torch.ones(1))
+        self.register_buffer("object_bias", torch.zeros(1))
 
     def forward(self, features: Tensor, detail: Tensor) -> tuple[Tensor, Tensor]:
         """
@@ -80,7 +80,7 @@ class CellScores(nn.Module):
         self.weight.copy_(torch.linalg.solve(_moments(z), (TAG * per_tag - mean).T).T)
 
     def estimate_objectness(self, cells: Tensor, detail: Tensor, objects: Tensor) -> None:
-        """Sets the linear function of objectness; without objects, or with nothing else, it stays 1.
+        """Sets the linear function of objectness; without objects, or with nothing else, it stays 0.
 
         Shape:
             cells: (n, C), detail: (n, C'), of the same cells; objects: (n,) bool.
