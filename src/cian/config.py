@@ -162,19 +162,17 @@ class SeedConfig(Section):
     )
     scales: Scales = Field((1.0, 1.5, 2.0), description="image scales of the class activation maps, averaged")
     mirror: bool = Field(True, description="average with the mirrored image")
-    raised_over: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.3,
-        description="each picture's threshold is Otsu's of its object maps; where that is over this it is raised, at "
-        "most to 0.85, so that less background is labelled as an object; 1 = never raised ('cam')",
-    )
     foreground: Positive = Field(
-        1.0, description="a pixel is a class where its object map is over this times the picture's threshold"
+        1.25,
+        description="a pixel is a class where its object map is over this times Otsu's threshold of the picture's "
+        "object maps, at most over 0.85 of their maximum ('cam'; with a saliency map over Otsu's threshold)",
     )
     background: str = Field(
         "cam", description="'cam', a folder of saliency maps ID.png (8 bit grey), or a saliency network FILE.onnx"
     )
-    background_below: Positive = Field(
-        0.87, description="background where every object map is below this times the same threshold ('cam')"
+    background_below: Fraction = Field(
+        0.88,
+        description="background where every object map is below this fraction of what a class must be over ('cam')",
     )
     salient_above: Fraction = Field(0.3, description="with a saliency map, a class only where it is over this")
     salient_below: Fraction = Field(0.06, description="with a saliency map, background where it is below this")

@@ -13,8 +13,8 @@ from cian.data.masks import resize_mask
 from cian.data.table import IGNORE
 from cian.otsu import otsu
 
+HIGHEST = 0.85  # of the maximum, 1: where an object map is over that it is always foreground
 CERTAINTY = 0.7  # probability of a label, before the edges of the picture are asked
-HIGHEST = 0.85  # threshold of object maps (at most 1) up to which Otsu's is raised
 SHRINK = 2  # edges are looked for at this fraction of the size: feature cells are coarser still
 
 
@@ -28,12 +28,12 @@ def seed_map(
 ) -> np.ndarray:
     """One image's seeds, without ground truth.
 
-    Foreground is where an object map is over `foreground` times the picture's threshold (see `threshold`; with a
-    saliency map, Otsu's) and its class leads the next one by `margin`, in the geometric mean of CAM and object map;
-    with a saliency map, only where that is over `salient_above`. Background is where every object map is under
-    `background_below` times that threshold or, with a saliency map, where that is under `salient_below` and no class
-    claims the pixel. All else is open; an image without tags is background throughout. Without a saliency map, which
-    has edges of its own, labels then follow the edges of the picture (see `along_edges`).
+    Foreground is where an object map is over the picture's threshold (see `threshold`; with a saliency map Otsu's, and
+    only where the saliency is over `salient_above`) and its class leads the next one by `margin`, in the geometric mean
+    of CAM and object map. Background is where every object map is under `background_below` times that threshold or,
+    with a saliency map, where that is under `salient_below` and no class claims the pixel. All else is open; an image
+    without tags is background throughout. Without a saliency map, which has edges of its own, labels then follow the
+    edges of the picture (see `along_edges`).
 
     Shape:
         image: (H, W, 3) uint8; cams, objects: (T, H, W) float32 in [0, 1] of the tags (T,), class ids from 1 (see
@@ -46,8 +46,8 @@ def seed_map(
     best = telling.argmax(0)
     lead = telling.max(0) - (np.partition(telling, -2, 0)[-2] if len(tags) > 1 else 0)
     most = objects.max(0)
-    level = threshold(most, settings.raised_over) if saliency is None else otsu(most, 0, 1)
-    claimed = np.take_along_axis(objects, best[None], 0)[0] >= settings.foreground * level
+    level = threshold(most, settings.foreground if saliency is None else 1)
+    claimed = np.take_along_axis(objects, best[None], 0)[0] >= level
     certain = claimed & (lead >= settings.margin)
     if saliency is None:
         background = most < settings.background_below * level
@@ -63,19 +63,15 @@ def seed_map(
     return classes[labels]
 
 
-def threshold(objects: np.ndarray, raised_over: float) -> float:
-    """Where the object map of a picture is likely to be an object: Otsu's threshold, raised where that is over
-    `raised_over` (in (0, 1]; 1: never).
-
-    How high object maps are varies from one data set, and one picture, to the next. Where much of a picture is high,
-    what is around the objects (sky, water, rails) is high as well, and labelling it as an object costs networks more
-    than leaving parts of objects out.
+def threshold(objects: np.ndarray, factor: float) -> float:
+    """Where the object map of a picture is likely to be an object: so many times Otsu's threshold. That alone labels
+    more background as objects than it leaves parts of objects out, and the first costs networks more.
 
     Shape:
         objects: (H, W) in [0, 1].
     """
     found = otsu(objects, 0, 1)
-    return max(found, min(found * (found / raised_over) ** 0.5, HIGHEST))
+    return min(found * factor, max(found, HIGHEST))
 
 
 def along_edges(
