@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import cian
 from cian import pipeline
@@ -163,6 +163,24 @@ def test_masks_of_held_out_images_change_scores_alone(finished, capsys):
     mask.write_bytes(before)
     cian.run(out=finished)
     assert (finished / "metrics.json").read_text() == metrics
+
+
+@bit_for_bit
+def test_other_weights_are_noticed(finished, capsys):
+    """As a training that is made again on a GPU gives them, or a user who averages some."""
+    file, model = finished / "train" / "model.safetensors", finished / "model" / "model.safetensors"
+    before, shipped = file.read_bytes(), model.read_bytes()
+    save_file({name: 0.5 * value for name, value in load_file(file).items()}, file)
+    capsys.readouterr()
+    cian.run(out=finished)
+    text = capsys.readouterr().err
+    assert "classify: done before" in text and "train: done before" in text and "baseline: done before" in text
+    for name in ("relabel", "retrain", "export", "predict", "compare", "evaluate", "report"):
+        assert f"{name}: again, for" in text
+    assert model.read_bytes() != shipped
+    file.write_bytes(before)
+    cian.run(out=finished)
+    assert model.read_bytes() == shipped
 
 
 @bit_for_bit

@@ -20,7 +20,7 @@ from cian.data.check import check_dataset
 from cian.data.table import TRAIN, Table
 from cian.errors import CianError, DataError, Problem
 from cian.progress import console, duration, note, ticking
-from cian.runs import Record, Run, Stopwatch, digest, files_digest, masks_digest, refuse_within, table_digest
+from cian.runs import Record, Run, Stopwatch, content, digest, files_digest, masks_digest, refuse_within, table_digest
 from cian.stages.context import Context
 from cian.training import make_accelerator
 
@@ -407,9 +407,12 @@ def _inputs(stage: Stage, context: Context) -> dict[str, Any]:
         else:
             inputs[name] = table_digest(getattr(context, name))
             inputs["classes"] = list(context.table.classes)
-    records = context.run.records()
+    run, weights = context.run, {other.name: other.weights for other in plan(context.config)}
+    records = run.records()
     for name in stage.after:
-        inputs[f"after {name}"] = digest(records[name].inputs) if name in records else None
+        files = [run.path / file for file in weights[name]]  # made again, they may differ: so do what follows
+        found = [content(file) if file.exists() else None for file in files]
+        inputs[f"after {name}"] = digest([records[name].inputs, found]) if name in records else None
     return inputs
 
 
