@@ -387,6 +387,12 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler that stops us is a Ctrl-C
     try:
         app()
+    except SystemExit as end:
+        if not end.code and "torch.distributed" in sys.modules:  # loading it takes seconds
+            from cian.processes import leave
+
+            leave()
+        raise
     except CianError as error:
         _fail(str(error))
     except OSError as error:
