@@ -82,16 +82,6 @@ def test_threshold_is_over_otsus_but_never_over_all(low, high, factor):
     assert (np.array(seeds_of(np.ones_like(objects), objects, [1])) == 1).any()
 
 
-def test_threshold_is_otsus_with_a_saliency_map():
-    """What lies between Otsu's threshold and the higher one is of the class, if the saliency map says so."""
-    objects = bimodal(0.3, 0.9)
-    plain, raised = otsu(objects, 0, 1), threshold(objects[0], 1.25)
-    objects[0, 0, 0] = (plain + raised) / 2
-    saliency = np.ones(objects.shape[1:], np.float32)
-    assert seeds_of(np.ones_like(objects), objects, [1], saliency)[0][0] == 1
-    assert seeds_of(np.ones_like(objects), objects, [1])[0][0] != 1
-
-
 def test_low_object_maps_give_the_seeds_of_others_as_well():
     objects = np.linspace(0, 1, 200, dtype=np.float32).reshape(1, 10, 20) ** 2 * 0.8
     once, again = (seeds_of(np.ones_like(objects), scale * objects, [1]) for scale in (1.0, 0.5))

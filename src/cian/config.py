@@ -165,7 +165,7 @@ class SeedConfig(Section):
     foreground: Positive = Field(
         1.25,
         description="a pixel is a class where its object map is over this times Otsu's threshold of the picture's "
-        "object maps, at most over 0.85 of their maximum ('cam'; with a saliency map over Otsu's threshold)",
+        "object maps, at most over 0.85 of their maximum",
     )
     background: str = Field(
         "cam", description="'cam', a folder of saliency maps ID.png (8 bit grey), or a saliency network FILE.onnx"

@@ -28,12 +28,12 @@ def seed_map(
 ) -> np.ndarray:
     """One image's seeds, without ground truth.
 
-    Foreground is where an object map is over the picture's threshold (see `threshold`; with a saliency map Otsu's, and
-    only where the saliency is over `salient_above`) and its class leads the next one by `margin`, in the geometric mean
-    of CAM and object map. Background is where every object map is under `background_below` times that threshold or,
-    with a saliency map, where that is under `salient_below` and no class claims the pixel. All else is open; an image
-    without tags is background throughout. Without a saliency map, which has edges of its own, labels then follow the
-    edges of the picture (see `along_edges`).
+    Foreground is where an object map is over the picture's threshold (see `threshold`) and its class leads the next one
+    by `margin`, in the geometric mean of CAM and object map; with a saliency map, only where that is over
+    `salient_above`. Background is where every object map is under `background_below` times that threshold or, with a
+    saliency map, where that is under `salient_below` and no class claims the pixel. All else is open; an image without
+    tags is background throughout. Without a saliency map, which has edges of its own, labels then follow the edges of
+    the picture (see `along_edges`).
 
     Shape:
         image: (H, W, 3) uint8; cams, objects: (T, H, W) float32 in [0, 1] of the tags (T,), class ids from 1 (see
@@ -46,7 +46,7 @@ def seed_map(
     best = telling.argmax(0)
     lead = telling.max(0) - (np.partition(telling, -2, 0)[-2] if len(tags) > 1 else 0)
     most = objects.max(0)
-    level = threshold(most, settings.foreground if saliency is None else 1)
+    level = threshold(most, settings.foreground)
     claimed = np.take_along_axis(objects, best[None], 0)[0] >= level
     certain = claimed & (lead >= settings.margin)
     if saliency is None:
