@@ -13,7 +13,7 @@ from cian.data.masks import resize_mask
 from cian.data.table import IGNORE
 from cian.otsu import otsu
 
-HIGHEST = 0.85  # of the maximum, 1: where an object map is over that it is always foreground
+HIGHEST = 0.85  # threshold of object maps (at most 1) up to which Otsu's is raised
 CERTAINTY = 0.7  # probability of a label, before the edges of the picture are asked
 SHRINK = 2  # edges are looked for at this fraction of the size: feature cells are coarser still
 
