@@ -21,15 +21,16 @@ from pathlib import Path
 
 import numpy as np
 
-from cian.ablation import SEEDED
 from cian.config import load_config
 from cian.data.masks import read_mask, resize_mask, write_mask
 from cian.data.table import IGNORE, TRAIN
-from cian.pipeline import check_data, finished, plan, run_config
-from cian.runs import Run, read_json
-from cian.stages.evaluate import AFFINITY, FINAL, SEEDS, score
-from cian.stages.seed import FOLDER
-from cian.training import make_accelerator
+from cian.files import read_json
+from cian.pipeline.ablation import SEEDED
+from cian.pipeline.run import check_data, finished, plan, run_config
+from cian.pipeline.stages.evaluate import AFFINITY, FINAL, SEEDS, score
+from cian.pipeline.stages.seed import FOLDER
+from cian.runs.directory import Run
+from cian.training.device import make_accelerator
 
 CORRECTIONS = ("background", "missed", "classes", "all")
 

@@ -1,4 +1,4 @@
-"""Speed of `cian.crf.dense_crf` against `pydensecrf2`, alternating in one run, with the agreement of the two.
+"""Speed of `cian.crf.dense.dense_crf` against `pydensecrf2`, alternating in one run, with the agreement of the two.
 
     python benchmarks/crf.py [--image FILE] [--repetitions 7] [--threads N]
 
@@ -19,7 +19,7 @@ import pydensecrf.densecrf as densecrf
 from figures import figure
 from PIL import Image
 
-from cian import crf
+from cian.crf import dense as crf
 
 HEIGHT, WIDTH, CLASSES, ITERATIONS = 375, 500, 21, 10
 IMPOSSIBLE = 100.0

@@ -13,10 +13,10 @@ import argparse
 import json
 from pathlib import Path
 
-from cian.ablation import mean_deviation
 from cian.config import parse_assignment
 from cian.demo.run import run_demo
-from cian.stages.evaluate import AFFINITY, FINAL, WITHOUT_AFFINITY, WITHOUT_AFFINITY_CRF
+from cian.pipeline.ablation import mean_deviation
+from cian.pipeline.stages.evaluate import AFFINITY, FINAL, WITHOUT_AFFINITY, WITHOUT_AFFINITY_CRF
 
 
 def main() -> None:

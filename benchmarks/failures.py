@@ -18,12 +18,12 @@ from PIL import Image
 from cian.config import load_config
 from cian.data.images import read_image
 from cian.data.masks import overlay, read_mask, resize_mask
-from cian.pipeline import check_data
-from cian.runs import Run
-from cian.scoring import image_miou
-from cian.stages.context import Context
-from cian.stages.seed import seed_file
-from cian.training import make_accelerator
+from cian.evaluation.folders import image_miou
+from cian.pipeline.context import Context
+from cian.pipeline.run import check_data
+from cian.pipeline.stages.seed import seed_file
+from cian.runs.directory import Run
+from cian.training.device import make_accelerator
 
 ALPHA = 0.6
 GAP = 6  # white px between pictures

@@ -26,11 +26,11 @@ from PIL import Image
 from plain import STRIDE, OurTraining, PlainTraining
 from predict import SCALES, pictures, random_model
 
-from cian.backbones import build_backbone
-from cian.crf import dense_crf
-from cian.crf_torch import dense_crf as dense_crf_on_gpu
-from cian.folder import predict_folder
-from cian.grid import grid_size
+from cian.backbone.dense import build_backbone
+from cian.backbone.grid import grid_size
+from cian.crf.dense import dense_crf
+from cian.crf.gpu import dense_crf as dense_crf_on_gpu
+from cian.inference.folder import predict_folder
 
 SHAPES = (  # backbone, output stride, crop, hidden
     ("tf_efficientnet_lite0", 16, 257, 160),

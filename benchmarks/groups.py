@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from figures import figure
 
-from cian.data.groups import form_groups
+from cian.data.sampler import form_groups
 
 CLASSES, MOST_TAGS = 1000, 4
 REPETITIONS = 3

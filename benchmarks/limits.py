@@ -28,9 +28,9 @@ from figures import figure
 from overhead import arguments, make_step, parser_of, random_batch
 from torch.utils.flop_counter import FlopCounterMode
 
-from cian import crf
-from cian.grid import normalise
-from cian.mean_field import padded
+from cian.backbone.grid import normalise
+from cian.crf import dense as crf
+from cian.crf.mean_field import padded
 from cian.network import build_network
 
 Work = Callable[[], object]

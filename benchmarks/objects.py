@@ -20,13 +20,13 @@ from cian.config import load_config
 from cian.data.images import read_image
 from cian.data.masks import read_mask, resize_mask
 from cian.data.table import IGNORE
-from cian.pipeline import check_data
-from cian.runs import Run
+from cian.pipeline.context import Context
+from cian.pipeline.run import check_data
+from cian.pipeline.stages.classify import load_classifier
+from cian.runs.directory import Run
 from cian.seeds.cam import class_activation_maps
 from cian.seeds.saliency import SaliencyNetwork
-from cian.stages.classify import load_classifier
-from cian.stages.context import Context
-from cian.training import make_accelerator
+from cian.training.device import make_accelerator
 
 
 def main() -> None:

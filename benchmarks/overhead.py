@@ -24,18 +24,19 @@ from accelerate.utils import set_seed
 from figures import figure
 from torch.utils.data import DataLoader
 
-from cian.backbones import Backbone
+from cian.backbone.dense import Backbone
+from cian.backbone.grid import cells, grid_size, normalise
 from cian.config import Config, RuntimeConfig, load_config
 from cian.data.dataset import TrainingSet
-from cian.data.groups import GroupSampler
 from cian.data.readers import read_dataset
+from cian.data.sampler import GroupSampler
 from cian.data.table import TRAIN
 from cian.demo import data_config
 from cian.demo.animals import generate
-from cian.grid import cells, grid_size, normalise
 from cian.losses import cian_loss
 from cian.network import build_network
-from cian.training import loader_workers, make_accelerator, make_optimizer
+from cian.training.device import loader_workers, make_accelerator
+from cian.training.trainer import make_optimizer
 
 
 def make_step(config: Config, classes: int):

@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from cian.config import load_config
 from cian.losses import cian_loss
 from cian.network import build_network
-from cian.training import make_accelerator, make_optimizer
+from cian.training.device import make_accelerator
+from cian.training.trainer import make_optimizer
 
 CLASSES, STRIDE = 21, 8
 LEAST = {"resnet50": 2.5, "tf_efficientnet_lite0": 2.0}  # how many times faster

@@ -25,16 +25,16 @@ from figures import figure
 from overhead import seconds
 from PIL import Image
 
+from cian.backbone.grid import as_input, scaled
 from cian.config import Config
 from cian.data.images import find_images, read_image
 from cian.data.table import Table
 from cian.demo.animals import generate
-from cian.folder import predict_folder
-from cian.grid import as_input, scaled
-from cian.inference import Segmenter, load
+from cian.inference.folder import predict_folder
+from cian.inference.segmenter import Segmenter, load
 from cian.network import build_network
-from cian.stages.context import for_each_image
-from cian.training import make_accelerator
+from cian.runs.each_image import for_each_image
+from cian.training.device import make_accelerator
 
 CLASSES = 21
 SCALES = (0.75, 1.0, 1.25)

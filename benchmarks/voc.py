@@ -17,13 +17,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from cian.ablation import BASELINE, FIRST, FULL, WITH_SALIENCY, ablate, markdown, mean_deviation, summary
 from cian.config import dump_config, load_config, parse_assignment
 from cian.data.table import Table
-from cian.runs import Run, content, read_json, write_json
-from cian.stages.context import Context
-from cian.stages.evaluate import score
-from cian.stages.predict import predict_masks
+from cian.files import read_json, write_json
+from cian.pipeline.ablation import BASELINE, FIRST, FULL, WITH_SALIENCY, ablate, markdown, mean_deviation, summary
+from cian.pipeline.context import Context
+from cian.pipeline.stages.evaluate import score
+from cian.pipeline.stages.predict import predict_masks
+from cian.runs.directory import Run
+from cian.runs.fingerprints import fingerprint
 
 
 def main() -> None:
@@ -94,7 +96,7 @@ def score_val(voc: Path, run: Run) -> dict[str, Any]:
     folder = run.path / "val"
     file, made_with = folder / "scores.json", folder / "settings.json"
     config = load_config(run.config_file)
-    weights = content(run.model / "model.safetensors")
+    weights = fingerprint(run.model / "model.safetensors")
     settings = {"predict": dump_config(config)["predict"], "weights": weights}
     if not made_with.exists() or read_json(made_with) != settings:
         shutil.rmtree(folder, ignore_errors=True)

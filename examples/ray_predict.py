@@ -20,8 +20,8 @@ import cian
 from cian.data.images import find_images
 from cian.data.masks import write_mask
 from cian.errors import CianError
-from cian.folder import mask_ids
-from cian.runs import refuse_within
+from cian.files import refuse_within
+from cian.inference.folder import mask_ids
 
 
 class Labeller:

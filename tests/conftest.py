@@ -1,19 +1,18 @@
 from __future__ import annotations
 
-import json
 import os
-import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # several of them share the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import numpy as np
 import pytest
-from PIL import Image
 
-LONGEST = ("test_distributed.py", "test_faults.py", "test_voc.py", "test_pipeline.py")
+from tests.helpers import draw_pictures
+
+LONGEST = ("test_distributed.py", "test_faults.py", "test_voc.py", "test_run.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -21,90 +20,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
-SHARED = Path(__file__).parents[2] / "shared"  # real photographs and reference numbers; absent on users' machines
-
-# A network of a few layers and two steps of training: the whole pipeline in seconds.
-TINY = {
-    "backbone.name": "test_efficientnet",
-    "backbone.weights": "random",
-    "classify.epochs": 1,
-    "classify.min_steps": 2,
-    "classify.batch_size": 4,
-    "classify.augment.crop": 49,
-    "train.epochs": 1,
-    "train.min_steps": 2,
-    "train.batch_size": 4,
-    "train.augment.crop": 49,
-    "predict.scales": [1.0],
-    "predict.crf.iterations": 1,
-    "relabel.crf_iterations": 1,
-    "retrain.enabled": True,
-    "runtime.workers": 0,
-    "runtime.device": os.environ.get("CIAN_TEST_DEVICE", "cpu"),
-}
-
-EXACT = TINY["runtime.device"] == "cpu"
-bit_for_bit = pytest.mark.skipif(not EXACT, reason="a GPU sums in another order each time")
-
-
-def options(data: Path, out: Path, **settings) -> list[str]:
-    """What `cian run` and the stage commands get for a data set as `pictures` makes it."""
-    args = ["--images", str(data / "images"), "--tags", str(data / "tags.csv"), "--out", str(out)]
-    if (data / "masks").exists():
-        args += ["--masks", str(data / "masks"), "--classes", str(data / "classes.txt")]
-    for key, value in {**TINY, **settings}.items():
-        args += ["--set", f"{key}={json.dumps(value)}"]
-    return args
-
-
-def here(monkeypatch: pytest.MonkeyPatch, *args: str | Path) -> int:
-    """The exit code of `cian ARGS`, called within this process, which has torch imported already."""
-    from cian.cli import main
-
-    monkeypatch.setattr("sys.argv", ["cian", *map(str, args)])
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        with pytest.raises(SystemExit) as stop:
-            main()
-    finally:  # `main` makes it a KeyboardInterrupt; a process that is forked later could lose it just after its start
-        signal.signal(signal.SIGTERM, before)
-    return int(stop.value.code or 0)
-
-
-def shared(name: str) -> Path:
-    """A file or folder of the shared data; skips the test where it is absent."""
-    path = SHARED / name
-    if not path.exists():
-        pytest.skip(f"needs {name} beside the checkout")
-    return path
-
-
 @pytest.fixture
 def pictures(tmp_path: Path) -> Callable[..., Path]:
-    """Makes a data set of coloured blobs: images/, tags.csv and, with masks=True, masks/ and classes.txt."""
-
-    def make(count: int = 12, masks: bool = False, name: str = "data", size: tuple[int, int] = (40, 56)) -> Path:
-        folder = tmp_path / name
-        (folder / "images").mkdir(parents=True)
-        rng = np.random.default_rng(0)
-        classes = ["blue", "red"]
-        rows = ["image,tags"]
-        for i in range(count):
-            kind = i % 2
-            image = rng.integers(90, 160, (*size, 3), dtype=np.uint8)
-            truth = np.zeros(size, np.uint8)
-            y, x = rng.integers(0, size[0] - 16), rng.integers(0, size[1] - 20)
-            truth[y : y + 16, x : x + 20] = kind + 1
-            image[truth > 0] = (30, 30, 220) if kind == 0 else (220, 30, 30)
-            Image.fromarray(image).save(folder / "images" / f"{i:03d}.png")
-            rows.append(f"{i:03d}.png,{classes[kind]}")
-            if masks:
-                from cian.data.masks import write_mask
-
-                write_mask(folder / "masks" / f"{i:03d}.png", truth)
-        (folder / "tags.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-        if masks:
-            (folder / "classes.txt").write_text("background\nblue\nred\n", encoding="utf-8")
-        return folder
-
-    return make
+    """`draw_pictures` into the test's own folder."""
+    return partial(draw_pictures, tmp_path)

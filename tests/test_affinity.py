@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cian import CrossImageAffinity, cross_image_affinity
 from cian.affinity import affinity_map, retrieve
-from tests.conftest import shared
+from tests.helpers import shared
 
 CONVS = {"query": "q", "key": "k", "value": "v"}
 

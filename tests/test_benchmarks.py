@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cian.metrics import Confusion
+from cian.evaluation.metrics import Confusion
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 

@@ -13,20 +13,9 @@ import pytest
 from PIL import Image
 
 from cian.data.masks import read_mask, write_mask
-from tests.conftest import TINY, here
+from tests.helpers import TINY, cli, fails, here
 
 CLI = [sys.executable, "-m", "cian"]
-
-
-def cli(*args: str | Path, **kwargs) -> subprocess.CompletedProcess:
-    return subprocess.run([*CLI, *map(str, args)], capture_output=True, text=True, timeout=300, **kwargs)
-
-
-def fails(result: subprocess.CompletedProcess, *words: str, code: int = 1) -> None:
-    assert result.returncode == code, result.stdout + result.stderr
-    assert "Traceback" not in result.stderr
-    for word in words:
-        assert word in result.stderr, result.stderr
 
 
 @pytest.fixture
@@ -83,7 +72,7 @@ def test_ctrl_c_is_one_message(monkeypatch, capsys, tmp_path):
     def press(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cian.folder.predict_folder", press)
+    monkeypatch.setattr("cian.inference.folder.predict_folder", press)
     assert here(monkeypatch, "predict", "--model", "m", "--images", tmp_path, "--out", tmp_path / "o") == 1
     assert capsys.readouterr().err == "cian: Stopped. What was done is kept; the same command goes on from here.\n"
 

@@ -12,8 +12,8 @@ import numpy as np
 from safetensors.torch import load_file
 
 from cian.data.masks import read_mask
-from cian.training import read_metrics
-from tests.conftest import options
+from cian.training.log import read_metrics
+from tests.helpers import options
 
 
 def command(data: Path, out: Path, processes: int, **settings) -> list[str]:

@@ -14,7 +14,7 @@ from cian import Segmenter, load
 from cian.config import load_config
 from cian.data.masks import read_mask
 from cian.network import build_network
-from tests.conftest import TINY
+from tests.helpers import TINY
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

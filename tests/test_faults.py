@@ -18,9 +18,9 @@ import pytest
 import torch
 
 from cian.data.masks import read_mask
-from cian.training import _Batches, _ignore_signals
-from tests.conftest import EXACT, TINY, here, options
-from tests.test_pipeline import CLI, cli, same, weights
+from cian.training.interrupts import ignore_signals
+from cian.training.trainer import _Batches
+from tests.helpers import CLI, EXACT, TINY, cli, here, options, same, weights
 
 LONG = {"classify.min_steps": 24, "train.min_steps": 24, "runtime.checkpoint_seconds": 0.01}
 
@@ -103,7 +103,7 @@ def test_interrupt_writes_a_checkpoint(pictures, tmp_path, face, number):
 def test_a_scheduler_that_stops_a_stage_without_checkpoints(pictures, tmp_path, monkeypatch, capsys):
     command = ["run", *options(pictures(), tmp_path / "run")]
     with monkeypatch.context() as patch:
-        patch.setattr("cian.stages.seed.seed_map", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        patch.setattr("cian.pipeline.stages.seed.seed_map", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
         assert here(patch, *command) == 1
     text = capsys.readouterr().err
     assert "the same command goes on" in text and "Traceback" not in text
@@ -121,7 +121,7 @@ def test_full_disk_keeps_what_was_done(pictures, tmp_path, monkeypatch, capsys):
             raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("cian.runs.os.fsync", full)
+        patch.setattr("cian.files.os.fsync", full)
         assert here(patch, *command) == 1
     text = capsys.readouterr().err
     assert "model.safetensors: the disk is full" in text and "Traceback" not in text
@@ -148,7 +148,7 @@ def test_too_little_memory_on_the_gpu(pictures, tmp_path, monkeypatch, capsys):
     def full(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr("cian.stages.classify.fit", full)
+    monkeypatch.setattr("cian.pipeline.stages.classify.fit", full)
     assert here(monkeypatch, "run", *options(pictures(), tmp_path / "run")) == 1
     assert "Lower train.batch_size" in capsys.readouterr().err
 
@@ -171,7 +171,7 @@ class Stuck(torch.utils.data.Dataset):
 
 
 def test_a_stuck_loading_process_does_not_outlive_its_training():
-    loader = torch.utils.data.DataLoader(Stuck(), None, num_workers=1, worker_init_fn=_ignore_signals)
+    loader = torch.utils.data.DataLoader(Stuck(), None, num_workers=1, worker_init_fn=ignore_signals)
     before = multiprocessing.active_children()
     with _Batches(loader) as batches:
         assert int(next(batches)) == 0
@@ -188,7 +188,7 @@ class Broken(Stuck):
 
 
 def test_loading_processes_end_while_their_error_is_kept():
-    loader = torch.utils.data.DataLoader(Broken(), None, num_workers=1, worker_init_fn=_ignore_signals)
+    loader = torch.utils.data.DataLoader(Broken(), None, num_workers=1, worker_init_fn=ignore_signals)
     before = multiprocessing.active_children()
     with pytest.raises(ZeroDivisionError) as kept, _Batches(loader) as batches:
         next(batches)

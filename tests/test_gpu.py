@@ -14,10 +14,10 @@ import torch
 
 import cian
 from cian.config import Config, load_config
-from cian.inference import Segmenter
+from cian.inference.segmenter import Segmenter
 from cian.losses import cian_loss
 from cian.network import build_network
-from tests.conftest import TINY, here, options
+from tests.helpers import TINY, here, options
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 

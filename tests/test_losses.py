@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cian.losses import cian_loss, completion_target, seed_loss
-from tests.conftest import shared
+from tests.helpers import shared
 
 
 @pytest.fixture(scope="module")

@@ -11,27 +11,28 @@ from typing import TYPE_CHECKING, Any
 from cian._version import __version__
 
 if TYPE_CHECKING:
-    from cian import crf, losses, metrics
+    from cian import crf, losses
     from cian.affinity import CrossImageAffinity, cross_image_affinity
     from cian.config import Config, load_config
     from cian.errors import CianError
-    from cian.inference import Prediction, Segmenter, load
+    from cian.evaluation import metrics
+    from cian.inference.segmenter import Prediction, Segmenter, load
     from cian.network import CIAN
-    from cian.pipeline import run
+    from cian.pipeline.run import run
 
 _HOME = {
     "CIAN": "cian.network",
     "CianError": "cian.errors",
     "Config": "cian.config",
     "CrossImageAffinity": "cian.affinity",
-    "Prediction": "cian.inference",
-    "Segmenter": "cian.inference",
+    "Prediction": "cian.inference.segmenter",
+    "Segmenter": "cian.inference.segmenter",
     "cross_image_affinity": "cian.affinity",
-    "load": "cian.inference",
+    "load": "cian.inference.segmenter",
     "load_config": "cian.config",
-    "run": "cian.pipeline",
+    "run": "cian.pipeline.run",
 }
-_MODULES = ("crf", "losses", "metrics")
+_MODULES = {"crf": "cian.crf", "losses": "cian.losses", "metrics": "cian.evaluation.metrics"}
 
 __all__ = ["__version__", *_HOME, *_MODULES]
 
@@ -40,7 +41,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
     if name in _MODULES:
-        return importlib.import_module(f"cian.{name}")
+        return importlib.import_module(_MODULES[name])
     raise AttributeError(f"module 'cian' has no attribute {name!r}")
 
 

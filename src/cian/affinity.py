@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cian.folding import Conv2d, convolve
-from cian.processes import BatchNorm, scale_and_shift, total, world
+from cian.fast.frozen_norms import Conv2d, convolve
+from cian.training.distributed import BatchNorm, all_reduce_sum, scale_and_shift, world
 
 MOST_HELD = 2**26  # affinities of a batch, 128 MB in bfloat16: 321 px at stride 8 in batches of 16 have 2**23.5
 MOST_FUSED = 256  # channels that a GPU's fast fused kernels take
@@ -203,9 +203,9 @@ class CrossImageAffinity(nn.Module):
             assert self.norm.running_mean is not None and self.norm.running_var is not None
             return scale_and_shift(self.norm, self.norm.running_mean, self.norm.running_var)
         cells = message.transpose(0, 1).flatten(1)  # (d, cells)
-        mean = total(cells.mean(1, dtype=project.dtype)) / world()
+        mean = all_reduce_sum(cells.mean(1, dtype=project.dtype)) / world()
         centred = (cells - mean[:, None].to(cells.dtype)) * cells.shape[1] ** -0.5
-        covariance = total((centred @ centred.T).to(project.dtype)) / world()  # (d, d)
+        covariance = all_reduce_sum((centred @ centred.T).to(project.dtype)) / world()  # (d, d)
         var = ((project @ covariance) * project).sum(1)
         mean = project @ mean
         self.norm.track(mean, var, world() * cells.shape[1])

@@ -101,7 +101,7 @@ def _config(
 
 
 def _pipeline(until: str, out: Path, overwrite: bool, **options: Any) -> None:
-    from cian.runs import Run
+    from cian.runs.directory import Run
 
     target = Run(out)
     if until in ("relabel", "retrain"):
@@ -110,7 +110,7 @@ def _pipeline(until: str, out: Path, overwrite: bool, **options: Any) -> None:
 
     from accelerate import PartialState
 
-    from cian.pipeline import run_config
+    from cian.pipeline.run import run_config
 
     run_config(config, target, until, overwrite)
     if until == "report" and PartialState().is_main_process:
@@ -161,8 +161,9 @@ def check(
     set_: Assignments = None,
 ) -> None:
     """Reads all images, tags and masks, and reports every problem at once, with its cure."""
-    from cian.data.check import check_dataset, summary
-    from cian.progress import ticking
+    from cian.data.check import check_dataset
+    from cian.data.summary import summary
+    from cian.terminal import ticking
 
     settings = _config(images, tags, masks, classes, split, config, set_)
     require_images(settings)
@@ -177,7 +178,7 @@ def check(
     fatal = [problem for problem in problems if problem.fatal]
     if fatal or table is None:
         raise DataError(fatal or problems, shown=len(problems))
-    from cian.pipeline import check_work
+    from cian.pipeline.run import check_work
 
     check_work(settings, table)
     console.print("No problems: `cian run` with the same options starts the work.", style="green")
@@ -211,7 +212,7 @@ def predict(
 
     OUT/found.csv says how many pixels of each class each image has.
     """
-    from cian.folder import predict_folder
+    from cian.inference.folder import predict_folder
 
     predict_folder(model, images, out, tags, overlays, _assignments(set_), overwrite)
 
@@ -240,9 +241,9 @@ def evaluate(
     ] = None,
 ) -> None:
     """mIoU, per-class IoU and pixel accuracy of any folder of indexed PNGs, ours or another tool's."""
-    from cian.data.layouts import VOC_CLASSES
-    from cian.runs import write_json
-    from cian.scoring import evaluate_folders, write_submission
+    from cian.evaluation.folders import evaluate_folders, write_submission
+    from cian.files import write_json
+    from cian.formats.devkits import VOC_CLASSES
 
     if submit is not None:
         if list_ is None:
@@ -297,7 +298,7 @@ def ablate(
 
     from accelerate import PartialState
 
-    from cian.ablation import ablate as run_ablation
+    from cian.pipeline.ablation import ablate as run_ablation
 
     run_ablation(base, out, repeat, only, saliency)
     if PartialState().is_main_process:
@@ -319,7 +320,7 @@ def coco_masks(
 
     An interrupted call goes on; annotations that changed are drawn anew.
     """
-    from cian.coco_masks import write_coco_masks
+    from cian.formats.coco_masks import write_coco_masks
 
     names = write_coco_masks(annotations, out, classes)
     print(f"{out}: masks of {len(names) - 1} classes ({out / 'classes.txt'})")
@@ -389,7 +390,7 @@ def main() -> None:
         app()
     except SystemExit as end:
         if not end.code and "torch.distributed" in sys.modules:  # loading it takes seconds
-            from cian.processes import leave
+            from cian.training.distributed import leave
 
             leave()
         raise

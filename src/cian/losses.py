@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cian import processes
+from cian.training import distributed
 
 IGNORE = 255
 
@@ -21,7 +21,7 @@ IGNORE = 255
 def seed_loss(logits: Tensor, seeds: Tensor, balanced: bool = False, robust: float = 0.0) -> Tensor:
     """Mean cross-entropy over the labelled cells of the batch; 0 where no cell is labelled, never NaN.
 
-    The batch is that of all processes of a distributed run (see `cian.processes`).
+    The batch is that of all processes of a distributed run (see `cian.training.distributed`).
 
     Args:
         balanced: the mean of the foreground's mean and the background's, so that sparse foreground is not drowned (the
@@ -50,8 +50,8 @@ def seed_loss(logits: Tensor, seeds: Tensor, balanced: bool = False, robust: flo
         total = (-torch.expm1(-robust * each) / robust).sum()
     else:
         total = F.cross_entropy(_at_least_float32(logits), seeds, ignore_index=IGNORE, reduction="sum")
-    labelled = processes.total((seeds != IGNORE).sum())
-    return total * processes.world() / labelled.clamp(min=1)
+    labelled = distributed.all_reduce_sum((seeds != IGNORE).sum())
+    return total * distributed.world() / labelled.clamp(min=1)
 
 
 def _at_least_float32(x: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from cian.affinity import CrossImageAffinity
-from cian.backbones import Backbone, build_backbone
+from cian.backbone.dense import Backbone, build_backbone
 from cian.config import Config
 
 

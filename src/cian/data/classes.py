@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cian.config import DataConfig
-from cian.data.problems import ProblemList, printable, show
+from cian.data.problems import ProblemList, printable, quoted
 from cian.data.table import BACKGROUND, MAX_CLASSES
-from cian.data.tags import TagSource
-from cian.data.textfiles import clean, read_lines
 from cian.errors import DataError
+from cian.formats.tags import TagSource
+from cian.formats.text import clean, read_lines
 
 
 def class_names(path: Path) -> list[str]:
@@ -33,7 +33,7 @@ def class_names(path: Path) -> list[str]:
         if not name:
             problems.add(where, "an empty line, but each line is a class id", "Remove the line or write a name")
         elif name in names:
-            problems.add(where, f"class {show(name)} occurs twice", "Remove one of them")
+            problems.add(where, f"class {quoted(name)} occurs twice", "Remove one of them")
         elif not check_name(name, where, problems):
             continue
         names[name] = None
@@ -50,9 +50,9 @@ def _reserved(name: str) -> bool:
 
 def check_name(name: str, where: str, problems: ProblemList) -> bool:
     if _reserved(name):
-        problems.add(where, f"the name {show(name)} is reserved for class id 0", "Remove or rename this tag")
+        problems.add(where, f"the name {quoted(name)} is reserved for class id 0", "Remove or rename this tag")
     elif printable(name) != name:
-        problems.add(where, f"{show(name)} is not a class name", "Use letters, digits, spaces and signs")
+        problems.add(where, f"{quoted(name)} is not a class name", "Use letters, digits, spaces and signs")
     else:
         return True
     return False
@@ -76,7 +76,7 @@ def resolve_classes(
         known = set(given)
         unknown = [name for name in sound if name not in known]
         for number, name in enumerate(unknown):
-            value = f"tag {show(name)} is not in {config.classes}"
+            value = f"tag {quoted(name)} is not in {config.classes}"
             if number < 100:  # each suggestion compares the tag with all classes
                 value += _suggestion(name, given)
             problems.add(source.where(name), value, "Correct the tag, or add it to the classes")
@@ -97,16 +97,16 @@ def _warn_of_lookalikes(classes: Sequence[str], separator: str, source: TagSourc
     for name in classes:
         other = seen.setdefault(name.casefold(), name)
         if other != name:
-            value = f"classes {show(other)} and {show(name)} differ in case only"
+            value = f"classes {quoted(other)} and {quoted(name)} differ in case only"
             problems.add(source.where(name), value, "Write them alike if they are one class", fatal=False)
     for sign in ",;|":
         holders = [name for name in classes if sign in name]
         if holders and sign != separator:
-            value = f"the tag {show(holders[0])} holds {show(sign)}"
+            value = f"the tag {quoted(holders[0])} holds {quoted(sign)}"
             cure = f"If these are several tags, set data.separator='{sign}'"
             problems.add(source.where(holders[0]), value, cure, fatal=False)
 
 
 def _suggestion(name: str, names: Sequence[str]) -> str:
     match = difflib.get_close_matches(name, names, n=1) or [other for other in names if other.lower() == name.lower()]
-    return f" (did you mean {show(match[0])}?)" if match else ""
+    return f" (did you mean {quoted(match[0])}?)" if match else ""

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from cian.config import AugmentConfig
+from cian.data.augment import augment, to_tensor
 from cian.data.images import read_image
 from cian.data.masks import read_mask, resize_mask
 from cian.data.table import Table
-from cian.data.transforms import augment, to_tensor
 
 
 class TrainingSet(Dataset):

@@ -12,7 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 from cian.data.images import open_image
 from cian.data.problems import FileError, file_error, reason
 from cian.data.table import IGNORE
-from cian.runs import atomic
+from cian.files import atomic
 
 _CURE = "Save it as an indexed or an 8 bit grey PNG whose values are class ids"
 _NOTE = "cian"  # the key of a note in a PNG file

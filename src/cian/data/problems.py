@@ -40,7 +40,7 @@ def reason(error: Exception) -> str:
     return " ".join(text.split())
 
 
-def show(text: str, most: int = 80) -> str:
+def quoted(text: str, most: int = 80) -> str:
     """Quoted for a message, and cut if long."""
     return f"'{printable(text if len(text) <= most else text[: most - 1] + '…')}'"
 

@@ -15,13 +15,13 @@ import numpy as np
 
 from cian.config import DataConfig
 from cian.data.classes import class_names, resolve_classes
-from cian.data.layouts import VAL, Layout, Lists, find_layout
-from cian.data.lookup import MISSING, NO_IMAGE, FileIndex, find_image, find_masks, index_images, skipped
-from cian.data.problems import ProblemList, printable, show
+from cian.data.problems import ProblemList, printable, quoted
 from cian.data.table import TRAIN, Table
-from cian.data.tags import EXAMPLE, JSON_CURE, TagSource, open_tags
-from cian.data.textfiles import read_lines, text_encoding
 from cian.errors import Problem
+from cian.formats.devkits import VAL, Layout, Lists, find_layout
+from cian.formats.file_index import MISSING, NO_IMAGE, FileIndex, find_image, find_masks, index_images, skipped
+from cian.formats.tags import EXAMPLE, JSON_CURE, TagSource, open_tags
+from cian.formats.text import read_lines, text_encoding
 
 ADD_ROWS = "Add rows if they should be"
 
@@ -153,13 +153,12 @@ def _collect(source: TagSource, images: FileIndex, rows: _Rows, problems: Proble
         if source.merge:
             rows.tags[index] = before + tuple(tag for tag in row.tags if tag not in before)
         elif set(before) != set(row.tags):
-            value = (
-                f"{show(row.image)} had other tags before ({show(', '.join(before))}, now {show(', '.join(row.tags))})"
-            )
+            earlier, now = quoted(", ".join(before)), quoted(", ".join(row.tags))
+            value = f"{quoted(row.image)} had other tags before ({earlier}, now {now})"
             cure = "Keep one row per image, or call the column `tag` if each row is one image and one tag"
             problems.add(source.at(row.line), value, cure)
         if rows.splits[index] != row.split:
-            value = f"{show(row.image)} is in split {show(rows.splits[index] or '')} too"
+            value = f"{quoted(row.image)} is in split {quoted(rows.splits[index] or '')} too"
             problems.add(source.at(row.line), value, "Keep it in one split")
     if not number and source.unit:
         problems.add(source.path, "holds no rows", JSON_CURE if source.path.suffix.lower() == ".json" else EXAMPLE)
@@ -176,7 +175,7 @@ def _read_lists(lists: dict[str, Lists], images: FileIndex, problems: ProblemLis
                 if row in left_out:
                     continue
                 if other not in (None, split):
-                    problems.add(where, f"{show(name)} is in split {other} too", "Keep it in one split")
+                    problems.add(where, f"{quoted(name)} is in split {other} too", "Keep it in one split")
                 else:
                     splits[row] = split
     return splits
@@ -273,7 +272,7 @@ def _check_counts(
         if (count := counts[class_id]) < config.min_images:
             problems.add(
                 source.where(name),
-                f"class {show(name)} has {count} training image{'s' * (count != 1)}, fewer than {config.min_images}",
+                f"class {quoted(name)} has {count} training image{'s' * (count != 1)}, fewer than {config.min_images}",
                 "Add images, drop the class, or lower data.min_images",
             )
 

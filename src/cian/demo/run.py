@@ -9,8 +9,8 @@ from typing import Any
 from cian.config import flatten, load_config
 from cian.demo import data_config
 from cian.errors import CianError
-from cian.pipeline import run_config
-from cian.runs import Run
+from cian.pipeline.run import run_config
+from cian.runs.directory import Run
 
 # What differs from the defaults: the pictures are small, their animals are large, and it must not take long.
 SETTINGS: dict[str, Any] = {

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cian.cores import cores
 from cian.data.table import BACKGROUND
 from cian.demo import Record, is_complete, write_data_set
 from cian.demo.animals.composition import picture
 from cian.demo.animals.kinds import CLASSES
+from cian.parallel import cores
 
 MIN_PIXELS = 250  # a picture shows at least this much of each kind that it is tagged with
 COVERAGE = (0.12, 0.42)  # least and most of a picture that animals cover

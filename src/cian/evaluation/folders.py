@@ -1,0 +1,216 @@
+"""Scores any folder of indexed PNGs against true masks, ours or another tool's, or packs it for a test server.
+
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+import unicodedata
+from collections.abc import Container, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cian.data.check import proportional
+from cian.data.classes import class_names
+from cian.data.images import PICTURE_SUFFIXES, find_files, image_size
+from cian.data.masks import indexed, only_ignored, read_mask, resize_mask
+from cian.data.problems import ProblemList, file_error
+from cian.data.table import BACKGROUND
+from cian.errors import CianError, DataError
+from cian.evaluation.metrics import Confusion
+from cian.files import atomic
+from cian.formats.devkits import VOC_CLASSES
+from cian.formats.file_index import find_image, index_images
+from cian.formats.text import read_lines
+from cian.parallel import cores, map_ahead
+from cian.terminal import Ticker
+
+
+def image_miou(mask: np.ndarray, truth: np.ndarray, num_classes: int) -> float | None:
+    """mIoU of one image in per cent, over the classes in mask or truth; None where the truth is ignored throughout.
+
+    Shape:
+        mask: (h, w), brought to the size of the truth; truth: (H, W), 255 = ignore.
+    """
+    if mask.shape != truth.shape:  # the truth may be larger
+        mask = resize_mask(mask, truth.shape)
+    confusion = Confusion(num_classes)
+    confusion.add(mask, truth)
+    return confusion.scores().as_dict(tuple(map(str, range(num_classes))))["miou"]
+
+
+def score_pairs(pairs: Iterable[tuple[Path, Path]], num_classes: int, label: str = "scoring") -> Confusion:
+    """One confusion matrix of (prediction, truth) files. Predictions are brought to the size of the truth.
+
+    Raises:
+        CianError: a prediction is missing, of other proportions, or holds ids that are no classes.
+    """
+    pairs = list(pairs)
+    confusion = Confusion(num_classes)
+
+    def count(pair: tuple[Path, Path]) -> Confusion:
+        file, truth_file = pair
+        prediction, truth = read_mask(file), read_mask(truth_file)
+        if prediction.shape != truth.shape:
+            if not proportional(prediction.shape, truth.shape):
+                raise CianError(
+                    f"{file}: {prediction.shape[1]}×{prediction.shape[0]} px, but {truth_file} has "
+                    f"{truth.shape[1]}×{truth.shape[0]}, which are other proportions. Is it of the same picture?"
+                )
+            prediction = resize_mask(prediction, truth.shape)
+        image = Confusion(num_classes)
+        try:
+            image.add(prediction, truth)
+        except ValueError as error:
+            raise CianError(f"{file} against {truth_file}: {error}. Is the list of classes complete?") from None
+        return image
+
+    with Ticker(label, len(pairs)) as ticker, ThreadPoolExecutor(cores()) as pool:
+        for image in map_ahead(pool, count, pairs):
+            confusion.counts += image.counts
+            confusion.ignored += image.ignored
+            ticker.advance()
+    return confusion
+
+
+def evaluate_folders(predictions: Path, masks: Path, classes: Path, names_file: Path | None = None) -> dict[str, Any]:
+    """Scores any folder of indexed PNGs, ours or another tool's.
+
+    Args:
+        predictions, masks: folders of ID.png, searched recursively.
+        classes: one class name a line, background first.
+        names_file: the ids to score, one a line, each counted once; default: every mask of the folder.
+
+    Returns:
+        The scores as `Scores.as_dict` gives them, with "images".
+
+    Raises:
+        CianError: a folder or a prediction is missing, the masks hold 255 but no class, or what `score_pairs` raises.
+    """
+    for folder in (predictions, masks):
+        if not folder.is_dir():
+            raise CianError(f"{folder}: no such folder. Give the folder that holds the PNG files.")
+    there = _by_id(masks)
+    ids = list(there) if names_file is None else _listed(names_file, there)
+    if not ids:
+        raise CianError(f"{names_file or masks}: nothing to score. Give a folder of PNG masks, or a list with ids.")
+    names = [BACKGROUND, *class_names(classes)]
+    pairs = list(
+        zip(_files(predictions, _by_id(predictions), ids, "prediction"), _files(masks, there, ids, "mask"), strict=True)
+    )
+    confusion = score_pairs(pairs, len(names))
+    if confusion.ignored and not confusion.counts[1:].any():
+        raise only_ignored(masks)
+    return {"images": len(pairs), **confusion.scores().as_dict(tuple(names))}
+
+
+def write_submission(
+    predictions: Path,
+    names_file: Path,
+    target: Path,
+    *,
+    classes: Path = VOC_CLASSES,
+    images: Path | None = None,
+    competition: str = "comp6",
+) -> int:
+    """Packs predictions into the archive that PASCAL VOC's test server takes. The same predictions make the same bytes.
+
+    Args:
+        predictions: folder of indexed PNGs ID.png.
+        names_file: the ids of the test images, one a line.
+        target: the .tgz to write.
+        classes: one class name a line, background first.
+        images: folder of the test images, to compare the sizes with.
+        competition: "comp6" (trained on any data), or "comp5" (on VOC's alone).
+
+    Returns:
+        The number of images.
+
+    Raises:
+        CianError: a prediction is missing, holds ids that are no classes (255 is none) or is not of its image's size,
+            all of them at once; or another file, or an option, cannot be used.
+    """
+    if competition not in ("comp5", "comp6"):
+        raise CianError(f"competition {competition}: PASCAL VOC has comp5 (its own data alone) and comp6 (any data).")
+    if not predictions.is_dir():
+        raise CianError(f"{predictions}: no such folder. Give the folder that holds the PNG files.")
+    there = _by_id(predictions)
+    ids = _listed(names_file, there)
+    if not ids:
+        raise CianError(f"{names_file}: names no image. Give the list of the test images.")
+    files = _files(predictions, there, ids, "prediction")
+    num_classes = 1 + len(class_names(classes))
+    index = index_images(images) if images is not None else None
+    problems = ProblemList()
+    folder = f"results/VOC2012/Segmentation/{competition}_test_cls"
+    with Ticker("packing", len(ids)) as ticker, atomic(target) as temporary:
+        with (
+            temporary.open("wb") as file,
+            gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed,
+            tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive,
+        ):
+            for image_id, path in zip(ids, files, strict=True):
+                with problems.collecting():
+                    mask = read_mask(path)
+                    if mask.max() >= num_classes:
+                        value = f"holds the value {mask.max()}, but class ids are 0 to {num_classes - 1}"
+                        raise file_error(path, value, "Give each pixel a class: the server knows no ignored ones")
+                    row = None if index is None else find_image(image_id, index, str(names_file), problems)
+                    if index is not None and row is not None and image_size(index.files[row]) != mask.shape:
+                        height, width = image_size(index.files[row])
+                        value = f"{mask.shape[1]}×{mask.shape[0]} px, but {index.files[row]} has {width}×{height}"
+                        raise file_error(path, value, "Predict at the size of the image")
+                    content = io.BytesIO()
+                    indexed(mask).save(content, format="PNG")
+                    entry = tarfile.TarInfo(f"{folder}/{image_id}.png")
+                    entry.size = content.tell()
+                    content.seek(0)
+                    archive.addfile(entry, content)
+                ticker.advance()
+        if found := problems.all():
+            raise DataError(found, shown=len(found))
+    return len(ids)
+
+
+def _listed(names_file: Path, there: Container[str]) -> list[str]:
+    """The ids of a list, each once; a line may also be the name of a picture, with its suffix."""
+    lines = (_normal(line.strip()) for line in read_lines(names_file))
+    return list(dict.fromkeys(line if line in there else _without_suffix(line) for line in lines if line))
+
+
+def _without_suffix(name: str) -> str:
+    stem, dot, suffix = name.rpartition(".")
+    return stem if f"{dot}{suffix}".lower() in PICTURE_SUFFIXES else name
+
+
+def _by_id(folder: Path) -> dict[str, Path]:
+    """The PNG files of a folder by their path in it, without the suffix."""
+    files = find_files(folder, (".png",))
+    return {_normal(path.relative_to(folder).with_suffix("").as_posix()): path for path in files}
+
+
+def _normal(name: str) -> str:
+    """In Unicode normal form C: file systems and lists differ in it."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _files(folder: Path, there: Mapping[str, Path], ids: list[str], what: str) -> list[Path]:
+    """FOLDER/ID.png of each id, of what is there (see `_by_id`).
+
+    Raises:
+        CianError: a file is missing.
+    """
+    files = [there.get(image_id, folder / f"{image_id}.png") for image_id in ids]
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        raise CianError(
+            f"{missing[0]}: no such {what}; {len(missing)} of {len(files)} are missing. "
+            "Every image must be there, or be left out with --list."
+        )
+    return files

@@ -1,0 +1,103 @@
+"""Files: atomic writes, locks, and JSON that is read with a clear error.
+
+Every artefact is written under a temporary name and renamed, so that a file that exists is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from cian.errors import CianError
+
+TEMPORARY = ".cian-tmp-"
+_UMASK = os.umask(0o22)
+os.umask(_UMASK)  # it can only be read by being set, which threads must not do beside each other
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path`; it is renamed to `path` if the block succeeds and removed if it does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=TEMPORARY, suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("r+b") as file:
+            os.fsync(file.fileno())  # a rename must not overtake the data when the machine loses power
+        temporary.chmod(0o666 & ~_UMASK)
+        temporary.replace(path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, name):
+            error.filename = str(path)  # what the user knows it as
+        raise
+
+
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
+    with atomic(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """
+    Raises:
+        CianError: the file is not there or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CianError(f"{path}: no such file. Is this a run directory of a finished stage?") from None
+    except (OSError, ValueError) as error:
+        raise CianError(f"{path}: cannot be read ({error}). Remove it and run the same command again.") from None
+
+
+def lock(folder: Path, doing: str) -> AbstractContextManager[object]:
+    """Locks a folder for this process; the lock goes with the process, however it ends.
+
+    Args:
+        doing: what another process does that has it, for the error.
+
+    Raises:
+        CianError: another process has it, or the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        return FileLock(folder / ".lock").acquire(timeout=0)
+    except Timeout:
+        raise CianError(f"{folder}: another process {doing}. Wait for it, or give another --out.") from None
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Removes what a killed process left half-written."""
+    for path in folder.rglob(f"{TEMPORARY}*"):
+        path.unlink(missing_ok=True)
+
+
+def refuse_within(out: Path, images: Path) -> None:
+    """
+    Raises:
+        CianError: `out` is the folder of the images, or lies in it.
+    """
+    if out.resolve().is_relative_to(images.resolve()):
+        raise CianError(
+            f"--out {out}: lies in the folder of the images, {images}, where masks would be taken for images the next "
+            "time. Give a folder outside of it."
+        )

@@ -1,0 +1,120 @@
+"""Draws the instances of COCO's annotations into masks that predictions can be scored on. Imports no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from cian.data.classes import check_name, class_names
+from cian.data.images import MAX_PIXELS
+from cian.data.masks import write_mask
+from cian.data.problems import ProblemList, file_error, quoted
+from cian.data.table import BACKGROUND, MAX_CLASSES
+from cian.errors import CianError, DataError
+from cian.files import read_json, write_json, write_text
+from cian.formats.coco import CURE, Annotations, Instance, read_annotations, render, without_shapes
+from cian.formats.devkits import COCO_CLASSES, instance_files
+from cian.formats.text import JsonObject, parse_json
+from cian.runs.fingerprints import fingerprint
+from cian.terminal import Ticker
+
+RECORD = "coco-masks.json"  # beside masks: what they were drawn from
+
+
+def write_coco_masks(source: Path, out: Path, classes: Path | None = None) -> list[str]:
+    """Writes a mask ID.png for each image of a file of annotations, and OUT/classes.txt. Masks that are there are kept
+    if they were drawn from the same annotations; others are drawn anew.
+
+    Args:
+        source: an instances JSON, whose masks come into OUT; or a folder of instances_NAME.json, each of whose masks
+            come into OUT/NAME, where `data.coco` finds them.
+        classes: class names in order of their ids; default: COCO's own for its 80 categories, else those that occur,
+            alphabetically, as tags have it.
+
+    Returns:
+        The class names, background first.
+
+    Raises:
+        CianError: the annotations cannot be used, or OUT holds masks of other classes, or that were drawn otherwise.
+    """
+    files = instance_files(source) if source.is_dir() else [source]
+    if not files:
+        raise CianError(f"{source}: holds no file as instances_train2014.json. Give a COCO JSON, or a folder of them.")
+    problems = ProblemList()
+    names = _class_order([_load(file, problems, shapes=False) for file in files], source, classes, problems)
+    if found := problems.all():
+        raise DataError(found, shown=len(found))
+    listed, text = out / "classes.txt", "\n".join(names) + "\n"
+    if listed.exists() and [BACKGROUND, *class_names(listed)] != names:
+        raise CianError(f"{listed}: holds other classes than {source}. Give another --out, or --classes {listed}.")
+    write_text(listed, text)
+    class_ids = {name: i for i, name in enumerate(names)}
+    for file in files:
+        folder = out / file.stem.removeprefix("instances_") if source.is_dir() else out
+        _draw(_load(file, problems, shapes=True), folder, class_ids)
+    return names
+
+
+def _load(file: Path, problems: ProblemList, shapes: bool) -> Annotations:
+    return read_annotations(file, parse_json(file, CURE, JsonObject if shapes else without_shapes), problems)
+
+
+def _class_order(labels: list[Annotations], source: Path, classes: Path | None, problems: ProblemList) -> list[str]:
+    """Class names by id, background first."""
+    used = dict.fromkeys(instance.category for part in labels for instance in part.instances)
+    coco = class_names(COCO_CLASSES)
+    if classes is not None:
+        names = class_names(classes)
+        for name in used:
+            if name not in names:
+                problems.add(source, f"category {quoted(name)} is not in {classes}", "Add it to the classes")
+    elif all(list(part.categories) == coco for part in labels):
+        names = coco
+    else:
+        names = sorted(name for name in used if check_name(name, str(source), problems))
+    if not used:
+        problems.add(source, "holds no annotation of a category", CURE)
+    if len(names) > MAX_CLASSES:
+        problems.add(source, f"{len(names)} classes, but masks hold at most {MAX_CLASSES}", "Merge or drop classes")
+    return [BACKGROUND, *names]
+
+
+def _draw(labels: Annotations, folder: Path, class_ids: dict[str, int]) -> None:
+    by_image: dict[Any, list[Instance]] = {key: [] for key in labels.images}
+    for instance in labels.instances:
+        by_image[instance.image].append(instance)
+    targets = {key: folder / _mask_name(image["file_name"]) for key, image in labels.images.items()}
+    owner: dict[Path, Any] = {}
+    for key, target in targets.items():
+        if owner.setdefault(target, key) != key:
+            value = f"several images would share the mask {target}"
+            raise file_error(labels.path, value, "Rename one of the images, in the file too")
+    record, drawn_from = folder / RECORD, {"annotations": fingerprint(labels.path), "classes": list(class_ids)}
+    if not record.exists() and (strange := next((path for path in targets.values() if path.exists()), None)):
+        raise file_error(strange, "was not drawn by `cian coco-masks`", "Give a new or an empty folder to --out")
+    if not record.exists() or read_json(record) != drawn_from:
+        for target in targets.values():  # an interrupted call must leave none for the next to keep
+            target.unlink(missing_ok=True)
+        write_json(record, drawn_from)
+    missing = [key for key, target in targets.items() if not target.exists()]
+    with Ticker(f"masks of {labels.path.name}", len(targets), len(targets) - len(missing)) as ticker:
+        for key in missing:
+            size = _size(labels, key)
+            write_mask(targets[key], render(by_image[key], size, class_ids, str(labels.path)))
+            ticker.advance()
+
+
+def _mask_name(file_name: str) -> PurePosixPath:
+    """The file of an image's mask: its path, which must not lead elsewhere, with another suffix."""
+    path = PurePosixPath(file_name.strip().replace("\\", "/"))
+    return (PurePosixPath(path.name) if path.is_absolute() or ".." in path.parts else path).with_suffix(".png")
+
+
+def _size(labels: Annotations, key: Any) -> tuple[int, int]:
+    """(height, width) of an image, as the annotations say."""
+    image = labels.images[key]
+    height, width = image.get("height"), image.get("width")
+    if not (isinstance(height, int) and isinstance(width, int) and 0 < height * width <= MAX_PIXELS and height > 0):
+        value = f"image {quoted(image['file_name'])} has no sound height and width"
+        raise file_error(labels.path, value, CURE)
+    return height, width

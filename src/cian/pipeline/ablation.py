@@ -1,0 +1,294 @@
+"""Ablations: the same data with one thing changed at a time, over several random seeds; a table and a plot.
+
+Every variant is an ordinary run directory, OUT/seed-S/VARIANT. Those of one random seed share the classifier and the
+seed maps, so that they differ in what they are named after and in nothing else.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accelerate import Accelerator
+
+from cian.config import Config, dump_config, flatten, load_config
+from cian.data.table import TRAIN, Table
+from cian.errors import CianError
+from cian.files import atomic, read_json, write_json, write_text
+from cian.pipeline.run import check_data, check_work, finished, plan, run_config
+from cian.pipeline.stages.evaluate import AFFINITY, FINAL, RETRAINED, SEEDS
+from cian.runs.directory import Run
+from cian.seeds.saliency import saliency_source
+from cian.terminal import console
+from cian.training.device import make_accelerator
+
+STEPS = ("baseline", "self-affinity", "cross-affinity", "completion", "retraining")  # each adds to the one before
+BASELINE, FIRST, WITH_SALIENCY, FULL = "baseline", "completion", "with-saliency", "full-supervision"
+SEEDED = ("classify", "seed", "seed-held-out")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """
+    Attributes:
+        name: what is different; names its run directory.
+        group: what it is compared within.
+        settings: dotted settings that differ from those of the ablation.
+        reuse: stages that are taken over from the run of the variant `FIRST`.
+    """
+
+    name: str
+    group: str
+    settings: Mapping[str, Any]
+    reuse: tuple[str, ...] = SEEDED
+
+
+def variants(config: Config, saliency: str | None = None) -> list[Variant]:
+    """All that can be compared with a configuration: the paper's steps one after the other, and each of its choices.
+
+    Args:
+        saliency: a folder of maps or an .onnx file, for the comparison of seeds with and without.
+    """
+    cross = {"affinity.mode": "cross"}
+    found = [
+        Variant(FIRST, "steps", {**cross, "train.completion": True}),  # the others take over its classifier and seeds
+        Variant(BASELINE, "steps", {"affinity.mode": "none"}),
+        Variant("self-affinity", "steps", {"affinity.mode": "self"}),
+        Variant("cross-affinity", "steps", {**cross, "train.completion": False}),
+        Variant("retraining", "steps", {**cross, "retrain.enabled": True}, (*SEEDED, "train")),
+    ]
+    choices: list[tuple[str, str, Any]] = [
+        *((f"group-size-{size}", "train.group_size", size) for size in (2, 3, 4)),
+        ("merge-max", "affinity.merge", "max"),
+        ("merge-mean", "affinity.merge", "mean"),
+        ("dot", "affinity.similarity", "dot"),
+        ("cosine", "affinity.similarity", "cosine"),
+        ("pooled", "affinity.pool", True),
+        ("unpooled", "affinity.pool", False),
+        ("with-self-message", "affinity.include_self", True),
+        ("without-self-message", "affinity.include_self", False),
+        ("with-tag-filter", "train.tag_filter", True),
+        ("without-tag-filter", "train.tag_filter", False),
+    ]
+    flat = flatten(dump_config(config))
+    for name, key, value in choices:
+        if value != flat[key]:
+            settings = {**cross, key: value}
+            if key == "train.group_size":
+                settings["train.batch_size"] = max(1, config.train.batch_size // value) * value
+            found.append(Variant(name, key, settings))
+    if config.seeds.background != "cam":
+        found.append(Variant("without-saliency", "seeds", {"seeds.background": "cam"}, ("classify",)))
+    elif saliency is not None:
+        found.append(Variant(WITH_SALIENCY, "seeds", {"seeds.background": saliency}, ("classify",)))
+    found.append(Variant(FULL, "upper bound", {"affinity.mode": "none", "train.labels": "masks"}, ("classify",)))
+    return found
+
+
+def ablate(
+    config: Config, out: Path, repeat: int = 3, only: Sequence[str] | None = None, saliency: str | None = None
+) -> dict[str, Any]:
+    """Runs every variant with every random seed; what is done already is not done again.
+
+    Writes OUT/ablation.json, .md and .png, anew after every run: of these variants, and of what earlier calls have
+    finished with the same settings, data and random seeds (with saliency, if it is given this time, too).
+
+    Args:
+        config: what all have in common; held-out images with masks are what is scored.
+        out: folder of the runs.
+        repeat: random seeds `config.seed` … `config.seed + repeat - 1`.
+        only: names of the variants, default all; those that others take over from run in any case.
+        saliency: see `variants`.
+
+    Raises:
+        CianError: no held-out image has a mask, a name is unknown, or what `cian.run` raises; what can be known of any
+            variant before the first one runs.
+    """
+    possible = variants(config, saliency)
+    chosen = _choose(possible, only)
+    if saliency is not None:
+        if config.seeds.folder is not None or config.seeds.background != "cam":
+            raise CianError(f"--saliency {saliency}: the seeds have a background already. Leave one of the two out.")
+        saliency_source(saliency)
+    accelerator = make_accelerator(config.runtime)
+    tables: dict[int, Table] = {}
+    for seed in range(config.seed, config.seed + repeat):
+        if not tables or config.data.val_fraction:  # the split is drawn with the seed
+            table = check_data(config.model_copy(update={"seed": seed}), accelerator)
+        tables[seed] = table
+    split = _scored_split(config, tables)
+    if any(len(table.split(TRAIN).with_masks()) < len(table.split(TRAIN)) for table in tables.values()):
+        if only and FULL in only:
+            raise CianError(f"{FULL}: needs the masks of all training images. Leave it out of --only.")
+        chosen, possible = ([variant for variant in some if variant.name != FULL] for some in (chosen, possible))
+    for variant, (seed, table) in product(chosen, tables.items()):
+        try:
+            check_work(_settings(config, seed, variant.settings), table)
+        except CianError as error:
+            raise CianError(f"{variant.name}: {error}") from None
+    result: dict[str, Any] = {"split": split, "variants": {}}
+    _collect(result, config, out, possible, tables)
+    for seed, table in tables.items():
+        for number, variant in enumerate(chosen, 1):
+            console.rule(f"{variant.name} · seed {seed} · {number} of {len(chosen)}")
+            _add(result, variant, seed, _run(config, out, seed, variant, accelerator, table))
+            _collect(result, config, out, possible, tables)  # what others, side by side, have finished
+            if accelerator.is_main_process:
+                write_json(out / "ablation.json", result)
+                write_text(out / "ablation.md", markdown(result))
+                plot(result, out / "ablation.png")
+    return result
+
+
+def _collect(
+    result: dict[str, Any], config: Config, out: Path, possible: Sequence[Variant], tables: Mapping[int, Table]
+) -> None:
+    """Adds the runs that are finished and not in it yet, and brings it into the order of the variants."""
+    found = result["variants"]
+    for variant, (seed, table) in product(possible, tables.items()):
+        run = Run(_folder(out, seed, variant.name))
+        if str(seed) in found.get(variant.name, {"runs": {}})["runs"] or not run.metrics_file.exists():
+            continue
+        if finished(_settings(config, seed, variant.settings), run, table, "evaluate"):
+            _add(result, variant, seed, run)
+    result["variants"] = {variant.name: found[variant.name] for variant in possible if variant.name in found}
+
+
+def _scored_split(config: Config, tables: Mapping[int, Table]) -> str:
+    """The first held-out split that is predicted and has masks, with every random seed."""
+    for split in next(iter(tables.values())).split_names:
+        predicted = config.predict.splits is None or split in config.predict.splits
+        if split != TRAIN and predicted and all(len(table.split(split).with_masks()) for table in tables.values()):
+            return split
+    raise CianError(
+        "No held-out image has a mask to score on (in one of the random seeds). Give --masks and --classes, and set "
+        "images aside with --split val=FILE or --set data.val_fraction=0.2."
+    )
+
+
+def _choose(found: list[Variant], only: Sequence[str] | None) -> list[Variant]:
+    if not only:
+        return found
+    names = [variant.name for variant in found]
+    for name in only:
+        if name not in names:
+            raise CianError(f"--only {name}: no such variant. There are: {', '.join(names)}.")
+    return [variant for variant in found if variant.name in only or variant.name == FIRST]
+
+
+def _folder(out: Path, seed: int, variant: str) -> Path:
+    return out / f"seed-{seed}" / variant
+
+
+def _settings(config: Config, seed: int, settings: Mapping[str, Any] | None = None) -> Config:
+    """What all variants of a random seed have in common, and a variant's own."""
+    common = {**flatten(dump_config(config)), "seed": seed, "compare": False, "retrain.enabled": False}
+    return load_config(None, {**common, **(settings or {})})
+
+
+def _run(config: Config, out: Path, seed: int, variant: Variant, accelerator: Accelerator, table: Table) -> Run:
+    shared = {stage.name: stage.outputs for stage in plan(_settings(config, seed)) if stage.name in variant.reuse}
+    target = Run(_folder(out, seed, variant.name))
+    if variant.name != FIRST and accelerator.is_main_process:
+        target.take_over(Run(_folder(out, seed, FIRST)), shared)
+    accelerator.wait_for_everyone()
+    run_config(_settings(config, seed, variant.settings), target, until="evaluate", table=table)
+    accelerator.wait_for_everyone()
+    return target
+
+
+def _add(result: dict[str, Any], variant: Variant, seed: int, run: Run) -> None:
+    stages = read_json(run.metrics_file)["stages"]
+    split = result["split"]
+    entry = result["variants"].setdefault(variant.name, {"group": variant.group, "runs": {}})
+    plain = stages.get(RETRAINED, stages.get(AFFINITY))[split]["miou"]
+    with_crf = stages[FINAL][split]["miou"] if FINAL in stages else None
+    seeded = stages.get(SEEDS, {}).get(split)
+    minutes = sum(record.seconds for record in run.records().values()) / 60
+    entry["runs"][str(seed)] = {
+        "miou": plain,
+        "miou_crf": with_crf,
+        "seeds_miou": seeded and seeded["miou"],
+        "minutes": round(minutes, 1),
+    }
+
+
+def summary(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row per variant, the paper's steps first: its values by seed, and its gains over the baseline, paired by
+    seed."""
+    base = result["variants"].get(BASELINE, {}).get("runs", {})
+    rows = []
+    for name, entry in result["variants"].items():
+        row: dict[str, Any] = {"name": name, "group": entry["group"]}
+        for key in ("miou", "miou_crf"):
+            values = {seed: run[key] for seed, run in entry["runs"].items() if run[key] is not None}
+            row[key] = list(values.values())
+            row[f"{key}_gain"] = [values[seed] - base[seed][key] for seed in values if seed in base]
+        rows.append(row)
+    return sorted(rows, key=lambda row: STEPS.index(row["name"]) if row["name"] in STEPS else len(STEPS))
+
+
+def mean_deviation(values: Sequence[float], signed: bool = False) -> str:
+    """`50.35 ± 1.93`; one value alone has no deviation."""
+    if not values:
+        return "–"
+    mean = f"{statistics.mean(values):{'+' if signed else ''}.2f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.2f}"
+
+
+def markdown(result: Mapping[str, Any]) -> str:
+    """The table: mean ± deviation over the random seeds."""
+    lines = [
+        f"mIoU % on `{result['split']}`, mean ± deviation over random seeds; gains over the baseline, paired by seed.",
+        "",
+        "| variant | runs | mIoU | gain | with CRF | gain |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in summary(result):
+        cells = [
+            row["name"],
+            str(len(row["miou"])),
+            mean_deviation(row["miou"]),
+            mean_deviation(row["miou_gain"], signed=True) if row["name"] != BASELINE else "",
+            mean_deviation(row["miou_crf"]),
+            mean_deviation(row["miou_crf_gain"], signed=True) if row["name"] != BASELINE else "",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def plot(result: Mapping[str, Any], path: Path) -> None:
+    """One line per variant: each run a dot, their mean a bar; without CRF and with."""
+    from matplotlib.figure import Figure
+
+    rows = summary(result)
+    figure = Figure(figsize=(8, 1.4 + 0.42 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    series = (("miou", "without CRF", "#1b6ca8", -0.14), ("miou_crf", "with CRF", "#e07a1f", 0.14))
+    for key, label, colour, shift in series:
+        for place, row in enumerate(rows):
+            values = np.array(row[key], float)
+            if len(values):
+                axes.plot(values, np.full(len(values), place + shift), "o", color=colour, alpha=0.55, markersize=5)
+                axes.plot(
+                    [values.mean()] * 2, [place + shift - 0.13, place + shift + 0.13], color=colour, linewidth=2.5
+                )
+        axes.plot([], [], "o-", color=colour, label=label)
+    for place in range(1, len(rows)):
+        if rows[place]["group"] != rows[place - 1]["group"]:
+            axes.axhline(place - 0.5, color="#d0d4d9", linewidth=0.8)
+    axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlabel(f"mIoU % on {result['split']}")
+    axes.grid(axis="x", color="#e6e9ec")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(left=False)
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
+    with atomic(path) as temporary:
+        figure.savefig(temporary, dpi=150, format="png")

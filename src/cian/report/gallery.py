@@ -1,0 +1,141 @@
+"""Rows of pictures: images, and what the stages made of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from cian.data.images import read_image, reduced
+from cian.data.masks import read_mask
+from cian.data.table import IGNORE, TRAIN, Table
+from cian.evaluation.folders import image_miou
+from cian.pipeline.context import Context
+from cian.pipeline.stages import predict, relabel, seed
+from cian.pipeline.stages.classify import load_classifier
+from cian.report.pictures import Layer, Pictures, colour, heat_layer, mask_layer
+from cian.seeds.cam import class_activation_maps
+
+SHOWN, SHOWN_MOST = 12, 24  # rows of pictures: at least, and at most where there are many classes
+TRAINING_SHOWN = 4
+CANDIDATES = 400  # images that pictures are chosen from, spread over the split
+
+
+def galleries(context: Context, pictures: Pictures) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """Rows of pictures: of the predicted images and, if those are others, of the training images."""
+    predicted = context.predict_table
+    scored = predicted.with_masks()
+    own_seeds = context.config.seeded and context.config.has_classifier
+    classifier = load_classifier(context) if own_seeds else None
+    parts: list[dict[str, Any] | None] = []
+    for table, number, most in (
+        (scored if len(scored) else predicted, SHOWN, SHOWN_MOST),
+        (context.train_table if TRAIN not in context.predict_splits else None, TRAINING_SHOWN, SHOWN),
+    ):
+        if table is None or not len(table):
+            parts.append(None)
+            continue
+        rows = [_row(context, table, row, classifier, pictures) for row in choose(context, table, number, most)]
+        parts.append({"rows": rows, "total": len(table)})
+    there = [part for part in parts if part is not None]
+    for part in there:  # pictures of one size in both
+        part["columns"] = max(len(row["tiles"]) for other in there for row in other["rows"])
+    return parts[0], parts[1]
+
+
+def choose(context: Context, table: Table, number: int, most: int) -> list[int]:
+    """Rows that show every class, if `most` rows can: by what is in the images, not by how well it was found.
+
+    In turn, the class that was shown least gets its next image; images are taken from all over the table.
+    """
+    candidates = spread(len(table), CANDIDATES)
+    shows = {row: shown_classes(context, table, row) for row in candidates}
+    missing = {class_id for classes in shows.values() for class_id in classes}
+    chosen: list[int] = []
+    count: Counter[int] = Counter()
+    while len(chosen) < min(len(candidates), number if not missing else most):
+        wanted = sorted(missing or {c for row in candidates if row not in chosen for c in shows[row]})
+        target = min(wanted, key=lambda class_id: count[class_id], default=None)
+        open_rows = [row for row in candidates if row not in chosen]
+        row = next((row for row in open_rows if target in shows[row]), open_rows[0])
+        chosen.append(row)
+        count.update(shows[row])
+        missing -= shows[row]
+    return chosen
+
+
+def spread(count: int, most: int) -> list[int]:
+    """At most `most` of the numbers below `count`, from all over them."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()
+
+
+def shown_classes(context: Context, table: Table, row: int) -> set[int]:
+    """The classes of an image: its tags or, where they are not known, those of its predicted mask."""
+    if table.tagged[row]:
+        return set(table.tags(row).tolist())
+    mask = mask_if_there(context.run.mask(predict.FOLDER, table.ids[row]))
+    return set() if mask is None else set(np.unique(mask).tolist()) - {0, IGNORE}
+
+
+def _row(context: Context, table: Table, row: int, classifier: Any, pictures: Pictures) -> dict[str, Any]:
+    """One image and what the stages made of it."""
+    config, image_id = context.config, table.ids[row]
+    image = read_image(table.images[row])
+    picture = pictures.add(image_id, image)
+    size = (picture["width"], picture["height"])
+    truth_file = table.masks[row]
+    truth = None if truth_file is None else read_mask(truth_file)
+    tiles: list[dict[str, Any]] = [{"name": "picture", "layer": None, "iou": None, "about": "the picture"}]
+
+    def add(name: str, about: str, layer: Layer, iou: float | None = None) -> None:
+        tiles.append({"name": name, "about": about, "layer": layer, "iou": iou})
+
+    def add_mask(name: str, about: str, folder: str) -> None:
+        mask = mask_if_there(context.run.mask(folder, image_id))
+        if mask is not None:
+            add(
+                name,
+                about,
+                mask_layer(mask, size),
+                None if truth is None else image_miou(mask, truth, table.num_classes),
+            )
+
+    if classifier is not None and len(table.tags(row)):
+        working = reduced(image, config.seed_side)
+        maps = class_activation_maps(classifier, working, table.tags(row), config.seeds)
+        names = {"CAM": "class activation map of its tags", "object map": "where objects of its tags are"}
+        for (name, about), values in zip(names.items(), maps, strict=True):
+            add(name, about, heat_layer(_resized(values.max(0), size, 4)))
+    if config.seeded:
+        seeds = mask_if_there(seed.seed_file(context, table, row))
+        if seeds is not None:
+            add("seeds", "seeds", mask_layer(seeds, size, seeds=True))
+    if table.splits[row] == TRAIN and config.retrain.enabled:
+        add_mask("relabelled", "relabelled mask", relabel.FOLDER)
+    if table.splits[row] in context.predict_splits:
+        if config.predict.crf.iterations:
+            add_mask("without CRF", "predicted mask without CRF", predict.WITHOUT_CRF)
+        add_mask("final", "final predicted mask", predict.FOLDER)
+    if truth is not None:
+        add("truth", "true mask", mask_layer(truth, size))
+    classes = sorted(shown_classes(context, table, row))
+    return {
+        **picture,
+        "tiles": tiles,
+        "classes": [{"name": table.class_names[i], "colour": colour(i)} for i in classes],
+        "tagged": bool(table.tagged[row]),
+        "split": table.splits[row],
+    }
+
+
+def mask_if_there(file: Path) -> np.ndarray | None:
+    return read_mask(file) if file.exists() else None
+
+
+def _resized(values: np.ndarray, size: tuple[int, int], factor: int) -> np.ndarray:
+    """A smooth (H, W) float map at 1 / factor of a (width, height)."""
+    target = (max(1, size[0] // factor), max(1, size[1] // factor))
+    return np.asarray(Image.fromarray(values.astype(np.float32)).resize(target, Image.Resampling.BILINEAR))

@@ -1,0 +1,106 @@
+"""What a run was made from and on: the data, the time of each stage, versions, machine; and what it made."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from cian.data.summary import frequent_pairs, summary_data
+from cian.data.table import Table
+from cian.pipeline.context import Context
+from cian.pipeline.stages import predict, relabel, seed
+from cian.report.curves import trained
+from cian.report.pictures import colour
+from cian.report.scores import MATRIX_CLASSES, PAIRS
+
+
+def legend(table: Table) -> list[dict[str, str]]:
+    return [{"name": name, "colour": colour(i)} for i, name in enumerate(table.class_names)]
+
+
+def data_summary(table: Table) -> dict[str, Any]:
+    """What the tables of the data show."""
+    data = summary_data(table)
+    pairs = frequent_pairs(data, PAIRS)
+    tags = np.diff(table.tag_offsets)[table.tagged]
+    return {
+        **data,
+        "rows": [
+            {"name": name, "colour": colour(i + 1), "counts": [counts[i] for counts in data["counts"].values()]}
+            for i, name in enumerate(table.classes)
+        ],
+        "matrix": data["co_occurrence"] if len(table.classes) <= MATRIX_CLASSES else None,
+        "most": pairs[0][0] if pairs else 0,
+        "pairs": pairs,
+        "tags_per_image": float(tags.mean()) if len(tags) else None,
+    }
+
+
+def durations(context: Context) -> list[dict[str, Any]]:
+    """How long each stage took."""
+    config = context.config
+    wanted = {
+        "classify": ("classifier", "classify" in dict(trained(config))),
+        "seed": ("seeds", config.seeded),
+        "baseline": ("training without affinity", config.compare),
+        "train": ("training", True),
+        "relabel": ("relabelling", config.retrain.enabled),
+        "retrain": ("retraining", config.retrain.enabled),
+        "predict": ("predictions", True),
+        "compare": ("predictions to compare", config.compare or config.retrain.enabled),
+        "export": ("model", True),
+        "seed-held-out": ("seeds of held-out images", config.seeded),
+        "evaluate": ("scores", True),
+    }
+    records = context.run.records()
+    rows: list[dict[str, Any]] = [
+        {"name": title, "seconds": records[name].seconds}
+        for name, (title, there) in wanted.items()
+        if there and name in records
+    ]
+    return [row for row in rows if row["seconds"] >= 0.5] or rows
+
+
+def versions(context: Context) -> dict[str, str]:
+    """As recorded at the start of the run."""
+    if not context.run.config_file.exists():
+        return {}
+    tree = yaml.safe_load(context.run.config_file.read_text(encoding="utf-8"))
+    return tree.get("versions", {}) if isinstance(tree, dict) else {}
+
+
+def machine(context: Context) -> str:
+    device = context.accelerator.device
+    processor = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        models = [
+            line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
+        processor = next((model for model in models if model not in ("", "unknown")), processor)
+    text = f"{processor}, {os.cpu_count()} cores, {platform.system()}"
+    if device.type == "cuda":
+        count = context.accelerator.num_processes
+        text = f"{count} × {torch.cuda.get_device_name(device)}, {text}"
+    return text
+
+
+def artefacts(context: Context) -> list[tuple[str, str]]:
+    """(path relative to the run, what it is) of what is there."""
+    known = {
+        "model/": "the trained model, to ship",
+        f"{predict.FOLDER}/": "final masks ID.png, indexed with the VOC palette",
+        f"{relabel.FOLDER}/": "masks of the training images, made with their tags",
+        f"{seed.FOLDER}/": "seed maps; 255 = left open",
+        f"{predict.WITHOUT_CRF}/": "the masks before the CRF",
+        "metrics.json": "all scores",
+        "data.csv": "images, tags, splits",
+        "config.yaml": "settings and versions: give it to --config to run the same again",
+    }
+    return [(path, text) for path, text in known.items() if (context.run.path / path).exists()]

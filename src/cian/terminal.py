@@ -1,0 +1,127 @@
+"""Progress of long work: a live bar on a terminal, a line now and then elsewhere. Everything goes to stderr."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from cian.errors import Problem
+
+console = Console(stderr=True, highlight=False, markup=False)  # names of files may hold brackets
+
+LINE_SECONDS = 20.0
+WINDOW = 0.7  # weight of the past in the smoothed speed
+
+
+def note(problem: Problem) -> None:
+    """Shows what stops no run, but should be known."""
+    console.print(f"note: {problem}", style="yellow")
+
+
+class Ticker:
+    """Counts work units; knows the speed and the time left.
+
+    Args:
+        label: what is being done.
+        total: units in all.
+        done: units that an earlier process did.
+        unit: name of a unit, for the speed.
+    """
+
+    def __init__(self, label: str, total: int, done: int = 0, unit: str = "images"):
+        self.label, self.total, self.done, self.unit = label, total, done, unit
+        self.speed: float | None = None  # units per second
+        self._start = self._last = self._printed = time.monotonic()
+        self._bar: Progress | None = None
+        if console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("{task.fields[text]}"),
+                console=console,
+                transient=True,
+            )
+            self._task = self._bar.add_task(label, total=total, completed=done, text="")
+
+    def __enter__(self) -> Ticker:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._bar:
+            self._bar.stop()
+        if kind is None:
+            seconds = time.monotonic() - self._start
+            console.print(f"{self.label}: {self.done} {self.unit} in {duration(seconds)}")
+
+    @property
+    def seconds_left(self) -> float | None:
+        return None if not self.speed else (self.total - self.done) / self.speed
+
+    def advance(self, units: int = 1, text: str = "") -> None:
+        """Counts `units` as done; `text` is shown beside them."""
+        now = time.monotonic()
+        speed = units / max(now - self._last, 1e-9)
+        self._last = now
+        # Average over time, not over steps: harmonic mean of the speeds.
+        self.speed = speed if self.speed is None else 1 / (WINDOW / self.speed + (1 - WINDOW) / speed)
+        self.done += units
+        left = self.seconds_left
+        line = f"{self.speed:.3g} {self.unit}/s"
+        if left is not None:
+            line += f" · {duration(left)} left"
+        if text:
+            line = f"{text} · {line}"
+        if self._bar:
+            self._bar.update(self._task, completed=self.done, text=line)
+        elif now - self._printed >= LINE_SECONDS:
+            self._printed = now
+            console.print(f"{self.label}: {self.done}/{self.total} · {line}")
+
+
+@contextmanager
+def ticking(label: str, unit: str = "images") -> Iterator[Callable[[int, int], None]]:
+    """Progress as a callback (done, total), for work that counts itself."""
+    tickers: list[Ticker] = []
+
+    def advance(done: int, total: int) -> None:
+        if not tickers:
+            tickers.append(Ticker(label, total, unit=unit).__enter__())
+        tickers[0].advance(done - tickers[0].done)
+
+    try:
+        yield advance
+    except BaseException as error:
+        for ticker in tickers:
+            ticker.__exit__(type(error))
+        raise
+    for ticker in tickers:
+        ticker.__exit__(None)
+
+
+def duration(seconds: float) -> str:
+    """`8 s`, `3:20 min`, `2:05 h`."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60}:{seconds % 60:02d} min"
+    return f"{seconds // 3600}:{seconds % 3600 // 60:02d} h"
+
+
+class Stopwatch:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self.start = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return round(time.monotonic() - self.start, 2)

@@ -1,0 +1,75 @@
+"""Weights and checkpoints on disk."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file, save
+from torch import nn
+
+from cian.errors import CianError
+from cian.files import write_bytes, write_json
+
+
+def save_checkpoint(
+    path: Path, model: nn.Module, optim: Any, accelerator: Accelerator, epoch: int, step: int, total: int
+) -> None:
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        state = {
+            "model": model.state_dict(),
+            "optimizer": optim.state_dict(),
+            "place": [epoch, step, total],  # in batches of all processes
+            "processes": accelerator.num_processes,
+        }
+        if accelerator.scaler is not None:
+            state["scaler"] = accelerator.scaler.state_dict()
+        data = io.BytesIO()  # not the file itself: on a full disk torch raises no OSError
+        torch.save(state, data)
+        write_bytes(path, data.getbuffer())
+        write_json(path.with_name("last.json"), {"epoch": epoch, "step": step, "total_steps": total})
+
+
+def load_checkpoint(path: Path, model: nn.Module, optim: Any, accelerator: Accelerator) -> tuple[int, int, int]:
+    """(epoch, step in it, steps in all) to go on from.
+
+    Raises:
+        CianError: another number of processes wrote it; its place would be another one here.
+    """
+    if not path.exists():
+        return 0, 0, 0
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if (processes := state["processes"]) != accelerator.num_processes:
+        raise CianError(
+            f"{path}: this training was begun with {processes} process{'es' * (processes > 1)}, not "
+            f"{accelerator.num_processes}. Go on with as many, or remove this file to train anew."
+        )
+    model.load_state_dict(state["model"])
+    optim.load_state_dict(state["optimizer"])
+    if accelerator.scaler is not None and "scaler" in state:
+        accelerator.scaler.load_state_dict(state["scaler"])
+    epoch, step, total = state["place"]
+    return epoch, step, total
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    # not `save_file`, whose error on a full disk is no OSError
+    write_bytes(path, save({name: value.contiguous() for name, value in model.state_dict().items()}))
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """
+    Raises:
+        CianError: the file is missing, damaged, or of another network.
+    """
+    try:
+        model.load_state_dict(load_file(path))
+    except FileNotFoundError:
+        raise CianError(f"{path}: no such file. Train first, or give a folder with model.safetensors.") from None
+    except Exception as error:  # noqa: BLE001 - safetensors has an exception type of its own, torch raises RuntimeError
+        reason = " ".join(str(error).split())[:200]
+        raise CianError(f"{path}: these weights cannot be loaded ({reason}). Do they belong to this config?") from None

@@ -1,0 +1,351 @@
+"""`cian predict`: masks of new pictures, what was found in them, and what else may be in the folders."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from filelock import FileLock
+from PIL import Image
+
+from cian import CianError, Segmenter
+from cian.config import load_config
+from cian.data.masks import read_mask, write_mask
+from cian.data.table import Table
+from cian.errors import DataError
+from cian.inference import folder
+from cian.inference.folder import predict_folder
+from cian.network import build_network
+from cian.runs import each_image
+from tests.helpers import TINY, here
+
+NAMES = ("background", "Katze", "犬")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    torch.manual_seed(0)
+    config = load_config(None, {**TINY, "predict.own_threshold": 0})  # of random weights
+    network = build_network(config, len(NAMES))
+    torch.nn.init.normal_(network.head.weight, std=1)
+    folder = tmp_path_factory.mktemp("model")
+    Segmenter(network, config, NAMES).save(folder)
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    rng = np.random.default_rng(0)
+    for name in ("a.png", "ü/b.png", "c.png"):
+        file = tmp_path / "photos" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)).save(file)
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def segmented(monkeypatch) -> Callable[[], int]:
+    """How many images the network has seen since the last call."""
+    calls: list[int] = []
+    original = folder.segment_logits
+    monkeypatch.setattr(folder, "segment_logits", lambda *args: (calls.append(1), original(*args))[1])
+
+    def count() -> int:
+        number = len(calls)
+        calls.clear()
+        return number
+
+    return count
+
+
+def process(monkeypatch, index: int, count: int, wait: Callable[[], None] = lambda: None) -> None:
+    """Predicts as one of several processes does."""
+    accelerator = SimpleNamespace(
+        device=torch.device("cpu"), process_index=index, num_processes=count, is_main_process=index == 0,
+        wait_for_everyone=wait,
+    )  # fmt: skip
+    monkeypatch.setattr(folder, "make_accelerator", lambda runtime: accelerator)
+
+
+def test_only_one_process_clears_the_folder(model, photos, tmp_path, monkeypatch):
+    """What another process is writing, and the masks that it has written, stay."""
+    out = tmp_path / "masks"
+    predict_folder(model, photos, out)
+    half = out / ".cian-tmp-x.png"
+    half.write_text("half")
+    before = (out / "a.png").stat().st_mtime_ns
+    process(monkeypatch, 1, 2)
+    predict_folder(model, photos, out, overwrite=True)
+    assert half.exists() and (out / "a.png").stat().st_mtime_ns == before
+
+    def others_start() -> None:
+        assert not half.exists() and not list(out.rglob("*.png"))
+        raise KeyboardInterrupt
+
+    process(monkeypatch, 0, 2, others_start)
+    with pytest.raises(KeyboardInterrupt):
+        predict_folder(model, photos, out, overwrite=True)
+
+
+def test_second_command_in_the_same_folder(model, photos, tmp_path):
+    (tmp_path / "masks").mkdir()
+    with FileLock(tmp_path / "masks" / ".lock"), pytest.raises(CianError, match="another process writes masks here"):
+        predict_folder(model, photos, tmp_path / "masks")
+    assert predict_folder(model, photos, tmp_path / "masks") == 3
+
+
+def test_masks_do_not_go_among_the_photographs(model, photos):
+    """Of a single image neither: the next command would take its mask for a photograph."""
+    Image.new("RGB", (20, 20)).save(photos / "photo.jpg")
+    for images, out in ((photos / "photo.jpg", photos), (photos, photos / "masks")):
+        with pytest.raises(CianError, match=r"Give (another folder|a folder outside of it)"):
+            predict_folder(model, images, out)
+    assert not list(photos.rglob("photo.png"))
+
+
+def test_overlays_afterwards(model, photos, tmp_path, segmented):
+    out = tmp_path / "masks"
+    assert predict_folder(model, photos, out) == segmented() == 3
+    masks = {file: file.read_bytes() for file in out.rglob("*.png")}
+    assert predict_folder(model, photos, out, overlays=True) == 0 == segmented()
+    views = {file: file.read_bytes() for file in (out / "overlays").rglob("*.jpg")}
+    assert len(views) == 3 and {file: file.read_bytes() for file in out.rglob("*.png")} == masks
+
+    (out / "c.png").unlink()
+    assert predict_folder(model, photos, out, overlays=True) == segmented() == 1
+    predict_folder(model, photos, tmp_path / "both", overlays=True)
+    assert {file: (tmp_path / "both" / file.relative_to(out)).read_bytes() for file in views} == views
+    predict_folder(model, photos, out, overwrite=True)
+    assert not list((out / "overlays").rglob("*.jpg"))  # they showed other masks
+
+
+def test_says_what_was_found(model, photos, tmp_path, capsys):
+    out = tmp_path / "masks"
+    (photos / "c.png").rename(tmp_path / "c.png")
+    predict_folder(model, photos, out)
+    assert f"2 masks in {out}/; " in capsys.readouterr().err
+    (tmp_path / "c.png").rename(photos / "c.png")
+    predict_folder(model, photos, out)
+    text = capsys.readouterr().err
+    assert f"3 masks in {out}/ (2 done before); " in text and str(out / "found.csv") in text
+
+    expected = []
+    for image_id in ("a", "c", "ü/b"):
+        mask = read_mask(out / f"{image_id}.png")
+        counts = np.bincount(mask.ravel(), minlength=3)
+        shares = [f"{count / mask.size:.2%}"[:-1] for count in counts]
+        expected += [[image_id, NAMES[i], str(counts[i]), shares[i]] for i in (1, 2) if counts[i]]
+    assert len({row[1] for row in expected}) == 2
+    assert found(out) == [["image", "class", "pixels", "percent"], *expected]
+
+    (out / "a.png").unlink()
+    predict_folder(model, photos / "c.png", out)  # of others it keeps what still has a mask
+    assert found(out)[1:] == [row for row in expected if row[0] != "a"]
+
+
+def found(out: Path) -> list[list[str]]:
+    with (out / "found.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+@pytest.mark.parametrize("key", ["train.epochs", "backbone.name", "seed", "retrain.enabled"])
+def test_settings_without_effect_are_refused(model, photos, tmp_path, key):
+    with pytest.raises(CianError, match=f"setting {key}: has no effect"):
+        predict_folder(model, photos, tmp_path / "masks", settings={key: 1})
+    assert not (tmp_path / "masks").exists()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_masks_of_somebody_else_stay(model, photos, tmp_path, overwrite):
+    (tmp_path / "masks").mkdir()
+    drawn = tmp_path / "masks" / "a.png"
+    Image.new("L", (40, 30), 7).save(drawn)
+    before = drawn.read_bytes()
+    with pytest.raises(CianError, match=r"a\.png: was not written by `cian predict`\. Give a new or an empty folder"):
+        predict_folder(model, photos, tmp_path / "masks", overwrite=overwrite)
+    assert drawn.read_bytes() == before and not (tmp_path / "masks" / "found.csv").exists()
+
+
+def test_damaged_pictures_do_not_hold_up_the_others(model, photos, tmp_path, capsys):
+    (photos / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
+    (photos / "empty.png").write_bytes(b"")
+    (photos / "phone.avif").write_bytes(b"x")
+    out = tmp_path / "masks"
+    for done in ("", " (3 done before)"):
+        with pytest.raises(DataError) as caught:
+            predict_folder(model, photos, out)
+        assert [Path(problem.file).name for problem in caught.value.problems] == ["bad.jpg", "empty.png"]
+        text = " ".join(capsys.readouterr().err.split())
+        assert f"3 masks in {out}/{done}; " in text and "1 file skipped (.avif): not read" in text
+    assert {row[0] for row in found(out)[1:]} == {"a", "c", "ü/b"}
+    for name in ("bad.jpg", "empty.png"):
+        (photos / name).unlink()
+    assert predict_folder(model, photos, out) == 0
+
+
+def test_pictures_whose_tags_changed_are_predicted_again(model, photos, tmp_path, segmented, capsys):
+    tags, out = tmp_path / "tags.csv", tmp_path / "masks"
+    tags.write_text("image,tags\na.png,Katze\n", encoding="utf-8")
+    assert predict_folder(model, photos, out, tags) == segmented() == 3
+    assert "will not be used" not in capsys.readouterr().err
+    assert {row[1] for row in found(out) if row[0] == "a"} <= {"Katze"}
+    tags.write_text("image,tags\na.png,Katze\nc.png,犬\n", encoding="utf-8")
+    assert predict_folder(model, photos, out, tags) == segmented() == 1
+    assert {row[1] for row in found(out) if row[0] == "c"} <= {"犬"}
+    assert predict_folder(model, photos, out, tags) == segmented() == 0
+    with pytest.raises(CianError, match=r"c\.png: was made with tags"):
+        predict_folder(model, photos / "c.png", out)
+    assert predict_folder(model, photos / "c.png", out, overwrite=True) == segmented() == 1
+    assert predict_folder(model, photos, out, tags) == segmented() == 1
+
+
+def test_a_crf_that_cannot_be_is_refused_at_once(model, photos, tmp_path):
+    with pytest.raises(CianError, match=r"predict\.crf: .*sxy"):
+        predict_folder(model, photos, tmp_path / "masks", settings={"predict.crf.bilateral": [80, 0.01, 10]})
+    assert not (tmp_path / "masks").exists()
+
+
+def test_command_line(model, photos, tmp_path, monkeypatch, capsys):
+    options = ["--images", photos, "--out", tmp_path / "masks"]
+    assert here(monkeypatch, "predict", "--model", model, *options, "--set", "predict.crf.iterations=0") == 0
+    assert here(monkeypatch, "predict", "--help") == 0
+    text = capsys.readouterr().out
+    assert "predict.crf.iterations=0" in text and "train.epochs" not in text and "found.csv" in text
+    given = []
+    monkeypatch.setattr(folder, "predict_folder", lambda *args: given.append(args[0]))
+    here(monkeypatch, "predict", "--model", "owner/name", *options)
+    assert given == ["owner/name"]  # a path would have a backslash on Windows
+
+
+def test_bounded_work_on_a_gpu(photos, monkeypatch):
+    """With many cores, too, only few results wait for their CRF in the GPU's memory."""
+    monkeypatch.setattr(each_image, "cores", lambda: 16)
+    for i in range(20):
+        shutil.copy(photos / "a.png", photos / f"{i}.png")
+    files = sorted(photos.glob("*.png"))
+    table = Table.build(["x"], [file.stem for file in files], files, [None] * len(files), ["predict"] * len(files))
+    lock, alive, most = threading.Lock(), 0, 0
+
+    def compute(row: int, image: np.ndarray) -> int:
+        nonlocal alive, most
+        with lock:
+            alive += 1
+            most = max(most, alive)
+        return row
+
+    def finish(row: int, image: np.ndarray, result: int) -> None:
+        nonlocal alive
+        threading.Event().wait(0.01)
+        with lock:
+            alive -= 1
+
+    gpu = SimpleNamespace(device=SimpleNamespace(type="cuda"))
+    each_image.work_on_images(gpu, 64, table, range(len(files)), "test", compute, finish)  # type: ignore[arg-type]
+    assert alive == 0 and 2 <= most <= 4
+
+
+def test_masks_that_were_counted_are_not_read_again(model, photos, tmp_path, monkeypatch):
+    """But one that somebody has corrected is, and found.csv is the same as if all had been."""
+    out = tmp_path / "masks"
+    predict_folder(model, photos, out)
+    found = (out / "found.csv").read_bytes()
+    read: list[str] = []
+    monkeypatch.setattr(folder, "read_mask", lambda path: (read.append(path.name), read_mask(path))[1])
+    assert predict_folder(model, photos, out) == 0 and not read
+    assert (out / "found.csv").read_bytes() == found
+    write_mask(out / "a.png", np.full((30, 40), 2, np.uint8))
+    predict_folder(model, photos, out)
+    assert read == ["a.png"] and "a,犬,1200,100.00" in (out / "found.csv").read_text("utf-8")
+    (out / "found.csv").unlink()
+    predict_folder(model, photos, out)
+    assert sorted(read[1:]) == ["a.png", "b.png", "c.png"]
+
+
+def test_tags_of_held_out_pictures(model, photos, tmp_path):
+    """Nothing is trained here: a list without training pictures will do, with any number of each class."""
+    tags = tmp_path / "tags.csv"
+    tags.write_text("image,tags,fold\na.png,犬,val\nü/b.png,Katze,val\nc.png,,val\n", "utf-8")
+    out = tmp_path / "masks"
+    assert predict_folder(model, photos, out, tags, settings={"data.split_column": "fold"}) == 3
+    assert not read_mask(out / "c.png").any() and set(np.unique(read_mask(out / "a.png"))) <= {0, 2}
+
+
+def test_corrected_masks_are_not_replaced(model, photos, tmp_path, capsys):
+    """By what other tags would give, though other calls come between; and their overlays follow them."""
+    out, tags = tmp_path / "masks", tmp_path / "tags.csv"
+    predict_folder(model, photos, out, overlays=True)
+    before = (out / "overlays" / "a.jpg").read_bytes()
+    with Image.open(out / "c.png") as image:
+        note = image.info["cian"]
+    write_mask(out / "a.png", np.full((30, 40), 2, np.uint8))
+    write_mask(out / "c.png", np.full((30, 40), 2, np.uint8), note)  # a program that keeps the texts of a PNG file
+    assert predict_folder(model, photos, out, overlays=True) == 0
+    assert (out / "overlays" / "a.jpg").read_bytes() != before
+    tags.write_text("image,tags\na.png,Katze\nc.png,Katze\nü/b.png,Katze\n", "utf-8")
+    capsys.readouterr()
+    assert predict_folder(model, photos, out, tags, overlays=True) == 1
+    assert (read_mask(out / "a.png") == 2).all() and (read_mask(out / "c.png") == 2).all()
+    assert "2 masks (a.png, …) not as `cian predict` writes them" in " ".join(capsys.readouterr().err.split())
+    assert predict_folder(model, photos, out, tags, overwrite=True) == 3
+
+
+def test_masks_of_other_pictures_of_the_same_name(model, photos, tmp_path):
+    """What changes in a file beside its pixels does not count."""
+    out = tmp_path / "masks"
+    predict_folder(model, photos, out)
+    before = (out / "a.png").read_bytes()
+    with Image.open(photos / "a.png") as image:
+        image.save(photos / "a.png", dpi=(300, 300))
+    assert predict_folder(model, photos, out) == 0
+    shutil.copy(photos / "c.png", photos / "a.png")
+    with pytest.raises(CianError, match=r"masks/a\.png: is of another picture than .*photos/a\.png\. Remove"):
+        predict_folder(model, photos, out)
+    assert (out / "a.png").read_bytes() == before
+    (out / "a.png").unlink()
+    assert predict_folder(model, photos, out) == 1
+
+
+def test_masks_of_two_settings_in_one_folder(model, photos, tmp_path):
+    """What --overwrite did not make anew is still known to be of other settings."""
+    out, other = tmp_path / "masks", {"predict.scales": [0.5]}
+    predict_folder(model, photos, out)
+    assert predict_folder(model, photos / "a.png", out, settings=other, overwrite=True) == 1
+    with pytest.raises(CianError, match="was made with another model or other settings"):
+        predict_folder(model, photos, out, settings=other)
+    assert predict_folder(model, photos, out, settings=other, overwrite=True) == 3
+    assert predict_folder(model, photos, out, settings=other) == 0
+
+
+def test_new_pictures_beside_masks_of_other_settings_are_refused(model, photos, tmp_path):
+    out = tmp_path / "masks"
+    predict_folder(model, photos / "a.png", out)
+    with pytest.raises(CianError, match=r"a\.png: was made with another model or other settings"):
+        predict_folder(model, photos / "c.png", out, settings={"predict.scales": [0.5]})
+    assert not (out / "c.png").exists()
+    assert predict_folder(model, photos / "c.png", out) == 1
+
+
+def test_a_note_that_is_not_understood_is_somebody_elses(model, photos, tmp_path):
+    out = tmp_path / "masks"
+    predict_folder(model, photos, out)
+    for name, text in (("a.png", "hello"), ("c.png", '{"made_by": "a later version"}')):
+        write_mask(out / name, np.full((30, 40), 2, np.uint8), text)
+    assert predict_folder(model, photos, out) == 0
+    assert (read_mask(out / "a.png") == 2).all() and (read_mask(out / "c.png") == 2).all()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems' names are Unicode")
+def test_names_that_are_no_text(model, photos, tmp_path):
+    shutil.copy(photos / "a.png", os.fsencode(photos) + b"/\xe9t\xe9.png")
+    with pytest.raises(CianError, match=r"\\udce9t\\udce9\.png: the file name is not valid text\. Rename it"):
+        predict_folder(model, photos, tmp_path / "masks")
+    assert not (tmp_path / "masks").exists()
