@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from cian import CianError, load_config
-from cian.config import Config, choices, dump_config, flatten, parse_assignment, settings
+from cian.config import Config, changed, choices, dump_config, flatten, parse_assignment, settings
 
 
 def test_an_error_names_where_the_value_came_from(tmp_path):
@@ -24,6 +24,18 @@ def test_overrides_win_over_the_file(tmp_path):
     file.write_text("train: {epochs: 3, batch_size: 4}\nseed: 7\n", encoding="utf-8")
     config = load_config(file, {"train.epochs": 5})
     assert (config.train.epochs, config.train.batch_size, config.seed) == (5, 4, 7)
+
+
+def test_changed_replaces_only_the_given_settings():
+    given = {"train.epochs": 5, "seeds.crf.iterations": 3, "data.images": "photos", "data.splits": {"train": "a.txt"}}
+    config = load_config(None, given)
+    other = changed(config, {"seeds": {"margin": 0.2}, "data.splits": {"val": "b.txt"}})
+    assert other == load_config(None, {**given, "seeds.margin": 0.2, "data.splits": {"val": "b.txt"}})
+    assert changed(config, {}) == config
+    with pytest.raises(CianError, match=r"train\.epohcs: unknown setting\. Did you mean train\.epochs"):
+        changed(config, {"train.epohcs": 4})
+    with pytest.raises(CianError, match=r"train\.epochs = 0"):
+        changed(config, {"train.epochs": 0})
 
 
 def test_a_section_given_in_part_keeps_the_defaults_of_its_place(tmp_path):

@@ -351,7 +351,25 @@ def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = 
             raise CianError(f"{file}: holds {type(tree).__name__}, not settings. Write `key: value` lines.")
         tree = {key: value for key, value in tree.items() if value is not None}  # `data:` with nothing below
         tree.pop("versions", None)  # written into every run's config.yaml, which can be given again
-    for key, value in (overrides or {}).items():
+    _assign(tree, overrides or {})
+    return _validated(_merged(Config().model_dump(), tree), file, overrides or {})
+
+
+def changed(config: Config, overrides: Mapping[str, Any]) -> Config:
+    """`config` with other values for some settings, by dotted key.
+
+    Raises:
+        CianError: as `load_config`.
+    """
+    tree = config.model_dump()
+    overrides = flatten(overrides)
+    _assign(tree, overrides)
+    return _validated(tree, None, overrides)
+
+
+def _assign(tree: dict[str, Any], overrides: Mapping[str, Any]) -> None:
+    """Sets dotted keys of a tree."""
+    for key, value in overrides.items():
         node = tree
         *parents, leaf = key.split(".")
         for parent in parents:
@@ -359,14 +377,18 @@ def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = 
             if not isinstance(node, dict):
                 raise CianError(f"setting {key}: {parent} is a value, not a section. `cian run --help` lists all.")
         node[leaf] = value
+
+
+def _validated(tree: Mapping[str, Any], file: Path | None, overrides: Mapping[str, Any]) -> Config:
+    """The configuration of a whole tree; every error names its key and where its value came from."""
     try:
-        return Config.model_validate(_merged(Config().model_dump(), tree))
+        return Config.model_validate(tree)
     except ValidationError as error:
         known = dict(settings())
         lines = []
         for item in error.errors():
             key = ".".join(str(part) for part in item["loc"])
-            given = any(f"{name}.".startswith(f"{key}.") or key.startswith(f"{name}.") for name in overrides or ())
+            given = any(f"{name}.".startswith(f"{key}.") or key.startswith(f"{name}.") for name in overrides)
             source = "settings" if given or file is None else str(file)
             if item["type"] == "extra_forbidden":
                 lines.append(f"{source}: {key}: unknown setting.{_nearest(key, known)}")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cian.config import flatten, load_config
+from cian.config import Config, changed
 from cian.demo import data_config
 from cian.errors import CianError
 from cian.pipeline.run import run_config
@@ -58,5 +58,5 @@ def run_demo(
         own = {"compare": True}
     else:
         raise CianError(f"--data {data}: no such data set. Use animals or pets.")
-    tree = {f"data.{key}": value for key, value in flatten(data_config(folder).model_dump(mode="json")).items()}
-    return run_config(load_config(None, {**tree, **own, **(settings or {})}), Run(out), overwrite=overwrite)
+    config = changed(Config(data=data_config(folder)), {**own, **(settings or {})})
+    return run_config(config, Run(out), overwrite=overwrite)

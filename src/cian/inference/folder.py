@@ -19,7 +19,7 @@ from accelerate.utils import gather_object
 from PIL import Image
 from torch import Tensor
 
-from cian.config import DataConfig, dump_config, flatten, load_config
+from cian.config import DataConfig, changed, dump_config, flatten, load_config
 from cian.crf.dense import check_kernels
 from cian.data.images import find_files, find_pictures, image_size, read_image
 from cian.data.masks import overlay, read_mask, read_note, resize_mask, write_mask
@@ -82,8 +82,7 @@ def predict_folder(
     given = load_config(None, {k: v for k, v in overrides.items() if k.startswith(("runtime.", "data."))})
     accelerator = make_accelerator(given.runtime)
     segmenter = load(model, accelerator.device)
-    tree = dump_config(segmenter.config)
-    config = load_config(None, {**flatten(tree), **overrides})
+    config = changed(segmenter.config, overrides)
     check_kernels("predict.crf", config.predict.crf, config.max_side)
     files, unread = ([images], []) if images.is_file() else find_pictures(images)
     if unread and tags is None:  # else it is said where the tags are read
