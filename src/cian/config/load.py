@@ -1,0 +1,182 @@
+"""Reading, checking and writing settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import ValidationError
+
+from cian.config.describe import annotation, nearest, settings
+from cian.config.tree import Config
+from cian.errors import CianError
+
+IMAGE_SOURCES = ("data.images", "data.voc", "data.coco")
+
+
+def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
+    """Defaults, then a YAML file, then dotted overrides (`{"train.epochs": 4}`; later wins).
+
+    Raises:
+        CianError: the file cannot be read, a key is unknown, or a value is out of range; all of them at once.
+    """
+    tree: dict[str, Any] = {}
+    if file is not None:
+        try:
+            tree = yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}
+        except OSError as error:
+            raise CianError(f"{file}: {error.strerror}. Give a readable YAML file to --config.") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise CianError(f"{file}: not a YAML file ({' '.join(str(error).split())}). Correct it.") from None
+        if not isinstance(tree, dict):
+            raise CianError(f"{file}: holds {type(tree).__name__}, not settings. Write `key: value` lines.")
+        tree = {key: value for key, value in tree.items() if value is not None}  # `data:` with nothing below
+        tree.pop("versions", None)  # written into every run's config.yaml, which can be given again
+    _assign(tree, overrides or {})
+    return _validated(_merged(Config().model_dump(), tree), file, overrides or {})
+
+
+def changed(config: Config, overrides: Mapping[str, Any]) -> Config:
+    """`config` with other values for some settings, by dotted key.
+
+    Raises:
+        CianError: as `load_config`.
+    """
+    tree = config.model_dump()
+    overrides = flatten(overrides)
+    _assign(tree, overrides)
+    return _validated(tree, None, overrides)
+
+
+def _assign(tree: dict[str, Any], overrides: Mapping[str, Any]) -> None:
+    """Sets dotted keys of a tree."""
+    for key, value in overrides.items():
+        node = tree
+        *parents, leaf = key.split(".")
+        for parent in parents:
+            node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                raise CianError(f"setting {key}: {parent} is a value, not a section. `cian run --help` lists all.")
+        node[leaf] = value
+
+
+def _validated(tree: Mapping[str, Any], file: Path | None, overrides: Mapping[str, Any]) -> Config:
+    """The configuration of a whole tree; every error names its key and where its value came from."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        known = dict(settings())
+        lines = []
+        for item in error.errors():
+            key = ".".join(str(part) for part in item["loc"])
+            given = any(f"{name}.".startswith(f"{key}.") or key.startswith(f"{name}.") for name in overrides)
+            source = "settings" if given or file is None else str(file)
+            if item["type"] == "extra_forbidden":
+                lines.append(f"{source}: {key}: unknown setting.{nearest(key, known)}")
+            else:
+                value = "" if isinstance(item["input"], dict) else f" = {item['input']!r}"
+                where = f"{key}{value}: " if key else ""
+                lines.append(f"{source}: {where}{item['msg'].removeprefix('Value error, ')}.")
+        raise CianError("\n".join(lines) + "\n`cian run --help` lists every setting.") from None
+
+
+def load_run_config(file: Path | None, overrides: Mapping[str, Any], of_run: Path | None) -> Config:
+    """As `load_config`; where neither a file nor images are given, the settings of the run go on.
+
+    Args:
+        of_run: the run's config.yaml, which need not exist.
+    """
+    if file is None and of_run is not None and of_run.is_file() and not any(key in overrides for key in IMAGE_SOURCES):
+        file = of_run
+    return load_config(file, overrides)
+
+
+def require_images(config: Config) -> None:
+    """
+    Raises:
+        CianError: nothing says where the images are.
+    """
+    if not config.data.has_images:
+        raise CianError("No images. Give --images DIR (and --tags FILE, unless each sub-folder is a class).")
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """`train.epochs=4` → ("train.epochs", 4). The value is YAML; that of a setting that is a text need not be quoted.
+
+    Raises:
+        CianError: there is no `=`, or the value is not YAML.
+    """
+    key, sign, given = text.partition("=")
+    key, value = key.strip(), given.strip()
+    if not sign or not key:
+        raise CianError(f"--set {text}: not of the form key=value, e.g. --set train.epochs=4.")
+    if key == "data.separator" and given and not value:  # a space, or a tab
+        return key, given
+    if value not in ("", "null", "~") and value[0] not in "[\"'" and _is_text(annotation(key)):
+        return key, value
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise CianError(f"--set {text}: the value is not YAML. Quote it: --set '{key}=\"…\"'.") from None
+
+
+def dump_config(config: Config) -> dict[str, Any]:
+    """The tree as plain YAML types."""
+    return config.model_dump(mode="json")
+
+
+# Settings outside `data` that name files, and the words that they may be instead.
+FILES = {"seeds.folder": (), "seeds.background": ("cam",), "backbone.weights": ("imagenet", "random")}
+
+
+def absolute(config: Config) -> Config:
+    """The same with the whole paths of its files, so that a run goes on from any working directory."""
+
+    def whole(value: Any) -> Any:
+        if isinstance(value, Path):
+            return value.absolute()
+        if isinstance(value, tuple):
+            return tuple(whole(part) for part in value)
+        if isinstance(value, dict):
+            return {key: whole(part) for key, part in value.items()}
+        return value
+
+    changes = {"data": {name: whole(getattr(config.data, name)) for name in type(config.data).model_fields}}
+    for key, words in FILES.items():
+        section, name = key.split(".")
+        value = getattr(getattr(config, section), name)
+        if value is not None and value not in words:
+            changes.setdefault(section, {})[name] = type(value)(Path(value).absolute())
+    return config.model_copy(
+        update={section: getattr(config, section).model_copy(update=values) for section, values in changes.items()}
+    )
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A tree by dotted keys: {"train": {"epochs": 4}} → {"train.epochs": 4}."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and prefix + key != "data.splits":
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _merged(defaults: Mapping[str, Any], tree: Mapping[str, Any]) -> dict[str, Any]:
+    """`defaults` with what `tree` gives. A section that is given in part keeps the defaults of its place in the tree
+    (`classify.optimizer` is SGD), not those of its type."""
+    merged = dict(defaults)
+    for key, value in tree.items():
+        default = defaults.get(key)
+        merged[key] = _merged(default, value) if isinstance(default, dict) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _is_text(kind: Any) -> bool:
+    if get_origin(kind) in (Union, UnionType):
+        return any(_is_text(part) for part in get_args(kind))
+    return kind in (str, Path) or get_origin(kind) is Literal
