@@ -1,4 +1,7 @@
-"""The configuration tree: every setting with its default, its range and its description. Unknown keys are errors."""
+"""The configuration tree: every setting with its default, its range, its group and its description.
+
+Unknown keys are errors. A description says what the setting is, in which unit, and when to change it.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,51 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, model_validator
 
+GROUPS = {
+    "main": "Settings that people change",
+    "more": "More settings",
+    "paper": "Choices of the paper and of its ablations",
+    "experimental": "Experimental: no gain in our trials",
+}
+
+
+def main(default: Any, text: str, when: str, **limits: Any) -> Any:
+    """A setting that people change. `cian run --help` shows it.
+
+    Args:
+        text: what it is, and its unit.
+        when: when to change it, short.
+        limits: as of pydantic's `Field`.
+    """
+    return Field(default, description=text, json_schema_extra={"group": "main", "when": when}, **limits)
+
+
+def more(default: Any, text: str, **limits: Any) -> Any:
+    """A setting that few people need to change."""
+    return Field(default, description=text, json_schema_extra={"group": "more"}, **limits)
+
+
+def paper(default: Any, text: str, **limits: Any) -> Any:
+    """A choice of the paper, or one of its ablations."""
+    return Field(default, description=text, json_schema_extra={"group": "paper"}, **limits)
+
+
+def experimental(default: Any, text: str, **limits: Any) -> Any:
+    """A setting of something that gained nothing in our trials."""
+    return Field(default, description=text, json_schema_extra={"group": "experimental"}, **limits)
+
+
+def section(default: Any, main: dict[str, str]) -> Any:
+    """A section that stands in several places of the tree, and here holds settings that people change.
+
+    Args:
+        main: for the names of those settings, when to change them.
+    """
+    return Field(default, json_schema_extra={"main": dict(main)})
+
 
 def _listed(value: Any) -> Any:
-    """A list, also of one value alone or of a text with commas: 1.5 → (1.5,), "train,val" → ("train", "val")."""
+    """A list, also from a single value or a text with commas: 1.5 → (1.5,), "train,val" → ("train", "val")."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(","))
     return (value,) if isinstance(value, int | float) else value
@@ -26,200 +71,275 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    """Images, tags, and masks to score with."""
+    """Images, tags and masks, and how they are read."""
 
-    voc: Path | None = Field(
+    voc: Path | None = more(
         None,
-        description="PASCAL VOC devkit, e.g. VOCdevkit/VOC2012: gives images, tags, masks, classes and lists, where "
-        "they are not given",
+        "The folder of a PASCAL VOC devkit, e.g. VOCdevkit/VOC2012. It gives images, tags, masks, classes and splits, "
+        "unless they are set.",
     )
-    sbd: Path | None = Field(
+    sbd: Path | None = more(
         None,
-        description="with `voc`: SBD's folder `dataset` (cls/ID.mat, train.txt, val.txt): more masks and train_aug",
+        "The folder `dataset` of SBD (with cls/ID.mat, train.txt and val.txt). Set it together with `data.voc` to get "
+        "more masks and the split train_aug.",
     )
-    coco: Path | None = Field(
+    coco: Path | None = more(
         None,
-        description="COCO's folder (annotations/instances_train2014.json, train2014/, …; or 2017): gives images, tags, "
-        "classes, splits and, from `cian coco-masks --out COCO/masks`, masks where they are not given",
+        "The folder of COCO (with annotations/instances_train2014.json and train2014/, or those of 2017). It gives "
+        "images, tags, classes and splits, unless they are set. Masks come from `cian coco-masks --out COCO/masks`.",
     )
-    images: Path | None = Field(None, description="folder of images, searched recursively")
-    tags: Path | None = Field(
+    images: Path | None = more(None, "The folder of the images, searched recursively. Option: --images.")
+    tags: Path | None = more(
         None,
-        description="CSV, JSON or COCO JSON of tags, or a folder of VOC XML or of COCO's instances_*.json; without it, "
-        "each sub-folder of `images` is a class",
+        "The tags: a CSV, JSON or COCO JSON file, or a folder of VOC XML files or of COCO's instances_*.json. Without "
+        "it, each sub-folder of `data.images` is a class. Option: --tags.",
     )
-    masks: Path | tuple[Path, ...] | None = Field(
+    masks: Path | tuple[Path, ...] | None = more(
         None,
-        description="folder of indexed PNG masks ID.png (or of SBD's ID.mat), or several: the first that has the mask "
-        "counts ([DIR,DIR]); they are used to score, and learned from only with train.labels=masks",
+        "The folder of the true masks (indexed PNG files ID.png, or SBD's ID.mat), or several folders as [DIR,DIR]: "
+        "the first that has the mask counts. Masks are only used to score, except with train.labels=masks. Option: "
+        "--masks.",
     )
-    classes: Path | None = Field(
-        None, description="file with one class name a line, in order of the class ids in the masks (background first)"
+    classes: Path | None = more(
+        None,
+        "A text file with one class name per line, in the order of the class ids in the masks, background first. "
+        "Option: --classes.",
     )
-    splits: dict[str, Path] = Field(
-        default_factory=dict,
-        description="list files by split name, e.g. {train: train.txt, val: val.txt}; one image a line",
+    splits: dict[str, Path] = more(
+        {},
+        "A list file for each split, e.g. {train: train.txt, val: val.txt}. A list file names one image per line. "
+        "Option: --split.",
     )
-    split_column: str | None = Field(None, description="column of the CSV that holds the split's name")
-    val_fraction: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="fraction of the images to hold out as split `val`, drawn with `seed`"
+    split_column: str | None = more(None, "The column of the tags file that holds the name of the split.")
+    val_fraction: Annotated[float, Field(ge=0, lt=1)] = main(
+        0.0,
+        "The share of the images to hold out as split `val`, from 0 to 1. They are drawn at random with `seed` and not "
+        "trained on.",
+        when="to score the model on images that it has not seen: 0.2",
     )
-    separator: str = Field(";", min_length=1, description="separates tags within one cell of the CSV")
-    untagged: Literal["error", "negative"] = Field(
-        "error", description="an image with an empty tag: an error, or a picture that shows none of the classes"
+    separator: str = more(";", "The character between two tags in one cell of the tags file.", min_length=1)
+    untagged: Literal["error", "negative"] = main(
+        "error",
+        "What an image with an empty tag is: an error, or a negative image, which shows none of the classes.",
+        when="some images show none of your classes: negative",
     )
-    difficult: bool = Field(
+    difficult: bool = more(
         False,
-        description="VOC XML: objects marked difficult are tags too; else only where an image has no others",
+        "Whether an object that VOC XML marks as difficult always gives a tag. If not, it gives one only where an "
+        "image has no other objects.",
     )
-    min_images: Annotated[int, Field(ge=0)] = Field(
-        2, description="fewest training images of a class; 0 lets classes be that only some masks show"
+    min_images: Annotated[int, Field(ge=0)] = more(
+        2, "The fewest training images that each class must have. 0 also allows classes that only masks show."
     )
 
     @property
     def has_images(self) -> bool:
-        """Whether anything says where the images are."""
+        """Whether a setting says where the images are."""
         return any(path is not None for path in (self.images, self.voc, self.coco))
 
 
 class BackboneConfig(Section):
-    """The feature extractor: any timm model."""
+    """The feature extractor: any timm model with dense features."""
 
-    name: str = Field("tf_efficientnet_lite0", description="name of a timm model")
-    output_stride: PositiveInt = Field(16, description="image pixels per feature cell (a ViT's is its patch size)")
-    weights: str = Field(
-        "imagenet",
-        description="'imagenet' (Lite from a package, others by timm's download), 'random', or a safetensors file",
+    name: str = main(
+        "tf_efficientnet_lite0",
+        "The name of a timm model. The default comes with the installation; the weights of others are downloaded once.",
+        when="you have a GPU: resnet50, with backbone.output_stride=8",
     )
-    frozen_stages: Annotated[int, Field(ge=0)] | None = Field(
+    output_stride: PositiveInt = more(
+        16,
+        "The size of a feature cell, in pixels of the image. 8 gives finer masks and takes about four times as long. A "
+        "ViT has the size of its patches.",
+    )
+    weights: str = more(
+        "imagenet",
+        "The first weights: 'imagenet' (the default backbone's are installed, others are downloaded by timm), "
+        "'random', or a safetensors file. Give a file where there is no network connection.",
+    )
+    frozen_stages: Annotated[int, Field(ge=0)] | None = paper(
         None,
-        description="number of first stages that are not trained; default: those up to stride 4, where timm names them "
-        "and they have learned weights (the paper: 0)",
+        "How many of the first stages keep their first weights. By default the stages up to stride 4, where timm names "
+        "them and they are pretrained. The paper: 0.",
     )
 
 
 class OptimizerConfig(Section):
-    name: Literal["adamw", "sgd"] = Field("adamw", description="AdamW, or SGD with momentum 0.9 as in the paper")
-    lr: Positive = Field(1e-4, description="learning rate of the backbone")
-    new_lr_factor: Positive = Field(10.0, description="learning rate of new layers / that of the backbone")
-    weight_decay: Annotated[float, Field(ge=0)] = Field(5e-4, description="weight decay")
-    poly_power: Annotated[float, Field(ge=0)] = Field(0.9, description="lr x (1 - progress) ^ power; 0 = constant")
-    poly_per_epoch: bool = Field(False, description="step the schedule once an epoch, as in the paper")
-    clip_norm: Annotated[float, Field(ge=0)] = Field(0.0, description="clip the gradient's norm; 0 = never")
+    """The optimizer and its learning rate."""
+
+    name: Literal["adamw", "sgd"] = paper("adamw", "AdamW, or SGD with momentum 0.9. The paper: sgd.")
+    lr: Positive = more(
+        1e-4, "The learning rate of the backbone. Lower it if the loss does not fall or becomes infinite."
+    )
+    new_lr_factor: Positive = more(10.0, "How many times higher the learning rate of the new layers is.")
+    weight_decay: Annotated[float, Field(ge=0)] = more(5e-4, "The weight decay.")
+    poly_power: Annotated[float, Field(ge=0)] = more(
+        0.9, "How the learning rate falls: it is multiplied by (1 - progress) ^ power. 0 keeps it constant."
+    )
+    poly_per_epoch: bool = paper(
+        False, "Whether the learning rate falls once per epoch, not per step. The paper: true."
+    )
+    clip_norm: Annotated[float, Field(ge=0)] = more(
+        0.0,
+        "The largest norm of the gradient; a larger one is scaled down to it. 0 = no limit. Try 1 if the loss jumps.",
+    )
 
 
 class AugmentConfig(Section):
-    crop: PositiveInt = Field(257, description="side of the square crop, in pixels")
-    scales: Scales = Field((0.5, 0.75, 1.0, 1.25, 1.5), description="resize factors, one drawn per image")
-    mirror: bool = Field(True, description="mirror half of the images")
-    jitter: Fraction = Field(0.0, description="strength of random brightness, contrast and saturation")
+    """Random changes of the training images."""
+
+    crop: PositiveInt = more(257, "The side of the square crop, in pixels. Lower it if the GPU runs out of memory.")
+    scales: Scales = more((0.5, 0.75, 1.0, 1.25, 1.5), "Resize factors. One is drawn for each image.")
+    mirror: bool = more(True, "Whether half of the images are mirrored. Set false where left and right matter.")
+    jitter: Fraction = more(
+        0.0, "How strongly brightness, contrast and saturation change at random, from 0 to 1. 0 = not at all."
+    )
 
 
 class ClassifyConfig(Section):
-    """The multi-label classifier whose class activation maps become seeds."""
+    """The classifier of tags, whose class activation maps become the seeds."""
 
-    epochs: PositiveInt = Field(5, description="epochs")
-    min_steps: Annotated[int, Field(ge=0)] = Field(
-        120, description="small data sets: as many epochs as give these steps"
+    epochs: PositiveInt = more(5, "The number of passes over the training images.")
+    min_steps: Annotated[int, Field(ge=0)] = more(
+        120, "The fewest training steps. On a small data set more epochs are run to reach it."
     )
-    batch_size: PositiveInt = Field(16, description="images per step and process")
+    batch_size: PositiveInt = more(
+        16, "Images per step in each process. Lower it if the GPU runs out of memory, or if there are fewer images."
+    )
     optimizer: OptimizerConfig = OptimizerConfig(name="sgd", lr=0.001, new_lr_factor=100)
     augment: AugmentConfig = AugmentConfig(scales=(0.75, 1.0, 1.25, 1.5))
 
 
 class CrfConfig(Section):
-    """Dense CRF (Krähenbühl & Koltun 2011)."""
+    """The dense CRF, which moves borders to the edges in the image (Krähenbühl & Koltun 2011)."""
 
-    iterations: Annotated[int, Field(ge=0)] = Field(5, description="mean-field iterations; 0 = no CRF")
-    gaussian: Annotated[tuple[Positive, Positive], Listed] = Field(
-        (3, 3), description="smoothness kernel: sigma in px, weight"
+    iterations: Annotated[int, Field(ge=0)] = more(5, "The number of mean-field iterations. 0 = no CRF.")
+    gaussian: Annotated[tuple[Positive, Positive], Listed] = more(
+        (3, 3), "The smoothness kernel: sigma in pixels, weight."
     )
-    bilateral: Annotated[tuple[Positive, Positive, Positive], Listed] = Field(
-        (80, 5, 10), description="appearance kernel: sigma in px, sigma in RGB levels (the paper: 13), weight"
+    bilateral: Annotated[tuple[Positive, Positive, Positive], Listed] = paper(
+        (80, 5, 10),
+        "The appearance kernel: sigma in pixels, sigma in RGB levels, weight. A larger second number lets masks cross "
+        "weaker edges. The paper: 80,13,10.",
     )
 
 
 class SeedConfig(Section):
-    """Sparse labels from class activation maps, without ground truth. `crf` makes them follow the edges of the picture;
-    with a saliency map, which has edges of its own, it is not used."""
+    """Sparse labels made from class activation maps, without masks.
 
-    folder: Path | None = Field(None, description="ready-made seed maps ID.png (indexed, 255 = ignore) to use instead")
-    max_side: Annotated[int, Field(ge=64)] = Field(
+    `seeds.crf` aligns them with the edges in the image. It is not used with a saliency map, which has edges already.
+    """
+
+    folder: Path | None = more(
+        None, "A folder of your own seed maps ID.png (indexed; 255 = unlabelled), to use instead of making seeds."
+    )
+    max_side: Annotated[int, Field(ge=64)] = more(
         512,
-        description="the classifier and the seeds work on larger images reduced to this long side, in px, whatever the "
-        "networks' max_side: a crop has to show most of a picture for its tags to be true of it",
+        "The longest side of an image, in pixels, for the classifier and the seeds; larger images are reduced. It "
+        "applies if it is below the top `max_side`. A crop has to show most of an image, or its tags are wrong for it.",
     )
-    scales: Scales = Field((1.0, 1.5, 2.0), description="image scales of the class activation maps, averaged")
-    mirror: bool = Field(True, description="average with the mirrored image")
-    foreground: Positive = Field(
+    scales: Scales = more((1.0, 1.5, 2.0), "The image scales of the class activation maps, which are averaged.")
+    mirror: bool = more(True, "Whether the maps of the mirrored image are averaged in.")
+    foreground: Positive = main(
         1.25,
-        description="a pixel is a class where its object map is over this times Otsu's threshold of the picture's "
-        "object maps, at most over 0.85 of their maximum",
+        "How high a class's object map must be for a pixel to become a seed of the class, as a multiple of the image's "
+        "own threshold (Otsu's). It is capped at 0.85 of the largest value.",
+        when="masks reach beyond the objects: 1.5; parts are missing: 1",
     )
-    background: str = Field(
-        "cam", description="'cam', a folder of saliency maps ID.png (8 bit grey), or a saliency network FILE.onnx"
+    background: str = main(
+        "cam",
+        "Where background seeds come from: 'cam' (the images alone), a folder of saliency maps ID.png (8-bit grey), or "
+        "a saliency network FILE.onnx.",
+        when="you have a saliency network or its maps: u2netp.onnx",
     )
-    background_below: Fraction = Field(
+    background_below: Fraction = more(
         0.88,
-        description="background where every object map is below this fraction of what a class must be over ('cam')",
+        "A pixel is background where every object map is below this fraction of the foreground threshold. Lower it if "
+        "background seeds cover objects. Only with seeds.background=cam.",
     )
-    salient_above: Fraction = Field(0.3, description="with a saliency map, a class only where it is over this")
-    salient_below: Fraction = Field(0.06, description="with a saliency map, background where it is below this")
-    margin: Fraction = Field(0.1, description="open where the two best classes are closer than this")
+    salient_above: Fraction = more(
+        0.3, "With a saliency map: a pixel can be a class only where the map is above this, from 0 to 1."
+    )
+    salient_below: Fraction = more(
+        0.06, "With a saliency map: a pixel is background where the map is below this, from 0 to 1."
+    )
+    margin: Fraction = more(
+        0.1,
+        "Pixels are left unlabelled where the two best classes are closer than this, from 0 to 1. Raise it if classes "
+        "are mixed up in the seeds.",
+    )
     crf: CrfConfig = CrfConfig(iterations=10)
 
 
 class AffinityConfig(Section):
-    """The paper's module (section 2 of its method)."""
+    """The paper's module, which compares images that share a tag (section 2 of its method)."""
 
-    mode: Literal["none", "self", "cross"] = Field(
-        "cross", description="no module, self branch only, or self and cross"
+    mode: Literal["none", "self", "cross"] = paper(
+        "cross", "No module, the self branch alone, or the self and the cross branch."
     )
-    hidden: PositiveInt = Field(128, description="channels of query, key and value (the paper: 1024, of 2048)")
-    similarity: Literal["dot", "cosine"] = Field("dot", description="dot product without 1/sqrt(d), or cosine")
-    merge: Literal["max", "mean"] = Field("max", description="how messages of several references are merged")
-    include_self: bool = Field(True, description="merge the image's own message into the cross branch")
-    tied_start: bool = Field(
+    hidden: PositiveInt = paper(128, "The channels of query, key and value. The paper: 1024, of 2048 features.")
+    similarity: Literal["dot", "cosine"] = paper("dot", "The dot product without 1/sqrt(d), or the cosine.")
+    merge: Literal["max", "mean"] = paper("max", "How the messages of several reference images are merged.")
+    include_self: bool = paper(True, "Whether the image's own message is merged into the cross branch.")
+    tied_start: bool = paper(
         True,
-        description="start with equal query and key weights, so that cells look at their like from the start (ours)",
+        "Whether query and key start with equal weights, so that a cell attends to similar cells from the first step. "
+        "The paper: false.",
     )
-    pool: bool = Field(True, description="3x3 stride 2 max-pooling of keys and values")
+    pool: bool = paper(True, "Whether keys and values are max-pooled (3×3, stride 2).")
 
 
 class TrainConfig(Section):
-    """Training of the segmentation network on groups of images that share a tag."""
+    """Training of the segmentation network, on groups of images that share a tag."""
 
-    labels: Literal["seeds", "masks"] = Field(
-        "seeds", description="what to learn from; the true masks of the training images give the upper bound"
+    labels: Literal["seeds", "masks"] = more(
+        "seeds", "What to learn from: seeds, or the masks of the training images, which gives the upper bound."
     )
-    start: Literal["classifier", "backbone"] = Field(
-        "classifier", description="first weights: of the seeds' classifier, if there is one (ours), or backbone.weights"
+    start: Literal["classifier", "backbone"] = paper(
+        "classifier",
+        "The first weights: those of the seeds' classifier, if there is one, or `backbone.weights`. The paper: "
+        "backbone.",
     )
-    epochs: PositiveInt = Field(12, description="epochs")
-    min_steps: Annotated[int, Field(ge=0)] = Field(
-        180, description="small data sets: as many epochs as give these steps"
+    epochs: PositiveInt = main(
+        12,
+        "The number of passes over the training images.",
+        when="the training loss still falls at the end: 24",
     )
-    batch_size: PositiveInt = Field(16, description="images per step and process; a multiple of group_size")
-    group_size: PositiveInt = Field(2, description="images per group; all share at least one tag")
-    balanced: Literal["none", "seeds", "all"] = Field(
+    min_steps: Annotated[int, Field(ge=0)] = more(
+        180, "The fewest training steps. On a small data set more epochs are run to reach it."
+    )
+    batch_size: PositiveInt = more(
+        16,
+        "Images per step in each process, a multiple of `train.group_size`. Lower it if the GPU runs out of memory, or "
+        "if there are fewer images.",
+    )
+    group_size: PositiveInt = paper(2, "Images per group. All images of a group share at least one tag.")
+    balanced: Literal["none", "seeds", "all"] = paper(
         "seeds",
-        description="loss terms in which foreground and background weigh the same (ours; the paper: none). In 'all', "
-        "completion too: masks then grow, which helps where seeds cover little of an object",
+        "The loss terms in which foreground and background have the same weight. 'all' includes the completion loss: "
+        "masks grow, which helps where seeds cover little of an object. The paper: none.",
     )
-    robust: Fraction = Field(
+    robust: Fraction = paper(
         0.7,
-        description="labels that the network finds unlikely count less, as seeds err: q of the generalised "
-        "cross-entropy; 0 = all count the same, cross-entropy (the paper), 1 = absolute error",
+        "How much less a label counts that the network finds unlikely, since seeds contain errors: q of the "
+        "generalised cross-entropy. 0 = all labels count the same (cross-entropy), 1 = absolute error. The paper: 0.",
     )
-    robust_after: Fraction = Field(
-        0.5, description="begins after this share of the training: at first the network finds all labels unlikely"
+    robust_after: Fraction = paper(
+        0.5,
+        "The share of the training after which `train.robust` begins. Before that, the network finds all labels "
+        "unlikely.",
     )
-    completion: bool = Field(True, description="train on the completion target of the cross branch too")
-    completion_after: Fraction = Field(
-        0.5, description="begins after this share of the training: first targets would be guesses (ours; the paper: 0)"
+    completion: bool = paper(True, "Whether the network also learns from the cross branch's completion target.")
+    completion_after: Fraction = paper(
+        0.5,
+        "The share of the training after which completion begins. Earlier targets are mostly guesses. The paper: 0.",
     )
-    tag_filter: bool = Field(True, description="completion targets hold only classes among the image's tags (ours)")
-    head_dilation: PositiveInt | None = Field(None, description="dilation of the head; default: 96 px / output stride")
+    tag_filter: bool = paper(
+        True, "Whether completion targets hold only classes among the image's tags. The paper: false."
+    )
+    head_dilation: PositiveInt | None = paper(
+        None,
+        "The dilation of the head's convolution, in cells. By default 96 px / `backbone.output_stride`. The paper: 12.",
+    )
     optimizer: OptimizerConfig = OptimizerConfig()
     augment: AugmentConfig = AugmentConfig()
 
@@ -235,66 +355,94 @@ class TrainConfig(Section):
 
 
 class PredictConfig(Section):
-    """Prediction of one image alone."""
+    """From a network to masks."""
 
-    scales: Scales = Field((0.75, 1.5), description="image scales; their maximum is averaged in as one more")
-    mirror: bool = Field(True, description="average with the mirrored image")
-    tile: Annotated[int, Field(ge=128)] = Field(
-        1024, description="longer sides (of `max_side`, if you raise it) are cut into overlapping tiles, in px"
+    scales: Scales = paper(
+        (0.75, 1.5),
+        "The image scales that are averaged. Their maximum is averaged in as one more. The paper: 0.75,1,1.25.",
     )
-    own_threshold: Annotated[float, Field(ge=0)] = Field(
+    mirror: bool = more(True, "Whether the mirrored image is averaged in. False takes half the time.")
+    tile: Annotated[int, Field(ge=128)] = more(
+        1024,
+        "Images with a longer side than this, in pixels, are predicted in overlapping tiles. It matters only with a "
+        "larger `max_side`. Lower it if memory runs out.",
+    )
+    own_threshold: Annotated[float, Field(ge=0)] = main(
         2.5,
-        description="the threshold between objects and background is each picture's own (Otsu's, of the log odds), at "
-        "most this many nats from where both are as probable (ours); 0 = there (the paper)",
+        "How far, in nats, the threshold between objects and background may move towards the image's own (Otsu's). 0 "
+        "disables it, as in the paper.",
+        when="most of your images show none of the classes: 0",
     )
-    crf: CrfConfig = CrfConfig()
-    splits: Annotated[tuple[str, ...] | None, Listed] = Field(
-        None, description="splits to predict; default: all but train, or train if there is no other"
+    crf: CrfConfig = section(CrfConfig(), main={"iterations": "masks lose thin parts, or prediction takes too long: 0"})
+    splits: Annotated[tuple[str, ...] | None, Listed] = more(
+        None, "The splits to predict, e.g. train,val. By default all but train, or train if there is no other."
     )
 
 
 class RelabelConfig(Section):
-    """Dense masks of the training images, from the first network."""
+    """Dense masks of the training images, made by the first network; only with `retrain.enabled`."""
 
-    crf_iterations: Annotated[int, Field(ge=0)] = Field(10, description="mean-field iterations; 0 = no CRF")
-    tag_filter: bool = Field(True, description="only classes among the image's tags (ours)")
+    crf_iterations: Annotated[int, Field(ge=0)] = experimental(
+        10, "The number of mean-field iterations of the dense CRF. 0 = no CRF."
+    )
+    tag_filter: bool = experimental(True, "Whether a mask shows only classes among the image's tags. The paper: false.")
 
 
 class RetrainConfig(Section):
-    """Training again, on the relabelled masks, from the first network's weights."""
+    """The paper's last step: training again, on the relabelled masks."""
 
-    enabled: bool = Field(
-        False, description="relabel and retrain, as the paper does (here it has gained nothing: benchmarks/RESULTS.md)"
+    enabled: bool = experimental(
+        False, "Whether to relabel the training images and train again on them. The paper: true."
     )
-    epochs: PositiveInt | None = Field(None, description="epochs; default: as in train")
-    lr_factor: Positive = Field(
-        0.25,
-        description="learning rate / that of train, so that a trained network is not shaken up (ours; the paper: 1)",
+    epochs: PositiveInt | None = experimental(
+        None, "The number of passes over the training images. By default as `train.epochs`."
+    )
+    lr_factor: Positive = experimental(
+        0.25, "The learning rate as a fraction of that of `train`. A small one keeps what is learned. The paper: 1."
     )
 
 
 class RuntimeConfig(Section):
-    """Where and how it runs. Nothing here changes what is computed, up to rounding, but `accumulate`."""
+    """Device, precision and processes.
 
-    device: str = Field("auto", description="'auto', 'cpu' or 'cuda'")
-    precision: Literal["fp32", "bf16", "fp16"] = Field(
-        "fp32", description="mixed precision of training; fp32 on a GPU is TensorFloat-32"
+    Only `accumulate` changes results beyond rounding.
+    """
+
+    device: str = more("auto", "'auto' (a GPU if there is one), 'cpu' or 'cuda'.")
+    precision: Literal["fp32", "bf16", "fp16"] = main(
+        "fp32",
+        "The number format of training. bf16 and fp16 are mixed precision; fp16 needs a GPU. On a GPU, fp32 is "
+        "TensorFloat-32.",
+        when="training a large backbone on a GPU is slow: bf16",
     )
-    accumulate: PositiveInt = Field(
-        1, description="batches per optimiser step, for larger ones than fit; epochs and min_steps count batches"
+    accumulate: PositiveInt = more(
+        1,
+        "Batches per optimiser step. Raise it, and lower the batch size, if the GPU runs out of memory. Epochs and "
+        "min_steps count batches.",
     )
-    workers: Annotated[int, Field(ge=0)] | None = Field(None, description="loading processes; default: by the cores")
-    checkpoint_seconds: Positive = Field(60.0, description="most seconds of training that a kill can cost")
+    workers: Annotated[int, Field(ge=0)] | None = more(
+        None,
+        "The number of processes that load images. By default one per two cores, at most 8. 0 = the main "
+        "process loads them.",
+    )
+    checkpoint_seconds: Positive = more(
+        60.0, "Seconds between checkpoints. This is the most training time that a killed run loses."
+    )
 
 
 class Config(Section):
-    """Everything that a run depends on."""
+    """All that a run depends on."""
 
-    seed: int = Field(0, ge=0, description="seeds every random choice")
-    max_side: Annotated[int, Field(ge=64)] = Field(
-        512, description="larger images are reduced to this long side, in px, to work on; masks get the full size"
+    seed: int = more(0, "The seed of every random choice. Change it to see how much results differ by chance.", ge=0)
+    max_side: Annotated[int, Field(ge=64)] = main(
+        512,
+        "The longest side of an image, in pixels, while it is worked on; larger images are reduced. Masks still get "
+        "the full size.",
+        when="objects are small in large images: 2048",
     )
-    compare: bool = Field(False, description="also train the same network without affinity, to see what it gains")
+    compare: bool = more(
+        False, "Whether to train the same network without affinity as well, to see what affinity gains on your data."
+    )
     data: DataConfig = DataConfig()
     backbone: BackboneConfig = BackboneConfig()
     classify: ClassifyConfig = ClassifyConfig()
@@ -308,7 +456,7 @@ class Config(Section):
 
     @property
     def seed_side(self) -> int:
-        """The long side, in px, to which larger images are reduced for the classifier and the seeds."""
+        """The longest side of an image, in pixels, for the classifier and the seeds."""
         return min(self.max_side, self.seeds.max_side)
 
     @property
