@@ -61,6 +61,12 @@ Tags = Annotated[
     ),
 ]
 Masks = Annotated[Path | None, typer.Option("--masks", help="Folder of true masks ID.png, to score with.")]
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels", help="Folder of label maps ID.png to learn from, for some or all images; 255 = unlabelled."
+    ),
+]
 Classes = Annotated[Path | None, typer.Option("--classes", help="Class names, one a line, in order of the mask ids.")]
 Splits = Annotated[
     list[str] | None,
@@ -81,6 +87,7 @@ def _config(
     images: Path | None,
     tags: Path | None,
     masks: Path | None,
+    labels: Path | None,
     classes: Path | None,
     splits: list[str] | None,
     config: Path | None,
@@ -89,7 +96,7 @@ def _config(
 ) -> Config:
     """The settings of a command: a file (--config; without --images, the run's own), then options."""
     overrides: dict[str, Any] = dict(parse_assignment(text) for text in assignments or ())
-    for key, value in (("images", images), ("tags", tags), ("masks", masks), ("classes", classes)):
+    for key, value in (("images", images), ("tags", tags), ("masks", masks), ("labels", labels), ("classes", classes)):
         if value is not None:
             overrides[f"data.{key}"] = str(value)
     for text in splits or ():
@@ -125,6 +132,7 @@ def _pipeline_command(name: str, text: str, until: str | None = None) -> None:
         images: Images = None,
         tags: Tags = None,
         masks: Masks = None,
+        labels: Labels = None,
         classes: Classes = None,
         split: Splits = None,
         config: ConfigFile = None,
@@ -132,8 +140,8 @@ def _pipeline_command(name: str, text: str, until: str | None = None) -> None:
         overwrite: Overwrite = False,
     ) -> None:
         _pipeline(
-            until or name, out, overwrite, images=images, tags=tags, masks=masks, classes=classes, splits=split,
-            config=config, assignments=set_,
+            until or name, out, overwrite, images=images, tags=tags, masks=masks, labels=labels, classes=classes,
+            splits=split, config=config, assignments=set_,
         )  # fmt: skip
 
     command.__doc__ = text if until else f"{text} Runs what comes before it, if that is not done yet."
@@ -155,6 +163,7 @@ def check(
     images: Images = None,
     tags: Tags = None,
     masks: Masks = None,
+    labels: Labels = None,
     classes: Classes = None,
     split: Splits = None,
     config: ConfigFile = None,
@@ -165,7 +174,7 @@ def check(
     from cian.data.summary import summary
     from cian.terminal import ticking
 
-    settings = _config(images, tags, masks, classes, split, config, set_)
+    settings = _config(images, tags, masks, labels, classes, split, config, set_)
     require_images(settings)
     with ticking("checking", "files") as progress:
         table, problems = check_dataset(settings.data, settings.seed, progress=progress)
@@ -278,6 +287,7 @@ def ablate(
     images: Images = None,
     tags: Tags = None,
     masks: Masks = None,
+    labels: Labels = None,
     classes: Classes = None,
     split: Splits = None,
     config: ConfigFile = None,
@@ -294,7 +304,7 @@ def ablate(
 
     Every variant is a run of its own, OUT/seed-S/VARIANT. Scored on the held-out images that have masks.
     """
-    base = _config(images, tags, masks, classes, split, config, set_)
+    base = _config(images, tags, masks, labels, classes, split, config, set_)
 
     from accelerate import PartialState
 

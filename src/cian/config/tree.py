@@ -100,6 +100,12 @@ class DataConfig(Section):
         "the first that has the mask counts. Masks are only used to score, except with train.labels=masks. Option: "
         "--masks.",
     )
+    labels: Path | tuple[Path, ...] | None = more(
+        None,
+        "The folder of label maps to learn from (indexed PNG files ID.png, 255 = unlabelled), or several folders as "
+        "[DIR,DIR]: the first that has the label map counts. Give it if some images have masks or strokes. Images "
+        "without a label map learn from their tags. Option: --labels.",
+    )
     classes: Path | None = more(
         None,
         "A text file with one class name per line, in the order of the class ids in the masks, background first. "

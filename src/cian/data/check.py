@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from cian.parallel import cores, map_ahead
 MIN_SIDE = 16
 LARGE = 100_000_000  # pixels
 _FEW = 20  # training images of a class
+WHOLE = 0.5  # a label map is whole where at most this share of its pixels is not labelled
 _MISTAGGED = 0.05  # of the masks may show what is not tagged before it is said: small things are left out of tags
 Size = tuple[int, int]
 
@@ -29,13 +31,13 @@ Size = tuple[int, int]
 def check_dataset(
     config: DataConfig, seed: int, *, progress: Callable[[int, int], None] | None = None
 ) -> tuple[Table | None, list[Problem]]:
-    """`read_dataset`, and every image and mask of its table read.
+    """`read_dataset`, and every image, mask and label map of its table read.
 
     Args:
         progress: called with (images done, images in all) after each image.
 
     Returns:
-        As `read_dataset`.
+        As `read_dataset`; the table knows which label maps are whole.
     """
     problems = ProblemList()
     table, found = read_dataset(config, seed)
@@ -47,14 +49,21 @@ def check_dataset(
     check = partial(_check_row, table)
     held: dict[int, Path] = {}  # by class id, the first mask that holds it
     untagged: list[Path] = []  # masks that show a class which their image is not tagged with
+    contradicting: list[str] = []  # label maps with a class that is not among the tags of their image
+    whole = np.zeros(len(table), bool)
     with ThreadPoolExecutor(min(8, cores())) as pool:  # Pillow's decoders release the interpreter lock
-        for row, (result, ids) in enumerate(map_ahead(pool, check, range(len(table)))):
-            for problem in result:
+        for row, found_in_row in enumerate(map_ahead(pool, check, range(len(table)))):
+            for problem in found_in_row.problems:
                 problems.append(problem)
+            whole[row] = found_in_row.whole
+            known = {0, IGNORE, *table.tags(row).tolist()} if table.tagged[row] else set(range(256))
             if (mask := table.masks[row]) is not None:
-                held = dict.fromkeys(ids, mask) | held
-                if table.tagged[row] and not {0, IGNORE, *table.tags(row).tolist()}.issuperset(ids):
+                held = dict.fromkeys(found_in_row.in_mask, mask) | held
+                if not known.issuperset(found_in_row.in_mask):
                     untagged.append(mask)
+            other = [table.class_names[i] for i in found_in_row.in_labels if i not in known and i < table.num_classes]
+            if other:
+                contradicting.append(f"{table.labels[row]} ({_listed(other)})")
             if progress is not None:
                 progress(row + 1, len(table))
     _check_held(table, held, problems)
@@ -64,7 +73,10 @@ def check_dataset(
             f"{len(untagged)} of {compared} masks show a class that their image is not tagged with, e.g. {untagged[0]}"
         )
         problems.add("data", value, "Correct the order of the classes (--classes), the masks or the tags", fatal=False)
-    return table, problems.all()
+    if contradicting:
+        value = f"label maps with a class that is not among the tags of their image: {_listed(contradicting, 3)}"
+        problems.add("data", value, "The label map counts there. Correct it, or add the tag", fatal=False)
+    return replace(table, whole=whole), problems.all()
 
 
 def _add_notes(config: DataConfig, table: Table, problems: ProblemList) -> None:
@@ -106,8 +118,8 @@ def _add_contrasts(training: Table, together: np.ndarray, problems: ProblemList)
         problems.add("data", value, "Add images of each alone, or make them one class", fatal=False)
 
 
-def _listed(texts: list[str]) -> str:
-    return ", ".join(texts[:10]) + ", …" * (len(texts) > 10)
+def _listed(texts: list[str], most: int = 10) -> str:
+    return ", ".join(texts[:most]) + f", … ({len(texts)} in all)" * (len(texts) > most)
 
 
 def _check_held(table: Table, held: dict[int, Path], problems: ProblemList) -> None:
@@ -123,12 +135,31 @@ def _check_held(table: Table, held: dict[int, Path], problems: ProblemList) -> N
         problems.add("data", value, "Correct the masks or their order of classes, or the tags", fatal=False)
 
 
-def _check_row(table: Table, row: int) -> tuple[list[Problem], list[int]]:
-    """What is wrong with an image and its mask, and the class ids in the mask."""
-    problems: list[Problem] = []
-    mask = table.masks[row]
-    size = _check_image(table.images[row], problems)
-    return problems, [] if mask is None else _check_mask(mask, size, table.num_classes, problems)
+@dataclass
+class _Found:
+    """What the files of an image hold: problems, the class ids in its mask and its label map, and whether that is
+    whole."""
+
+    problems: list[Problem] = field(default_factory=list)
+    in_mask: list[int] = field(default_factory=list)
+    in_labels: list[int] = field(default_factory=list)
+    whole: bool = False
+
+
+def _check_row(table: Table, row: int) -> _Found:
+    found = _Found()
+    mask, labels = table.masks[row], table.labels[row]
+    size = _check_image(table.images[row], found.problems)
+    counts = None if mask is None else _check_mask(mask, size, table.num_classes, found.problems)
+    if counts is not None:
+        found.in_mask = np.flatnonzero(counts).tolist()
+    if labels is not None:
+        if labels != mask:
+            counts = _check_mask(labels, size, table.num_classes, found.problems)
+        if counts is not None:
+            found.in_labels = np.flatnonzero(counts).tolist()
+            found.whole = bool(counts[IGNORE] <= WHOLE * counts.sum())
+    return found
 
 
 def _check_image(path: Path, problems: list[Problem]) -> Size | None:
@@ -147,15 +178,15 @@ def _check_image(path: Path, problems: list[Problem]) -> Size | None:
     return height, width
 
 
-def _check_mask(path: Path, image: Size | None, num_classes: int, problems: list[Problem]) -> list[int]:
-    """The class ids in the mask; none if it cannot be read."""
+def _check_mask(path: Path, image: Size | None, num_classes: int, problems: list[Problem]) -> np.ndarray | None:
+    """(256,) pixels of each class id in a mask or label map; None if it cannot be read."""
     try:
         mask = read_mask(path)
     except FileError as error:
         problems.append(error.problem)
-        return []
-    ids = np.flatnonzero(np.bincount(mask.ravel(), minlength=256)).tolist()
-    _check_ids(path, ids, num_classes, problems)
+        return None
+    counts = np.bincount(mask.ravel(), minlength=256)
+    _check_ids(path, np.flatnonzero(counts).tolist(), num_classes, problems)
     size: Size = mask.shape
     if image is not None and not fits(size, image):
         value = f"the mask has {size[1]} x {size[0]} pixels, its image {image[1]} x {image[0]}"
@@ -163,7 +194,7 @@ def _check_mask(path: Path, image: Size | None, num_classes: int, problems: list
         if size == image[::-1]:
             cure += " (one is turned against the other: an image is shown as its EXIF orientation says)"
         problems.append(Problem(str(path), value, cure))
-    return ids
+    return counts
 
 
 def _check_ids(path: Path, ids: list[int], num_classes: int, problems: list[Problem]) -> None:

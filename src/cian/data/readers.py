@@ -64,7 +64,7 @@ def _read(config: DataConfig, seed: int, training: bool, problems: ProblemList) 
     _check_settings(layout, problems)
     images, given = None, None
     with problems.collecting():
-        images = index_images(config.images, layout.folders, layout.masks) if config.images else None
+        images = index_images(config.images, layout.folders, layout.masks + layout.labels) if config.images else None
     with problems.collecting():
         given = class_names(config.classes) if config.classes else None
     if images is None:
@@ -108,7 +108,8 @@ def _read(config: DataConfig, seed: int, training: bool, problems: ProblemList) 
         _check_counts(numbered, splits, classes, config, source, problems)
     ids = [images.ids[i] for i in kept]
     masks = find_masks(layout.masks, ids, problems)
-    return Table.build(classes, ids, [images.files[i] for i in kept], numbered, splits, masks)
+    labels = find_masks(layout.labels, ids, problems)
+    return Table.build(classes, ids, [images.files[i] for i in kept], numbered, splits, masks, labels)
 
 
 def _check_settings(layout: Layout, problems: ProblemList) -> None:

@@ -1,4 +1,4 @@
-"""The one internal form of a data set: images, tags, splits, and masks to score on.
+"""The one internal form of a data set: images, tags, splits, label maps to learn from, and masks to score with.
 
 Columns, not objects: tags are stored as compressed sparse rows, so that ten million images cost some hundred bytes each
 and a split is a selection of rows.
@@ -30,9 +30,12 @@ class Table:
         tag_ids: class ids (1 … len(classes)) of all images, one after the other, sorted within an image.
         tag_offsets: (N + 1,) int64; the tags of image i are `tag_ids[tag_offsets[i]:tag_offsets[i + 1]]`.
         splits: N split names. `train` is trained on; all others are only predicted and scored.
-        masks: N paths of indexed masks (0 = background, 255 = ignore), or None where an image has none. Read to
-            score, and to learn from with `train.labels=masks` alone.
-        tagged: (N,) bool; False where nothing is known of an image's tags (a held-out picture without a row).
+        masks: N paths of indexed masks (0 = background, 255 = ignore) to score with, or None where an image has none.
+        labels: N paths of label maps (0 = background, 255 = not labelled) to learn from, or None where an image has
+            none.
+        tagged: (N,) bool; False where the tags of an image are unknown (a held-out image without a row).
+        whole: (N,) bool; True where a label map is whole: at most half of its pixels are not labelled. Such an image
+            needs no seeds. Known only after `check_dataset` has read the label maps.
     """
 
     classes: tuple[str, ...]
@@ -42,7 +45,9 @@ class Table:
     tag_offsets: np.ndarray
     splits: tuple[str, ...]
     masks: tuple[Path | None, ...]
+    labels: tuple[Path | None, ...]
     tagged: np.ndarray
+    whole: np.ndarray
 
     @classmethod
     def build(
@@ -53,6 +58,8 @@ class Table:
         tags: Iterable[Iterable[int] | None],
         splits: Sequence[str] | None = None,
         masks: Sequence[Path | None] | None = None,
+        labels: Sequence[Path | None] | None = None,
+        whole: Sequence[bool] | np.ndarray | None = None,
     ) -> Table:
         """Makes a table from per-image lists. `tags` gives the class ids (from 1) of each image, None = unknown."""
         rows = [None if row is None else sorted(set(row)) for row in tags]
@@ -66,7 +73,9 @@ class Table:
             tag_offsets=offsets,
             splits=tuple(splits) if splits is not None else (TRAIN,) * len(rows),
             masks=tuple(masks) if masks is not None else (None,) * len(rows),
+            labels=tuple(labels) if labels is not None else (None,) * len(rows),
             tagged=np.array([row is not None for row in rows], bool),
+            whole=np.array(whole, bool) if whole is not None else np.zeros(len(rows), bool),
         )
 
     def __len__(self) -> int:
@@ -116,6 +125,8 @@ class Table:
             [self.tags(i).tolist() if self.tagged[i] else None for i in rows],
             [self.splits[i] for i in rows],
             [self.masks[i] for i in rows],
+            [self.labels[i] for i in rows],
+            self.whole[rows],
         )
 
     def split(self, name: str) -> Table:

@@ -46,8 +46,16 @@ class Layout:
     @property
     def masks(self) -> tuple[Path, ...]:
         """The folders of masks; the first that has a mask counts."""
-        masks = self.config.masks
-        return () if masks is None else (masks,) if isinstance(masks, Path) else masks
+        return _folders(self.config.masks)
+
+    @property
+    def labels(self) -> tuple[Path, ...]:
+        """The folders of label maps; the first that has a label map counts."""
+        return _folders(self.config.labels)
+
+
+def _folders(given: Path | tuple[Path, ...] | None) -> tuple[Path, ...]:
+    return () if given is None else (given,) if isinstance(given, Path) else given
 
 
 def find_layout(config: DataConfig, problems: ProblemList) -> Layout | None:

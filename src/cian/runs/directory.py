@@ -159,13 +159,14 @@ class Run:
         )
 
     def write_table(self, table: Table) -> None:
-        """data.csv: id, image, tags, split, mask."""
+        """data.csv: id, image, tags, split, mask, labels."""
         with (
             atomic(self.path / "data.csv") as temporary,
             temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
         ):
             writer = csv.writer(file)
-            writer.writerow(["id", "image", "tags", "split", "mask"])
+            writer.writerow(["id", "image", "tags", "split", "mask", "labels"])
             for i, image_id in enumerate(table.ids):
                 names = ";".join(table.class_names[tag] for tag in table.tags(i))
-                writer.writerow([image_id, table.images[i], names, table.splits[i], table.masks[i] or ""])
+                files = [table.masks[i] or "", table.labels[i] or ""]
+                writer.writerow([image_id, table.images[i], names, table.splits[i], *files])
