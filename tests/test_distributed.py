@@ -75,3 +75,14 @@ def test_two_processes_stopped_by_a_signal_go_on(pictures, tmp_path):
     weights = [load_file(tmp_path / name / "train/model.safetensors") for name in ("whole", "stopped")]
     for name, value in weights[0].items():
         np.testing.assert_allclose(value, weights[1][name], atol=1e-6, err_msg=name)
+
+
+def test_an_error_is_printed_once(pictures, tmp_path):
+    """By the main process. A data error is known only after reading; a wrong setting is known to every process."""
+    data = pictures(count=16)
+    (data / "images" / "003.png").write_bytes(b"no image")
+    for settings, words in (({}, "003.png: not an image"), ({"train.batch_sise": 4}, "train.batch_sise")):
+        refused = run(data, tmp_path / "refused", 2, **settings)
+        assert refused.returncode != 0
+        assert refused.stderr.count("cian: ") == 1 and refused.stderr.count(words) == 1, refused.stderr
+        assert not (tmp_path / "refused").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import sys
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from cian._version import __version__
 from cian.config import Config, choices, load_run_config, parse_assignment, require_images, settings
-from cian.errors import CianError, DataError, Interrupted
+from cian.errors import CianError, DataError, Interrupted, ReportedByMain
 
 
 class _WithSettings(TyperCommand):
@@ -404,7 +405,11 @@ def main() -> None:
 
             leave()
         raise
+    except ReportedByMain:
+        sys.exit(1)
     except CianError as error:
+        if "torch" not in sys.modules and os.environ.get("RANK", "0") != "0":
+            sys.exit(1)  # every process of a distributed run finds the same wrong setting; the first one prints it
         _fail(str(error))
     except OSError as error:
         cure = _CURES.get(error.errno or 0)

@@ -72,3 +72,7 @@ def _names(problems: Sequence[Problem], most: int) -> str:
 
 class Interrupted(CianError):
     """The user stopped a run; what was done is kept, and the same command goes on from there."""
+
+
+class ReportedByMain(CianError):
+    """The main process of a distributed run failed and prints the error. This process ends without a message."""

@@ -485,16 +485,6 @@ def test_ready_made_seeds_are_checked(pictures, tmp_path):
     assert not (tmp_path / "other" / "seeds").exists()
 
 
-def test_a_run_that_is_refused_leaves_what_was_there(pictures, tmp_path):
-    data, out = pictures(), tmp_path / "run"
-    cian.run(data / "images", data / "tags.csv", out, until="classify", **TINY)
-    before = {name: (out / name).read_bytes() for name in ("config.yaml", "data.csv", "stages.json")}
-    for overwrite in (False, True):
-        with pytest.raises(cian.CianError, match="too few for a batch"):
-            cian.run(out=out, overwrite=overwrite, **{"train.batch_size": 64})
-    assert {name: (out / name).read_bytes() for name in before} == before
-
-
 def test_check_finds_what_run_would_refuse(pictures, monkeypatch, capsys):
     data = pictures()
     args = ["check", "--images", data / "images", "--tags", data / "tags.csv", "--set", "predict.splits=valid"]

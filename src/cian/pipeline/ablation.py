@@ -26,6 +26,7 @@ from cian.runs.directory import Run
 from cian.seeds.saliency import saliency_source
 from cian.terminal import console
 from cian.training.device import make_accelerator
+from cian.training.distributed import on_main
 
 STEPS = ("baseline", "self-affinity", "cross-affinity", "completion", "retraining")  # each adds to the one before
 BASELINE, FIRST, WITH_SALIENCY, FULL = "baseline", "completion", "with-saliency", "full-supervision"
@@ -126,11 +127,7 @@ def ablate(
         if only and FULL in only:
             raise CianError(f"{FULL}: needs the masks of all training images. Leave it out of --only.")
         chosen, possible = ([variant for variant in some if variant.name != FULL] for some in (chosen, possible))
-    for variant, (seed, table) in product(chosen, tables.items()):
-        try:
-            check_work(_settings(config, seed, variant.settings), table)
-        except CianError as error:
-            raise CianError(f"{variant.name}: {error}") from None
+    on_main(accelerator, lambda: _check_variants(config, chosen, tables))
     result: dict[str, Any] = {"split": split, "variants": {}}
     _collect(result, config, out, possible, tables)
     for seed, table in tables.items():
@@ -143,6 +140,18 @@ def ablate(
                 write_text(out / "ablation.md", markdown(result))
                 plot(result, out / "ablation.png")
     return result
+
+
+def _check_variants(config: Config, chosen: Sequence[Variant], tables: Mapping[int, Table]) -> None:
+    """
+    Raises:
+        CianError: a variant cannot run with this data.
+    """
+    for variant, (seed, table) in product(chosen, tables.items()):
+        try:
+            check_work(_settings(config, seed, variant.settings), table)
+        except CianError as error:
+            raise CianError(f"{variant.name}: {error}") from None
 
 
 def _collect(

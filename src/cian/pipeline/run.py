@@ -6,14 +6,13 @@ from __future__ import annotations
 import importlib
 import platform
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 
 from cian.config import FILES, Config, absolute, dump_config, flatten, load_run_config, require_images
 from cian.data.check import check_dataset
@@ -25,6 +24,7 @@ from cian.runs.directory import Record, Run
 from cian.runs.fingerprints import digest, files_digest, fingerprint, masks_digest, table_digest
 from cian.terminal import Stopwatch, console, duration, note, ticking
 from cian.training.device import make_accelerator
+from cian.training.distributed import on_main
 
 LAST = "report"
 
@@ -185,28 +185,17 @@ def run_config(
     Args:
         table: what `check_data` gave for this configuration, where several runs share it.
     """
-    stages = plan(config)
-    names = [stage.name for stage in stages]
-    if until not in names:
-        raise CianError(f"stage {until}: not part of this run. With its settings it has: {', '.join(names)}.")
-    require_images(config)
-    if config.data.images is not None:
-        refuse_within(target.path, config.data.images)
     accelerator = make_accelerator(config.runtime)
-    _check_settings(config)
-    with target.locked() if accelerator.is_main_process else nullcontext():  # one process of a run locks it for all
+    with ExitStack() as held:
+        locked = on_main(accelerator, lambda: _check_start(config, target, until, held))
         table = check_data(config, accelerator) if table is None else table
-        _refuse_own(config, table, target, stages)
+        stages = plan(config)
+        wanted = stages[: [stage.name for stage in stages].index(until) + 1]
+        on_main(accelerator, lambda: _refuse_own(config, table, target))
+        on_main(accelerator, lambda: _check_data(wanted, config, table, accelerator))
+        on_main(accelerator, lambda: _begin(config, table, target, overwrite, None if locked else held))
         context = Context(target, config, table)
         watch = Stopwatch()
-        wanted = stages[: names.index(until) + 1]
-        _check_data(wanted, config, table, accelerator)
-        if accelerator.is_main_process:  # nothing of the run is touched before
-            if overwrite:
-                for stage in stages:
-                    target.record(stage.name, None)
-            target.write_config(dump_config(absolute(config)), versions())
-            target.write_table(table)
         for stage in wanted:
             _run_stage(stage, context)
         if accelerator.is_main_process:
@@ -214,15 +203,57 @@ def run_config(
     return target
 
 
-def _refuse_own(config: Config, table: Table, target: Run, stages: Sequence[Stage]) -> None:
+def _check_start(config: Config, target: Run, until: str, held: ExitStack) -> bool:
+    """Checks all that can be checked before the data is read, and locks a run that has begun earlier.
+
+    Returns:
+        Whether the run is locked.
+
+    Raises:
+        CianError: a setting, a file or the run directory cannot be used.
+    """
+    names = [stage.name for stage in plan(config)]
+    if until not in names:
+        raise CianError(f"stage {until}: not part of this run. With its settings it has: {', '.join(names)}.")
+    require_images(config)
+    if config.data.images is not None:
+        refuse_within(target.path, config.data.images)
+    _check_settings(config)
+    target.check_writable()
+    begun = target.begun
+    if begun:
+        held.enter_context(target.locked())
+    return begun
+
+
+def _begin(config: Config, table: Table, target: Run, overwrite: bool, held: ExitStack | None) -> None:
+    """Writes the settings and the table to the run. A refused run leaves no trace, for a new run is made here.
+
+    Args:
+        held: where to keep the lock of the run; None if it is locked already.
+
+    Raises:
+        CianError: another process works on this run.
+    """
+    if held is not None:
+        held.enter_context(target.locked())
+    if overwrite:
+        for stage in plan(config):
+            target.record(stage.name, None)
+    target.write_config(dump_config(absolute(config)), versions())
+    target.write_table(table)
+
+
+def _refuse_own(config: Config, table: Table, target: Run) -> None:
     """
     Raises:
-        CianError: a stage would read what one of these stages removes and writes anew.
+        CianError: a stage of the run would read what another stage removes and writes again.
     """
     given = [("data.masks", folder) for folder in sorted({mask.parent for mask in table.masks if mask is not None})]
     values = flatten(dump_config(config))
     given += [(key, Path(values[key])) for key, words in FILES.items() if values[key] not in (None, *words)]
-    own = [(folder, folder.resolve()) for folder in (target.folder(name) for stage in stages for name in stage.outputs)]
+    folders = [target.folder(name) for stage in plan(config) for name in stage.outputs]
+    own = [(folder, folder.resolve()) for folder in folders]
     for key, path in given:
         place = path.resolve()
         for folder, resolved in own:
@@ -234,29 +265,31 @@ def _refuse_own(config: Config, table: Table, target: Run, stages: Sequence[Stag
 
 
 def check_data(config: Config, accelerator: Accelerator) -> Table:
-    """Reads and checks everything before any long work; one process does for all.
+    """Reads and checks the data in the main process, for all processes.
 
     Raises:
         DataError: something is wrong; all problems at once.
+        ReportedByMain: the same, in the other processes.
         CianError: another machine does not see an image.
     """
-    found: tuple[Table | None, list[Problem]] = None, []
-    if accelerator.is_main_process:
-        with ticking("checking", "files") as progress:
-            found = check_dataset(config.data, config.seed, progress=progress)
-    table, problems = broadcast_object_list(list(found))
-    fatal = [problem for problem in problems if problem.fatal]
-    if fatal or table is None:
-        raise DataError(fatal or problems)
-    if accelerator.is_main_process:
-        for problem in problems:
-            note(problem)
-    elif accelerator.is_local_main_process:
+    table = on_main(accelerator, lambda: _read_data(config))
+    if accelerator.is_local_main_process and not accelerator.is_main_process:
         missing = next((file for file in table.images if not file.is_file()), None)
         if missing is not None:
             raise CianError(
                 f"{missing}: not on {platform.node()}. Every machine must see the images under these paths."
             )
+    return table
+
+
+def _read_data(config: Config) -> Table:
+    with ticking("checking", "files") as progress:
+        table, problems = check_dataset(config.data, config.seed, progress=progress)
+    fatal = [problem for problem in problems if problem.fatal]
+    if fatal or table is None:
+        raise DataError(fatal or problems)
+    for problem in problems:
+        note(problem)
     return table
 
 
@@ -326,7 +359,7 @@ def _check_data(stages: Sequence[Stage], config: Config, table: Table, accelerat
         seed.check_ready_made(config.seeds.folder, training)
     if "classify" in names:
         classify.make_sampler(config, training, accelerator)
-    if config.compare and not any(table.masks) and accelerator.is_main_process:
+    if config.compare and not any(table.masks):
         note(Problem("settings", "compare=true, but no image has a mask to score both networks on", "Give --masks"))
     for stage in stages:
         if stage.module == "train":
@@ -335,12 +368,12 @@ def _check_data(stages: Sequence[Stage], config: Config, table: Table, accelerat
 
 def _run_stage(stage: Stage, context: Context) -> None:
     run, accelerator = context.run, context.accelerator
-    inputs: dict[str, Any] = {}
-    record, done = None, False
-    if accelerator.is_main_process:  # one process reads the files, and keeps the record, for all
+
+    def state() -> tuple[dict[str, Any], Record | None, bool]:
         inputs, record = _inputs(stage, context), run.records().get(stage.name)
-        done = _is_done(stage, context, record, inputs)
-    (done,) = broadcast_object_list([done])
+        return inputs, record, _is_done(stage, context, record, inputs)
+
+    inputs, record, done = on_main(accelerator, state)
     if done:
         if accelerator.is_main_process:
             console.print(f"{stage.name}: done before", style="dim")

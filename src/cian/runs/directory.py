@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,21 @@ class Run:
 
     # Start, and the record of what ran.
 
+    @property
+    def begun(self) -> bool:
+        """Whether the run was started before: it has a record of its stages."""
+        return self.stages_file.exists()
+
+    def check_writable(self) -> None:
+        """Raises the OSError that writing the run would raise; leaves nothing behind."""
+        place = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
+        try:
+            with tempfile.TemporaryFile(prefix=TEMPORARY, dir=place):
+                pass
+        except OSError as error:
+            error.filename = str(self.path)
+            raise
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Holds the run for this process; the lock goes with the process, however it ends.
@@ -87,14 +103,13 @@ class Run:
         Raises:
             CianError: another process works on this run, or the folder cannot be written.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        if not self.stages_file.exists():
-            write_json(self.stages_file, {})
         with lock(self.path, "works on this run"):
+            if not self.begun:
+                write_json(self.stages_file, {})
             yield
 
     def records(self) -> dict[str, Record]:
-        if not self.stages_file.exists():
+        if not self.begun:
             return {}
         return {
             name: Record(record["inputs"], record["done"], record["seconds"])

@@ -6,17 +6,46 @@ each process, its share of the sum times the number of processes, divided by the
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from cian.errors import CianError, ReportedByMain
+
+Result = TypeVar("Result")
 
 
 def world() -> int:
     """The number of processes that train together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def on_main(accelerator: Accelerator, work: Callable[[], Result]) -> Result:
+    """Calls `work` in the main process and gives its result to all processes.
+
+    Raises:
+        CianError, OSError: `work` raised it, in the main process.
+        ReportedByMain: `work` failed, in the other processes.
+    """
+    result: Result | None = None
+    failure: CianError | OSError | None = None
+    if accelerator.is_main_process:
+        try:
+            result = work()
+        except (CianError, OSError) as error:
+            failure = error
+    result, failed = broadcast_object_list([result, failure is not None])
+    if failure is not None:
+        raise failure
+    if failed:
+        raise ReportedByMain("The main process of this run reports an error.")
+    return result
 
 
 def leave() -> None:
