@@ -26,8 +26,7 @@ from PIL import Image
 from plain import STRIDE, OurTraining, PlainTraining
 from predict import SCALES, pictures, random_model
 
-from cian.backbone.dense import build_backbone
-from cian.backbone.grid import grid_size
+from cian.backbone.dense import Backbone
 from cian.crf.dense import dense_crf
 from cian.crf.gpu import dense_crf as dense_crf_on_gpu
 from cian.inference.folder import predict_folder
@@ -42,7 +41,7 @@ WARM = 5  # steps: kernels are chosen and loaded
 
 def training(repetitions: int) -> None:
     for backbone, stride, crop, hidden in SHAPES:
-        side, _ = grid_size(crop, crop, build_backbone(backbone, stride, "random"))
+        side, _ = Backbone(backbone, stride).grid.size(crop, crop)
         for precision in ("fp32", "bf16"):
             options = argparse.Namespace(
                 backbone=backbone, stride=stride, crop=side, batch=16, hidden=hidden, precision=precision

@@ -28,7 +28,6 @@ from figures import figure
 from overhead import arguments, make_step, parser_of, random_batch
 from torch.utils.flop_counter import FlopCounterMode
 
-from cian.backbone.grid import normalise
 from cian.crf import dense as crf
 from cian.crf.mean_field import padded
 from cian.network import build_network
@@ -92,7 +91,7 @@ def main() -> None:
     pixels, labels = random_batch(options.batch, crop)
 
     def backbone_step() -> None:
-        network.backbone(normalise(pixels, network.backbone)).mean().backward()
+        network.backbone(network.backbone.grid.normalise(pixels)).mean().backward()
 
     step = make_step(config, 21)
     works = (("backbone alone", backbone_step), ("CIAN step", lambda: step(pixels, labels)))

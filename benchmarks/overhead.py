@@ -25,7 +25,6 @@ from figures import figure
 from torch.utils.data import DataLoader
 
 from cian.backbone.dense import Backbone
-from cian.backbone.grid import cells, grid_size, normalise
 from cian.config import Config, RuntimeConfig, load_config
 from cian.data.dataset import TrainingSet
 from cian.data.readers import read_dataset
@@ -46,12 +45,13 @@ def make_step(config: Config, classes: int):
     network.to(accelerator.device)
     settings = config.train.optimizer
     optimizer = make_optimizer(network.parameter_groups(settings.lr, settings.new_lr_factor), settings)
+    grid = network.backbone.grid
     group_size = 2 if config.affinity.mode == "cross" else 1
 
     def step(pixels: torch.Tensor, labels: torch.Tensor) -> None:
         pixels, labels = (part.to(accelerator.device, non_blocking=True) for part in (pixels, labels))
-        self_logits, cross_logits = network(normalise(pixels, network.backbone), group_size)
-        cian_loss(self_logits, cross_logits, cells(labels, network.backbone))["total"].backward()
+        self_logits, cross_logits = network(grid.normalise(pixels), group_size)
+        cian_loss(self_logits, cross_logits, grid.cells(labels))["total"].backward()
         optimizer.step()
         optimizer.zero_grad()
 
@@ -149,7 +149,7 @@ def arguments(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Conf
         },
     )
     make_accelerator(config.runtime)
-    crop, _ = grid_size(options.crop, options.crop, backbone)
+    crop, _ = backbone.grid.size(options.crop, options.crop)
     return options, config, crop
 
 

@@ -25,7 +25,6 @@ from figures import figure
 from overhead import seconds
 from PIL import Image
 
-from cian.backbone.grid import as_input, scaled
 from cian.config import Config
 from cian.data.images import find_images, read_image
 from cian.data.table import Table
@@ -67,9 +66,10 @@ def forward_alone(segmenter: Segmenter, files: list[Path]) -> None:
 
     @torch.no_grad()
     def compute(_: int, image: np.ndarray) -> None:
-        pixels = as_input(image, network.backbone, accelerator.device)
+        grid = network.backbone.grid
+        pixels = grid.as_input(image, accelerator.device)
         for scale in SCALES:
-            batch = scaled(pixels, scale, network.backbone)
+            batch = grid.scaled(pixels, scale)
             network(torch.cat([batch, batch.flip(3)]), group_size=1)
 
     for_each_image(accelerator, 512, table, nowhere, "forward alone", compute, lambda *_: None)

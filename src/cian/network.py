@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from cian.affinity import CrossImageAffinity
-from cian.backbone.dense import Backbone, build_backbone
+from cian.backbone.dense import Backbone
+from cian.backbone.pretrained import build_backbone
 from cian.config import Config
 
 
@@ -29,7 +30,7 @@ class CIAN(nn.Module):
         super().__init__()
         self.backbone = build_backbone(backbone) if isinstance(backbone, str) else backbone
         self.affinity = affinity
-        dilation = head_dilation or max(1, 96 // self.backbone.stride)
+        dilation = head_dilation or max(1, 96 // self.backbone.grid.stride)
         self.head = nn.Conv2d(
             self.backbone.channels, num_classes, 3, padding=dilation, dilation=dilation, bias=False
         )  # DeepLab-LargeFOV

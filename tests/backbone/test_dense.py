@@ -6,8 +6,8 @@ import torch
 from safetensors.torch import save_file
 
 from cian import CIAN, CianError, CrossImageAffinity
-from cian.backbone.dense import Backbone, _options, build_backbone
-from cian.backbone.grid import cells, grid_size, normalise, scaled, upsample
+from cian.backbone.dense import Backbone, timm_options
+from cian.backbone.pretrained import build_backbone
 
 FAMILIES = [
     ("tf_efficientnet_lite0", 16),
@@ -33,21 +33,22 @@ def stir(model: torch.nn.Module) -> None:
 def test_every_family_trains_as_cian(name, stride):
     torch.manual_seed(0)
     backbone = build_backbone(name, stride, "random")
-    assert backbone.stride == stride
+    grid = backbone.grid
+    assert grid.stride == stride
     network = CIAN(backbone, 3, CrossImageAffinity(backbone.channels, 16))
-    height, width = grid_size(60, 70, backbone)
+    height, width = grid.size(60, 70)
     images = torch.randn(2, 3, height, width)
     self_logits, cross_logits = network(images, group_size=2)
-    grid = cells(torch.zeros(2, height, width), backbone).shape
-    assert self_logits.shape == cross_logits.shape == (2, 3, *grid[1:])
+    cells = grid.cells(torch.zeros(2, height, width)).shape
+    assert self_logits.shape == cross_logits.shape == (2, 3, *cells[1:])
     with torch.no_grad():
         features, detail = backbone.forward_detail(images)
-    assert features.shape[1:] == (backbone.channels, *grid[1:]) and detail.shape[1] == backbone.detail_channels
+    assert features.shape[1:] == (backbone.channels, *cells[1:]) and detail.shape[1] == backbone.detail_channels
     (self_logits.sum() + cross_logits.sum()).backward()
     assert all(p.grad is not None for p in backbone.parameters() if p.requires_grad and p.ndim == 4)
     network.eval()
     assert network(images[:1])[1] is None
-    assert upsample(self_logits, (height, width), backbone).shape == (2, 3, height, width)
+    assert grid.upsample(self_logits, (height, width)).shape == (2, 3, height, width)
 
 
 @pytest.mark.parametrize(("name", "stride"), [*FAMILIES[:3], ("test_resnet", 8)])
@@ -55,7 +56,7 @@ def test_folding_changes_neither_values_nor_gradients(name, stride):
     torch.manual_seed(0)
     backbone = Backbone(name, stride)
     stir(backbone)
-    original = timm.create_model(name, pretrained=False, num_classes=0, **_options(name, stride)).eval()
+    original = timm.create_model(name, pretrained=False, num_classes=0, **timm_options(name, stride)).eval()
     original.load_state_dict(backbone.model.state_dict())
     folded = [m for m in backbone.modules() if "forward" in m.__dict__]
     norms = [m for m in backbone.modules() if isinstance(m, torch.nn.BatchNorm2d)]
@@ -85,7 +86,7 @@ def test_batch_norm_is_frozen():
 def test_packaged_weights_are_imagenets():
     """The classifier of the package on its own features is sure of something: 1,000 random logits would not be."""
     backbone = build_backbone("tf_efficientnet_lite0", 16, "imagenet").eval()
-    assert backbone.mean == (0.5, 0.5, 0.5)
+    assert backbone.grid.mean == (0.5, 0.5, 0.5)
     random = build_backbone("tf_efficientnet_lite0", 16, "random").eval()
     stem = "model.conv_stem.weight"
     assert not torch.equal(backbone.state_dict()[stem], random.state_dict()[stem])
@@ -175,12 +176,13 @@ def test_cell_looks_where_the_grid_says(name, stride):
     """What a cell sees (the gradient to the image) is centred on the pixel that `cells` takes its label from."""
     torch.manual_seed(0)
     backbone = build_backbone(name, stride, "random").eval()
-    side, _ = grid_size(14 * stride, 14 * stride, backbone)
-    pixels = cells(torch.arange(side)[None, :, None].expand(1, side, side), backbone)[0, :, 0]
+    grid = backbone.grid
+    side, _ = grid.size(14 * stride, 14 * stride)
+    pixels = grid.cells(torch.arange(side)[None, :, None].expand(1, side, side))[0, :, 0]
     image = torch.randn(1, 3, side, side, requires_grad=True)
     features = backbone(image)
     assert features.shape[2:] == (len(pixels), len(pixels))
-    if backbone.grid == "centre":  # attention sees everything: the patch alone has a grid
+    if grid.alignment == "centre":  # attention sees everything: the patch alone has a grid
         assert pixels[1] - pixels[0] == stride == 2 * pixels[0]
         return
     middle = len(pixels) // 2
@@ -188,11 +190,3 @@ def test_cell_looks_where_the_grid_says(name, stride):
     seen = image.grad.abs().sum((0, 1, 3))
     centre = float((seen * torch.arange(side)).sum() / seen.sum())
     assert centre == pytest.approx(float(pixels[middle]), abs=stride / 4)
-
-
-def test_grid_sizes():
-    backbone = build_backbone("test_resnet", 8, "random")
-    assert grid_size(321, 320, backbone) == (321, 321)
-    assert grid_size(1, 9, backbone) == (1, 9)
-    pixels = normalise(torch.zeros(1, 3, 50, 30, dtype=torch.uint8), backbone)
-    assert scaled(pixels, 1.5, backbone).shape[2:] == grid_size(75, 45, backbone)

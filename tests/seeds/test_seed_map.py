@@ -10,8 +10,7 @@ import torch
 from PIL import Image
 
 from cian import CianError
-from cian.backbone.dense import build_backbone
-from cian.backbone.grid import as_input, scaled, upsample
+from cian.backbone.pretrained import build_backbone
 from cian.config import CrfConfig, SeedConfig
 from cian.data.table import Table
 from cian.pipeline.stages.classify import _some_of_each_class
@@ -168,10 +167,10 @@ def test_objectness_is_added_to_the_object_maps_alone(classifier):
     cams, changed = class_activation_maps(classifier, image, np.array([1]), settings)
     np.testing.assert_array_equal(same, cams)
     with torch.no_grad():
-        pixels = as_input(image, classifier.backbone, torch.device("cpu"))
+        pixels = classifier.backbone.grid.as_input(image, torch.device("cpu"))
         features, detail = classifier.backbone.forward_detail(pixels)
         _, likely = classifier.cells(features, at_cells(detail, features))
-        likely = upsample(likely, (33, 49), classifier.backbone)[0].numpy()
+        likely = classifier.backbone.grid.upsample(likely, (33, 49))[0].numpy()
     wanted = objects + likely
     np.testing.assert_allclose(changed, wanted / wanted.max(), atol=1e-4)
     assert likely.std() > 0.1
@@ -180,7 +179,8 @@ def test_objectness_is_added_to_the_object_maps_alone(classifier):
 @pytest.mark.parametrize("size", [(33, 49), (40, 52)])
 def test_object_cells_lie_on_the_grid_of_the_features(classifier, size):
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-    pixels = scaled(as_input(image, classifier.backbone, torch.device("cpu")), 1.0, classifier.backbone)
+    grid = classifier.backbone.grid
+    pixels = grid.scaled(grid.as_input(image, torch.device("cpu")), 1.0)
     found = object_cells(classifier, image, np.array([1, 3]))
     assert found.shape == classifier.backbone(pixels).shape[2:]
     assert found.any() and not found.all()

@@ -26,10 +26,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cian.compiled import jit
 from cian.config import CrfConfig
 from cian.crf.mean_field import blur, merge, pack, padded, slice_and_splat, take_out
 from cian.errors import CianError
-from cian.fast.compiled import jit
 from cian.parallel import cores
 
 _PARTS = 2  # pixels are always summed in this many parts, so that the result is the same for any number of threads

@@ -18,7 +18,7 @@ from numba import extending
 from numba.core import types
 from numba.np.arrayobj import make_array
 
-from cian.fast.compiled import jit, jit_fast
+from cian.compiled import jit, jit_fast
 
 CORNERS = 9  # of a pixel: three in the lattice over position, six in that over position and colour
 _BLOCK = 128  # pixels updated together, so that they stay in the first-level cache

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from cian.compiled import jit
 from cian.errors import CianError
-from cian.fast.compiled import jit
 
 LOOKAHEAD = 256  # candidates that are looked at for one place in a group: bounds the time to O(N)
 

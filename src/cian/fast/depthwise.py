@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from cian.fast.compiled import jit_fast
+from cian.compiled import jit_fast
 
 _CHANNELS = 128  # worked on together, so that their sums stay in the first-level cache
 

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cian.backbone.grid import as_input, scaled, upsample
 from cian.config import PredictConfig
 from cian.network import CIAN
 
@@ -18,20 +17,21 @@ def multi_scale_logits(network: CIAN, image: np.ndarray, scales: Sequence[float]
     """Logits of one image alone: the mean over the scales and, with several, over their maximum as one more map; then
     the mean with the mirrored image's.
 
-    They are fused on the finest scale's grid and not yet at full size (see `grid.upsample`).
+    They are fused on the finest scale's grid and not yet at full size (see `Grid.upsample`).
 
     Shape:
         image: (H, W, 3) uint8. Returns (K, h, w) float32.
     """
-    pixels = as_input(image, network.backbone, next(network.parameters()).device)
+    grid = network.backbone.grid
+    pixels = grid.as_input(image, next(network.parameters()).device)
     maps: list[Tensor] = []
     for scale in scales:
-        batch = scaled(pixels, scale, network.backbone)
+        batch = grid.scaled(pixels, scale)
         if mirror:
             batch = torch.cat([batch, batch.flip(3)])
         maps.append(network(batch, group_size=1)[0].float())  # (1 or 2, K, h, w)
     finest = max((logits.shape[2:] for logits in maps), key=lambda size: size[0] * size[1])
-    stack = torch.stack([upsample(logits, finest, network.backbone) for logits in maps])  # (S, 1 or 2, K, h, w)
+    stack = torch.stack([grid.upsample(logits, finest) for logits in maps])  # (S, 1 or 2, K, h, w)
     if len(scales) > 1:
         stack = torch.cat([stack, stack.amax(0, keepdim=True)])
     fused = stack.mean(0)
@@ -50,7 +50,7 @@ def segment_logits(network: CIAN, image: np.ndarray, settings: PredictConfig) ->
     for top, bottom, vertical in rows:
         for left, right, horizontal in columns:
             fused = multi_scale_logits(network, image[top:bottom, left:right], settings.scales, settings.mirror)
-            logits = upsample(fused[None], (bottom - top, right - left), network.backbone)[0]  # (K, h, w)
+            logits = network.backbone.grid.upsample(fused[None], (bottom - top, right - left))[0]  # (K, h, w)
             if len(rows) == len(columns) == 1:
                 return logits
             if total is None:

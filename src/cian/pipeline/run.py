@@ -305,7 +305,8 @@ def _check_settings(config: Config) -> None:
     Raises:
         CianError: a file or a backbone that is not there.
     """
-    from cian.backbone.dense import Backbone, check_weights
+    from cian.backbone.dense import Backbone
+    from cian.backbone.pretrained import check_weights
     from cian.crf.dense import check_kernels
     from cian.seeds.saliency import saliency_source
 

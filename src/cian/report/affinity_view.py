@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from scipy.ndimage import distance_transform_edt
 
-from cian.backbone.dense import Backbone
-from cian.backbone.grid import as_input, scaled
+from cian.backbone.grid import Grid
 from cian.data.images import read_image
 from cian.data.masks import read_mask, resize_mask
 from cian.data.table import Table
@@ -92,23 +91,23 @@ def _look(
 ) -> dict[str, Any]:
     """One example: the affinity of a grid of query cells, in the image itself and in the references."""
     assert network.affinity is not None
-    backbone = network.backbone
+    grid = network.backbone.grid
     rows = [query, *references]
     images = [read_image(table.images[row]) for row in rows]
     with torch.no_grad():
-        inputs = [_look_input(image, backbone, context.accelerator.device) for image in images]
-        features = [backbone(x) for x in inputs]  # (1, C, h, w) each
+        inputs = [_look_input(image, grid, context.accelerator.device) for image in images]
+        features = [network.backbone(x) for x in inputs]  # (1, C, h, w) each
         height, width = features[0].shape[2:]
         keys = max(int(np.prod(_key_grid(network, x.shape[2:]))) for x in features)
         step = max(1, int(np.ceil(np.sqrt(height * width * keys / LOOK_BYTES))))
         some = features[0][:, :, ::step, ::step]
         maps = [network.affinity.look(some, x)[0].float().cpu().numpy() for x in features]  # (qh, qw, kh, kw) each
     y, x = _query_cell(context, table, class_id, query, (height, width), step)
-    start = 0.5 if backbone.grid == "corner" else backbone.stride / 2  # centre of the first cell, in pixels
-    cell = backbone.stride * _pool_stride(network)  # of the keys, in pixels
+    start = 0.5 if grid.corner else grid.stride / 2  # centre of the first cell, in pixels
+    cell = grid.stride * _pool_stride(network)  # of the keys, in pixels
     size = inputs[0].shape[2:]
     first = (100 * start / size[1], 100 * start / size[0])  # x and y in per cent of the picture, as all places below
-    gap = (100 * step * backbone.stride / size[1], 100 * step * backbone.stride / size[0])
+    gap = (100 * step * grid.stride / size[1], 100 * step * grid.stride / size[0])
     columns, lines = (first[i] + gap[i] * np.arange(maps[0].shape[1 - i]) for i in (0, 1))
     own = _mask_of(context, table, query)
     on = np.zeros(maps[0].shape[:2], bool) if own is None else _sample(own, lines, columns) == class_id  # (qh, qw)
@@ -149,8 +148,8 @@ def _look(
     }
 
 
-def _look_input(image: np.ndarray, backbone: Backbone, device: torch.device) -> torch.Tensor:
-    return scaled(as_input(image, backbone, device), min(1.0, LOOK_SIDE / max(image.shape[:2])), backbone)
+def _look_input(image: np.ndarray, grid: Grid, device: torch.device) -> torch.Tensor:
+    return grid.scaled(grid.as_input(image, device), min(1.0, LOOK_SIDE / max(image.shape[:2])))
 
 
 def _pool_stride(network: CIAN) -> int:

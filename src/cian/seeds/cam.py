@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cian.backbone.grid import as_input, cells, grid_size, scaled, upsample
 from cian.config import SeedConfig
 from cian.seeds.cell_scores import at_cells
 from cian.seeds.classifier import Classifier
@@ -41,7 +40,8 @@ def object_cells(model: Classifier, image: np.ndarray, tags: np.ndarray) -> Tens
         image: (H, W, 3) uint8; tags: (T,) class ids from 1. Returns (h, w) bool.
     """
     height, width = image.shape[:2]
-    shape = cells(torch.empty(grid_size(height, width, model.backbone)), model.backbone).shape
+    grid = model.backbone.grid
+    shape = grid.cells(torch.empty(grid.size(height, width))).shape
     if not len(tags):
         return torch.zeros(shape, dtype=torch.bool)
     most = _maps(model, image, tags, (1.0,), mirror=False)[1].amax(0)
@@ -59,11 +59,12 @@ def _maps(
     if not len(tags):
         return (torch.zeros(0, *size),) * 3
     channels = torch.as_tensor(tags, dtype=torch.long) - 1
-    pixels = as_input(image, model.backbone, next(model.parameters()).device)
-    features, detail = model.backbone.forward_detail(scaled(pixels, 1.0, model.backbone))
+    grid = model.backbone.grid
+    pixels = grid.as_input(image, next(model.parameters()).device)
+    features, detail = model.backbone.forward_detail(grid.scaled(pixels, 1.0))
     maps: list[Tensor] = []
     for scale in scales:
-        batch = scaled(pixels, scale, model.backbone)
+        batch = grid.scaled(pixels, scale)
         views = [(features, detail)] if scale == 1.0 else []  # these are there already
         todo = [batch] * (scale != 1.0) + [batch.flip(3)] * mirror
         if todo:
@@ -71,10 +72,10 @@ def _maps(
         found = [_of_cells(model, *view, channels) for view in views]
         maps.append((found[0] + found[1].flip(4)) / 2 if mirror else found[0])
     finest = max((view.shape[3:] for view in maps), key=lambda shape: shape[0] * shape[1])
-    fused = torch.stack([upsample(view[0], finest, model.backbone) for view in maps]).mean(0)  # (3, T, h, w)
-    alike = spread(fused[1], detail[0], pixels[0], model.backbone.grid == "corner")
-    cams, scores, objectness = upsample(fused, size, model.backbone)
-    alike = upsample(alike[None], size, model.backbone)[0]
+    fused = torch.stack([grid.upsample(view[0], finest) for view in maps]).mean(0)  # (3, T, h, w)
+    alike = spread(fused[1], detail[0], pixels[0], grid.corner)
+    cams, scores, objectness = grid.upsample(fused, size)
+    alike = grid.upsample(alike[None], size)[0]
     return _to_one(cams), _to_one(_to_one(scores) + _to_one(alike)), objectness
 
 

@@ -13,8 +13,8 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object, set_seed
 from torch import Tensor, nn
 
-from cian.backbone.dense import Backbone, build_backbone
-from cian.backbone.grid import as_input, normalise, scaled
+from cian.backbone.grid import Grid
+from cian.backbone.pretrained import build_backbone
 from cian.config import Config
 from cian.data.dataset import TrainingSet
 from cian.data.sampler import GroupSampler
@@ -39,13 +39,12 @@ def run(context: Context) -> None:
     set_seed(config.seed)
     model = build_classifier(context, config.backbone.weights)
     settings = config.classify
-    fill = fill_colour(model.backbone.mean)
     sampler = make_sampler(config, table, context.accelerator)
     fit(
         model,
-        partial(_loss, backbone=model.backbone),
+        partial(_loss, grid=model.backbone.grid),
         model.parameter_groups(settings.optimizer.lr, settings.optimizer.new_lr_factor),
-        TrainingSet(table, settings.augment, config.seed, fill, max_side=config.seed_side),
+        TrainingSet(table, settings.augment, config.seed, model.backbone.grid.mean_colour, max_side=config.seed_side),
         sampler,
         folder=folder,
         section="classify",
@@ -81,7 +80,8 @@ def _estimate_cells(context: Context, model: Classifier, file: Path) -> None:
 
     @torch.no_grad()
     def features(row: int, image: np.ndarray) -> Tensor:
-        pixels = scaled(as_input(image, model.backbone, accelerator.device), 1.0, model.backbone)
+        grid = model.backbone.grid
+        pixels = grid.scaled(grid.as_input(image, accelerator.device), 1.0)
         cells, detail = model.backbone.forward_detail(pixels)
         return torch.cat((cells, at_cells(detail, cells)), 1)[0].flatten(1).T  # (n, C + C')
 
@@ -167,11 +167,5 @@ def enough_epochs(sampler: GroupSampler, epochs: int, min_steps: int) -> int:
     return max(epochs, -(-min_steps // len(sampler.epoch(0))))
 
 
-def fill_colour(mean: tuple[float, ...]) -> tuple[int, int, int]:
-    """The mean colour, 0 … 255: what lies outside an image is 0 after normalisation."""
-    red, green, blue = (round(255 * value) for value in mean)
-    return red, green, blue
-
-
-def _loss(model: nn.Module, batch: Batch, _: float, backbone: Backbone) -> Losses:
-    return {"total": classification_loss(model(normalise(batch["image"], backbone)), batch["tags"])}
+def _loss(model: nn.Module, batch: Batch, _: float, grid: Grid) -> Losses:
+    return {"total": classification_loss(model(grid.normalise(batch["image"])), batch["tags"])}

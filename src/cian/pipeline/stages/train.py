@@ -11,9 +11,8 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import nn
 
-from cian.backbone.dense import Backbone
-from cian.backbone.grid import cells, grid_size, normalise
-from cian.config import Config, TrainConfig
+from cian.backbone.grid import Grid
+from cian.config import AugmentConfig, Config, TrainConfig
 from cian.data.dataset import TrainingSet
 from cian.data.sampler import GroupSampler
 from cian.data.table import Table
@@ -21,7 +20,7 @@ from cian.losses import cian_loss
 from cian.network import CIAN, build_network
 from cian.pipeline.context import Context, clean_start
 from cian.pipeline.stages import classify
-from cian.pipeline.stages.classify import enough_epochs, fill_colour, training_groups
+from cian.pipeline.stages.classify import enough_epochs, training_groups
 from cian.training.checkpoint import load_weights
 from cian.training.trainer import Batch, Losses, fit
 
@@ -53,13 +52,13 @@ def run(context: Context, name: str) -> None:
         optimizer = optimizer.model_copy(update={"lr": optimizer.lr * config.retrain.lr_factor})
     fit(
         network,
-        partial(_loss, backbone=network.backbone, settings=settings, group_size=sampler.group_size),
+        partial(_loss, grid=network.backbone.grid, settings=settings, group_size=sampler.group_size),
         network.parameter_groups(optimizer.lr, optimizer.new_lr_factor),
         TrainingSet(
             table,
-            fitting_crop(settings, network.backbone),
+            fitting_crop(settings, network.backbone.grid),
             config.seed,
-            fill_colour(network.backbone.mean),
+            network.backbone.grid.mean_colour,
             label_files(context, name),
             config.max_side,
         ),
@@ -102,20 +101,20 @@ def load_network(context: Context, name: str) -> CIAN:
     return network.eval().to(context.accelerator.device).to(memory_format=torch.channels_last)
 
 
-def fitting_crop(settings: TrainConfig, backbone: Backbone):
-    """The augmentation, with the crop brought to the next size that fits the backbone's grid."""
-    side, _ = grid_size(settings.augment.crop, settings.augment.crop, backbone)
+def fitting_crop(settings: TrainConfig, grid: Grid) -> AugmentConfig:
+    """The augmentation, with the crop brought to the next size that fits the grid."""
+    side, _ = grid.size(settings.augment.crop, settings.augment.crop)
     return settings.augment.model_copy(update={"crop": side})
 
 
 def _loss(
-    model: nn.Module, batch: Batch, progress: float, backbone: Backbone, settings: TrainConfig, group_size: int
+    model: nn.Module, batch: Batch, progress: float, grid: Grid, settings: TrainConfig, group_size: int
 ) -> Losses:
-    self_logits, cross_logits = model(normalise(batch["image"], backbone), group_size)
+    self_logits, cross_logits = model(grid.normalise(batch["image"]), group_size)
     return cian_loss(
         self_logits,
         cross_logits,
-        cells(batch["labels"], backbone),
+        grid.cells(batch["labels"]),
         completion=settings.completion and progress >= settings.completion_after,
         allowed=batch["tags"] if settings.tag_filter else None,
         balanced=settings.balanced,

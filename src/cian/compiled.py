@@ -1,4 +1,4 @@
-"""Inner loops compiled by numba, kept on disk so that only the first process ever compiles them."""
+"""Inner loops compiled by numba. The result is kept on disk, so that only the first process compiles."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from numba import njit
 
 
 def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-    """`numba.njit` without the GIL, that keeps the compiled function on disk where it finds a folder it may write."""
+    """`numba.njit` that releases the GIL and keeps the compiled function on disk where it finds a writable folder."""
     try:
         return njit(function, nogil=True, cache=True, **options)
-    except RuntimeError:  # a read-only installation without a home folder: compiled anew by each process
+    except RuntimeError:  # a read-only installation without a home folder: every process compiles for itself
         return njit(function, nogil=True, **options)
 
 
