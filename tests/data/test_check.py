@@ -102,8 +102,8 @@ def test_held_out_images_without_masks(dataset: DataConfig, tmp_path: Path, monk
         "Name images with masks in --split val=FILE, or draw masks of held-out ones"
     ]
     assert texts(dataset, is_fatal=False) == [
-        f"{tmp_path / 'tags.csv'}: not used: 'fold'. "
-        "Name the one that says what is held out, if there is one, with data.split_column"
+        f"{tmp_path / 'tags.csv'}: these columns are not used: 'fold'. "
+        "If one of them says which images are held out, name it with data.split_column"
     ]
     assert not texts(split.model_copy(update={"masks": None}), is_fatal=False)
 

@@ -18,9 +18,10 @@ from cian.data.readers import read_dataset
 from cian.errors import CianError
 from cian.files import read_json
 from cian.formats import coco_masks
-from cian.formats.coco import _decompress, fill_polygon, read_annotations, render
+from cian.formats.coco import read_annotations, split_of
 from cian.formats.coco_masks import write_coco_masks
-from cian.formats.devkits import COCO_CLASSES, split_of
+from cian.formats.devkits import COCO_CLASSES
+from cian.formats.shapes import decompress, fill_polygon
 from cian.formats.text import parse_json
 from cian.pipeline.run import run
 from tests.formats.helpers import fatal, images, only, read, splits_of, tags_of, write
@@ -71,7 +72,7 @@ def draw(tmp_path: Path, instances: list[Any]) -> np.ndarray:
     problems = ProblemList()
     labels = read_annotations(path, parse_json(path, ""), problems)
     assert not problems.all()
-    return render(labels.instances, SIZE, {"cat": 1, "dog": 2, "yak": 3}, str(path))
+    return coco_masks.draw(labels.instances, SIZE, {"cat": 1, "dog": 2, "yak": 3}, str(path))
 
 
 # ---------------------------------------------------------------------------------------------------------- tags
@@ -154,7 +155,10 @@ def test_a_folder_of_annotations_has_splits(tmp_path: Path) -> None:
     text = "\n".join(fatal(problems))
     assert f"settings: data.val_fraction is given, but {labels} says what is held out. Leave it out" in text
     _, problems = read_dataset(config.model_copy(update={"split_column": "fold"}), 0)
-    assert "instances_train.json: is COCO's, so it has no 'fold'. Give list files" in only(problems)
+    assert (
+        "instances_train.json: is COCO JSON, so it has no column 'fold'. Remove data.split_column; give list files"
+        in only(problems)
+    )
 
 
 def test_split_of() -> None:
@@ -268,7 +272,7 @@ def test_our_recipe_on_a_small_devkit(tmp_path: Path) -> None:
 def test_problems_of_devkits(tmp_path: Path) -> None:
     root = tmp_path / "COCO"
     (problem,) = fatal(read_dataset(DataConfig(coco=root), 0)[1])
-    assert f"{root / 'annotations'}: no such file as instances_train2014.json in this folder. Give" in problem
+    assert f"{root / 'annotations'}: no such folder, or no instances_*.json in it. Give" in problem
     config = devkit(root)
     devkit(root, "2017")
     (problem,) = fatal(read_dataset(config, 0)[1])
@@ -341,7 +345,7 @@ def test_long_run_lengths() -> None:
     flat = truth.T.ravel()
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flat]))).tolist()
     counts = np.diff([0, *edges, flat.size]).tolist()
-    assert _decompress(encode(counts)) == counts
+    assert decompress(encode(counts)) == counts
 
 
 def test_crowds_are_ignored_where_nothing_else_lies(tmp_path: Path) -> None:
@@ -470,10 +474,10 @@ def test_masks_that_cannot_be(tmp_path: Path) -> None:
     cannot(good, "category 'dog' is not in", classes=write(tmp_path / "c", "cat"))
     cannot({**good, "annotations": [instance(2, 7)]}, "annotation 1: there is no image_id '2'")
     cannot({**good, "categories": [{"id": 7, "name": "background"}]}, "the name 'background' is reserved")
-    cannot({**good, "images": [{"id": 1, "file_name": "a.jpg"}]}, "image 'a.jpg' has no sound height and width")
+    cannot({**good, "images": [{"id": 1, "file_name": "a.jpg"}]}, "image 'a.jpg' has no usable height and width")
     twice = coco({1: "a.jpg", 2: "a.png"}, [instance(1, 7, square(0, 0, 2))])
     cannot(twice, "several images would share the mask")
     assert not list(tmp_path.rglob("*.png"))
     (tmp_path / "empty").mkdir()
-    fails(cli("coco-masks", "--annotations", tmp_path / "empty", "--out", tmp_path / "m"), "holds no file as instances")
+    fails(cli("coco-masks", "--annotations", tmp_path / "empty", "--out", tmp_path / "m"), "holds no instances_*.json")
     fails(cli("coco-masks", "--annotations", tmp_path / "none.json", "--out", tmp_path / "m"), "none.json")

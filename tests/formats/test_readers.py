@@ -77,7 +77,7 @@ def masks_of(tmp_path: Path, names: list[str], there: list[str]) -> dict[str, st
 def test_csv(tmp_path: Path, content: str | bytes) -> None:
     table, problems = read(tmp_path, content)
     if "when" in str(content):
-        assert "not used: 'when'" in only(problems, is_fatal=False) and not fatal(problems)
+        assert "these columns are not used: 'when'" in only(problems, is_fatal=False) and not fatal(problems)
     else:
         assert not problems
     assert tags_of(table) == PETS
@@ -137,8 +137,8 @@ def test_folders_that_look_like_splits_alone(tmp_path: Path) -> None:
     table, problems = read(tmp_path, None, ["train/fox/a", "VAL/b"])
     assert table is None
     assert only(problems) == (
-        f"{tmp_path / 'images'}: 'VAL/b.jpg' lies in no class folder: VAL, train look like splits, not classes. "
-        "Make a folder per class in each split, e.g. train/CLASS/, or give --tags FILE"
+        f"{tmp_path / 'images'}: 'VAL/b.jpg' is in no class folder: VAL, train look like splits, not classes. "
+        "Make a folder for each class in each split, e.g. train/CLASS/, or give --tags FILE"
     )
     table, problems = read(tmp_path, None, ["train/a", "bus/b"])  # two classes
     assert not problems
@@ -315,18 +315,20 @@ def test_pictures_that_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     table, problems = read(tmp_path, "image,tags\na,dog\ne,dog\n", names)
     assert tags_of(table) == {"a": ("dog",), "e": ("dog",)}
     cure = "Convert to JPEG, or run `pip install pillow-heif` for HEIC"
-    assert f"images: 3 files skipped (.heic, .nef): not read. {cure}" in only(problems, is_fatal=False)
+    assert f"images: 3 files skipped, because cian does not read .heic, .nef. {cure}" in only(problems, is_fatal=False)
     _, problems = read(tmp_path, "image,tags\na,dog\nb.HEIC,dog\nc,dog\nx/d.nef,dog\nb.heic,dog\n", names)
     text = "\n".join(fatal(problems))
-    assert f"tags.csv, line 3: 'b.HEIC' is there, but .heic is not read. {cure}" in text
-    assert f"line 4: 'c' is there, but .heic is not read. {cure}" in text
-    assert "line 5: 'x/d.nef' is there, but .nef is not read. Convert to JPEG" in text
+    assert f"tags.csv, line 3: 'b.HEIC' exists, but cian does not read .heic. {cure}" in text
+    assert f"line 4: 'c' exists, but cian does not read .heic. {cure}" in text
+    assert "line 5: 'x/d.nef' exists, but cian does not read .nef. Convert to JPEG" in text
     assert "line 6: there is no image 'b.heic'. Correct the name (case matters)" in text
     table, problems = read(tmp_path, "b.HEIC,dog\nc.heic,dog\n", "a b.HEIC c.heic")  # without header
-    assert "line 1: 'b.HEIC' is there" in fatal(problems)[0] and len(fatal(problems)) == 2
+    assert "line 1: 'b.HEIC' exists" in fatal(problems)[0] and len(fatal(problems)) == 2
     table, problems = read(tmp_path, None, "dog/a.heic cat/b.cr3")
     assert table is None
-    assert f"images: no image in this folder, 2 files skipped (.cr3, .heic): not read. {cure}" in only(problems)
+    assert f"images: no image in this folder; 2 files skipped, because cian does not read .cr3, .heic. {cure}" in only(
+        problems
+    )
 
 
 def test_heic_is_found_like_other_images(tmp_path: Path) -> None:
@@ -344,18 +346,21 @@ def test_heic_is_found_like_other_images(tmp_path: Path) -> None:
     [
         ("", "tags.csv: is empty. Start it with the line `image,tags`"),
         (" \n\n", "tags.csv: is empty"),
-        (",,,\n;;;", "tags.csv: its first line ';;;' has one column only"),
+        (",,,\n;;;", "tags.csv: its first line ';;;' has only one column"),
         (",,,\n\t\t", "tags.csv: is empty"),
         ("image,tags\n", "tags.csv: holds no rows. Start it"),
-        ("image\na.jpg\n", "tags.csv: its first line 'image' has one column only. Start"),
-        ("a.jpg dog\n", "has one column only"),
+        ("image\na.jpg\n", "tags.csv: its first line 'image' has only one column. Start"),
+        ("a.jpg dog\n", "has only one column"),
         (b"image,tags\na.jpg,d\0g\n", "tags.csv: is not a text file. Save it as text in UTF-8"),
         (b"\x89PNG\r\n\x1a\n\0\0\0", "is not a text file"),
         (b"\xff\xfea", "is not a text file"),
-        ("image,tags\na.jpg,dog,cat\n", "line 2: has 3 cells, but the first line 2. Separate tags by ';'"),
+        ("image,tags\na.jpg,dog,cat\n", "line 2: has 3 cells, but the first line has 2. Separate tags by ';'"),
         ("x" * 200_000, "tags.csv, line 1: is not CSV (field larger"),
-        ("image,cat,dog\na.jpg,1\n", "line 2: has 2 cells, but the first line 3"),
-        ("image,cat,dog\na.jpg,1,maybe\n", "line 2: column 'dog' holds 'maybe', neither 0 nor 1. Write 0 or 1"),
+        ("image,cat,dog\na.jpg,1\n", "line 2: has 2 cells, but the first line has 3"),
+        (
+            "image,cat,dog\na.jpg,1,maybe\n",
+            "line 2: column 'dog' holds 'maybe', neither 0 nor 1. If each column",
+        ),
         ("image,cat,cat\na.jpg,1,1\n", "column 'cat' occurs twice. Remove"),
         ("image,\na.jpg,\n", "its header 'image, ' has no column of tags"),
         ("image,tags\n,dog\n", "line 2: names no image. Add"),
@@ -611,7 +616,7 @@ def test_problems_of_the_split_column(tmp_path: Path) -> None:
     assert "line 3: 'a' is in split 'train' too. Keep" in text
     assert "line 4: 'b' has no split. Write" in text
     _, problems = read(tmp_path, {"a": "dog"}, "a", "tags.json", split_column="fold")
-    assert "is a map, so it has no 'fold'" in only(problems)
+    assert "is a map, so it has no column 'fold'" in only(problems)
     _, problems = read(tmp_path, [{"image": "a", "tags": "dog"}], "a", "tags.json", split_column="fold")
     assert "entry 1: 'a' has no 'fold'" in fatal(problems)[0]
 
@@ -679,7 +684,7 @@ def test_masks_in_several_folders(tmp_path: Path) -> None:
     assert not problems
     assert table is not None and table.masks == (first / "1.png",)
     table, problems = read(tmp_path, None, ["fox/1", "rabbit/1"], masks=(second, first))
-    assert "1 picture twice" in only(problems, is_fatal=False) and not fatal(problems)
+    assert "1 image seems" in only(problems, is_fatal=False) and not fatal(problems)
     assert table is not None and table.masks == (second / "fox" / "1.png", second / "rabbit" / "1.png")
 
 
@@ -780,7 +785,9 @@ def test_pictures_of_no_class_beside_class_folders(tmp_path: Path) -> None:
 def test_copies_in_the_folders_of_two_classes(tmp_path: Path) -> None:
     _, problems = read(tmp_path, None, ["fox/1", "rabbit/1"])
     (note,) = [str(problem) for problem in problems]
-    assert "1 picture twice, in folders of two classes ('fox/1.jpg and rabbit/1.jpg'). Keep each once" in note
+    assert (
+        "1 image seems to be in the folders of two classes ('fox/1.jpg and rabbit/1.jpg'). Keep each image once" in note
+    )
 
 
 def test_unused_columns_are_said(tmp_path: Path) -> None:
@@ -796,4 +803,4 @@ def test_unused_columns_are_said(tmp_path: Path) -> None:
             DataConfig(images=folder, tags=write(tmp_path / name, content), min_images=1), seed=0
         )
         (note,) = [str(problem) for problem in problems]
-        assert f"{name}: not used: 'split'. Name the one that says what is held out" in note
+        assert f"{name}: these columns are not used: 'split'. If one of them says which images are held out" in note

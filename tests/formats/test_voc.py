@@ -162,8 +162,8 @@ def test_without_train_aug_and_sbd(devkit: DataConfig) -> None:
     assert devkit.voc is not None
     folder = devkit.voc / "ImageSets" / "Segmentation"
     assert only(problems) == (
-        f"{folder}: has no train_aug.txt, the list of all images to train on, and without data.sbd it cannot be "
-        f"computed. Give data.sbd=benchmark_RELEASE/dataset, or a list, e.g. data.splits.train={folder / 'train.txt'}"
+        f"{folder}: has no train_aug.txt, the list of all training images, and data.sbd is not given to compute it "
+        f"from. Give data.sbd=benchmark_RELEASE/dataset, or a list, e.g. data.splits.train={folder / 'train.txt'}"
     )
     cured = devkit.model_copy(update={"sbd": None, "splits": {"train": folder / "train.txt"}})
     assert Counter(splits_of(read_dataset(cured, 0)[0]).values()) == {"train": 2, "val": 3, "test": 2}
@@ -297,17 +297,17 @@ def test_xml_without_its_image(tmp_path: Path) -> None:
     files = {"a": xml(["dog"]), "gone": xml(["dog"]), "x/a": xml(["dog"]), "twice": xml(["dog"])}
     _, problems = read_xml(tmp_path, files, "a p/twice q/twice")
     text = "\n".join(fatal(problems))
-    assert "gone.xml: there is no image 'gone'. Add its image, or remove it" in text
-    assert f"x/a.xml: is of a.jpg, but so is {tmp_path / 'labels' / 'a.xml'}. Keep one of them" in text
-    assert "twice.xml: several images are called 'twice'. Lay it where its image lies" in text
+    assert "gone.xml: there is no image 'gone'. Add its image, or remove the file" in text
+    assert f"x/a.xml: belongs to a.jpg, as {tmp_path / 'labels' / 'a.xml'} does. Keep one of them" in text
+    assert "twice.xml: several images are called 'twice'. Move it beside its image" in text
 
 
 def test_folders_of_no_annotations(tmp_path: Path) -> None:
     (tmp_path / "labels").mkdir()
     _, problems = read_xml(tmp_path, {})
-    assert "labels: holds no annotations. Give a CSV or JSON file, a folder of PASCAL VOC XML" in only(problems)
+    assert "labels: holds no tags in a format that cian reads. Give one of these: " in only(problems)
     _, problems = read_xml(tmp_path, {"a": xml(["dog"])}, split_column="fold")
-    assert "labels: is XML, so it has no 'fold'. Give list files" in only(problems)
+    assert "labels: is XML, so it has no column 'fold'. Remove data.split_column; give list files" in only(problems)
 
 
 def test_lists_with_columns(tmp_path: Path) -> None:

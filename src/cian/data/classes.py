@@ -10,7 +10,7 @@ from cian.config import DataConfig
 from cian.data.problems import ProblemList, printable, quoted
 from cian.data.table import BACKGROUND, MAX_CLASSES
 from cian.errors import DataError
-from cian.formats.tags import TagSource
+from cian.formats.format import TagSource
 from cian.formats.text import clean, read_lines
 
 

@@ -13,6 +13,7 @@ from cian.data.images import open_image
 from cian.data.problems import FileError, file_error, reason
 from cian.data.table import IGNORE
 from cian.files import atomic
+from cian.formats.sbd import read_sbd
 
 _CURE = "Save it as an indexed or an 8 bit grey PNG whose values are class ids"
 _NOTE = "cian"  # the key of a note in a PNG file
@@ -82,7 +83,7 @@ def read_mask(path: Path) -> np.ndarray:
             VOC's.
     """
     if path.suffix.lower() == ".mat":
-        return _read_sbd(path)
+        return read_sbd(path)
     with open_image(path, formats=["PNG"]) as image:
         step = _GREY_STEPS.get(_raw_mode(image), 1)
         if image.mode in ("1", "L", "P"):
@@ -134,24 +135,6 @@ def _contours(mask: np.ndarray) -> np.ndarray:
     edge[1:] |= down
     edge[:-1] |= down
     return edge
-
-
-def _read_sbd(path: Path) -> np.ndarray:
-    from scipy.io import loadmat  # not at the top: it slows every start down
-
-    cure = "Give SBD's folder `cls`, or PNG masks"
-    try:
-        with path.open("rb") as file:
-            mask = loadmat(file)["GTcls"]["Segmentation"][0, 0]
-    except KeyError:
-        raise file_error(path, "holds no GTcls", cure) from None
-    except OSError as error:
-        raise file_error(path, f"cannot be opened ({reason(error)})", "Give a readable file") from None
-    except Exception as error:  # noqa: BLE001 (at a broken file loadmat raises anything)
-        raise file_error(path, f"damaged, or no MATLAB file ({reason(error)})", cure) from None
-    if not isinstance(mask, np.ndarray) or mask.ndim != 2 or mask.dtype != np.uint8 or not mask.size:
-        raise file_error(path, "its GTcls.Segmentation is no map of 8 bit class ids", cure)
-    return np.array(mask)
 
 
 def _raw_mode(image: Image.Image) -> str:

@@ -18,9 +18,12 @@ from cian.data.classes import class_names, resolve_classes
 from cian.data.problems import ProblemList, printable, quoted
 from cian.data.table import TRAIN, Table
 from cian.errors import Problem
-from cian.formats.devkits import VAL, Layout, Lists, find_layout
-from cian.formats.file_index import MISSING, NO_IMAGE, FileIndex, find_image, find_masks, index_images, skipped
-from cian.formats.tags import EXAMPLE, JSON_CURE, TagSource, open_tags
+from cian.formats.devkits import Layout, Lists, find_layout
+from cian.formats.file_index import MISSING, NO_IMAGE, FileIndex, find_image, index_images, skipped
+from cian.formats.format import TagSource
+from cian.formats.mask_folders import find_masks
+from cian.formats.registry import open_tags
+from cian.formats.split_names import VAL
 from cian.formats.text import read_lines, text_encoding
 
 ADD_ROWS = "Add rows if they should be"
@@ -161,8 +164,8 @@ def _collect(source: TagSource, images: FileIndex, rows: _Rows, problems: Proble
         if rows.splits[index] != row.split:
             value = f"{quoted(row.image)} is in split {quoted(rows.splits[index] or '')} too"
             problems.add(source.at(row.line), value, "Keep it in one split")
-    if not number and source.unit:
-        problems.add(source.path, "holds no rows", JSON_CURE if source.path.suffix.lower() == ".json" else EXAMPLE)
+    if not number and source.if_empty:
+        problems.add(source.path, "holds no rows", source.if_empty)
 
 
 def _read_lists(lists: dict[str, Lists], images: FileIndex, problems: ProblemList) -> list[str | None]:

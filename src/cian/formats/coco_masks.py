@@ -1,47 +1,53 @@
-"""Draws the instances of COCO's annotations into masks that predictions can be scored on. Imports no torch."""
+"""`cian coco-masks`: draws COCO's instances into masks that predictions can be scored on. Imports no torch."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+import numpy as np
 
 from cian.data.classes import check_name, class_names
 from cian.data.images import MAX_PIXELS
 from cian.data.masks import write_mask
 from cian.data.problems import ProblemList, file_error, quoted
-from cian.data.table import BACKGROUND, MAX_CLASSES
+from cian.data.table import BACKGROUND, IGNORE, MAX_CLASSES
 from cian.errors import CianError, DataError
 from cian.files import read_json, write_json, write_text
-from cian.formats.coco import CURE, Annotations, Instance, read_annotations, render, without_shapes
-from cian.formats.devkits import COCO_CLASSES, instance_files
+from cian.formats import shapes
+from cian.formats.coco import CURE, Annotations, Instance, instance_files, read_annotations
+from cian.formats.devkits import COCO_CLASSES
+from cian.formats.format import without_shapes
 from cian.formats.text import JsonObject, parse_json
 from cian.runs.fingerprints import fingerprint
 from cian.terminal import Ticker
 
-RECORD = "coco-masks.json"  # beside masks: what they were drawn from
+_RECORD = "coco-masks.json"  # beside the masks: what they were drawn from
 
 
 def write_coco_masks(source: Path, out: Path, classes: Path | None = None) -> list[str]:
-    """Writes a mask ID.png for each image of a file of annotations, and OUT/classes.txt. Masks that are there are kept
-    if they were drawn from the same annotations; others are drawn anew.
+    """Writes a mask ID.png for each image of a file of annotations, and OUT/classes.txt. Existing masks are kept if
+    they were drawn from the same annotations, and drawn again otherwise.
 
     Args:
-        source: an instances JSON, whose masks come into OUT; or a folder of instances_NAME.json, each of whose masks
-            come into OUT/NAME, where `data.coco` finds them.
-        classes: class names in order of their ids; default: COCO's own for its 80 categories, else those that occur,
-            alphabetically, as tags have it.
+        source: an instances JSON, whose masks go to OUT; or a folder of instances_NAME.json, where the masks of each
+            file go to OUT/NAME. `data.coco` finds them there.
+        classes: class names in the order of their ids. Default: COCO's own order for its 80 categories; otherwise the
+            categories that occur, alphabetically, which is the order that tags have.
 
     Returns:
         The class names, background first.
 
     Raises:
-        CianError: the annotations cannot be used, or OUT holds masks of other classes, or that were drawn otherwise.
+        CianError: the annotations cannot be used, or OUT holds masks of other classes, or masks that this function did
+            not write.
     """
     files = instance_files(source) if source.is_dir() else [source]
     if not files:
-        raise CianError(f"{source}: holds no file as instances_train2014.json. Give a COCO JSON, or a folder of them.")
+        raise CianError(f"{source}: holds no instances_*.json. Give a COCO JSON file, or a folder of them.")
     problems = ProblemList()
-    names = _class_order([_load(file, problems, shapes=False) for file in files], source, classes, problems)
+    names = _class_order([_load(file, problems, keep_shapes=False) for file in files], source, classes, problems)
     if found := problems.all():
         raise DataError(found, shown=len(found))
     listed, text = out / "classes.txt", "\n".join(names) + "\n"
@@ -51,12 +57,13 @@ def write_coco_masks(source: Path, out: Path, classes: Path | None = None) -> li
     class_ids = {name: i for i, name in enumerate(names)}
     for file in files:
         folder = out / file.stem.removeprefix("instances_") if source.is_dir() else out
-        _draw(_load(file, problems, shapes=True), folder, class_ids)
+        _write_masks(_load(file, problems, keep_shapes=True), folder, class_ids)
     return names
 
 
-def _load(file: Path, problems: ProblemList, shapes: bool) -> Annotations:
-    return read_annotations(file, parse_json(file, CURE, JsonObject if shapes else without_shapes), problems)
+def _load(file: Path, problems: ProblemList, keep_shapes: bool) -> Annotations:
+    content = parse_json(file, CURE, JsonObject if keep_shapes else without_shapes)
+    return read_annotations(file, content, problems)
 
 
 def _class_order(labels: list[Annotations], source: Path, classes: Path | None, problems: ProblemList) -> list[str]:
@@ -79,7 +86,7 @@ def _class_order(labels: list[Annotations], source: Path, classes: Path | None, 
     return [BACKGROUND, *names]
 
 
-def _draw(labels: Annotations, folder: Path, class_ids: dict[str, int]) -> None:
+def _write_masks(labels: Annotations, folder: Path, class_ids: dict[str, int]) -> None:
     by_image: dict[Any, list[Instance]] = {key: [] for key in labels.images}
     for instance in labels.instances:
         by_image[instance.image].append(instance)
@@ -88,24 +95,70 @@ def _draw(labels: Annotations, folder: Path, class_ids: dict[str, int]) -> None:
     for key, target in targets.items():
         if owner.setdefault(target, key) != key:
             value = f"several images would share the mask {target}"
-            raise file_error(labels.path, value, "Rename one of the images, in the file too")
-    record, drawn_from = folder / RECORD, {"annotations": fingerprint(labels.path), "classes": list(class_ids)}
+            raise file_error(labels.path, value, "Rename one of the images, also in this file")
+    record, drawn_from = folder / _RECORD, {"annotations": fingerprint(labels.path), "classes": list(class_ids)}
     if not record.exists() and (strange := next((path for path in targets.values() if path.exists()), None)):
         raise file_error(strange, "was not drawn by `cian coco-masks`", "Give a new or an empty folder to --out")
     if not record.exists() or read_json(record) != drawn_from:
-        for target in targets.values():  # an interrupted call must leave none for the next to keep
+        for target in targets.values():  # an interrupted call must leave none for the next one to keep
             target.unlink(missing_ok=True)
         write_json(record, drawn_from)
     missing = [key for key, target in targets.items() if not target.exists()]
     with Ticker(f"masks of {labels.path.name}", len(targets), len(targets) - len(missing)) as ticker:
         for key in missing:
             size = _size(labels, key)
-            write_mask(targets[key], render(by_image[key], size, class_ids, str(labels.path)))
+            write_mask(targets[key], draw(by_image[key], size, class_ids, str(labels.path)))
             ticker.advance()
 
 
+def draw(
+    instances: Sequence[Instance], size: tuple[int, int], class_ids: dict[str, int], where: str = "annotations"
+) -> np.ndarray:
+    """Draws the instances of one image, smaller ones over larger ones. Crowds become 255 (ignore) where no other
+    instance is.
+
+    Args:
+        size: (height, width) of the image.
+        class_ids: by category.
+        where: what errors call the file.
+
+    Returns:
+        (H, W) uint8 class ids, 0 = background, 255 = ignore.
+
+    Raises:
+        FileError: a shape cannot be drawn, or is not of the image's size.
+    """
+    objects: list[tuple[int, int, np.ndarray]] = []  # (pixels, class id, shape)
+    crowd = np.zeros(size, bool)
+    for instance in instances:
+        try:
+            shape = _shape(instance.content.get("segmentation"), *size)  # (H, W)
+        except ValueError as error:
+            place = f"{where}, annotation {instance.number}"
+            raise file_error(place, str(error), "Export polygons or run lengths, not boxes") from None
+        if instance.content.get("iscrowd"):
+            crowd |= shape
+        else:
+            objects.append((int(shape.sum()), class_ids[instance.category], shape))
+    mask = np.zeros(size, np.uint8)
+    for _, class_id, shape in sorted(objects, key=lambda item: -item[0]):
+        mask[shape] = class_id
+    mask[crowd & (mask == 0)] = IGNORE
+    return mask
+
+
+def _shape(segmentation: Any, height: int, width: int) -> np.ndarray:
+    """(H, W) bool of a list of polygons, or of run lengths (plain or compressed)."""
+    if isinstance(segmentation, JsonObject):
+        values = dict(segmentation)
+        return shapes.run_lengths(values.get("counts"), values.get("size"), height, width)
+    if not isinstance(segmentation, list) or not segmentation:
+        raise ValueError("has no segmentation")
+    return shapes.polygons(segmentation, height, width)
+
+
 def _mask_name(file_name: str) -> PurePosixPath:
-    """The file of an image's mask: its path, which must not lead elsewhere, with another suffix."""
+    """The path of an image's mask below the folder of masks. A path that leads elsewhere is cut to its last part."""
     path = PurePosixPath(file_name.strip().replace("\\", "/"))
     return (PurePosixPath(path.name) if path.is_absolute() or ".." in path.parts else path).with_suffix(".png")
 
@@ -115,6 +168,6 @@ def _size(labels: Annotations, key: Any) -> tuple[int, int]:
     image = labels.images[key]
     height, width = image.get("height"), image.get("width")
     if not (isinstance(height, int) and isinstance(width, int) and 0 < height * width <= MAX_PIXELS and height > 0):
-        value = f"image {quoted(image['file_name'])} has no sound height and width"
+        value = f"image {quoted(image['file_name'])} has no usable height and width"
         raise file_error(labels.path, value, CURE)
     return height, width

@@ -1,4 +1,4 @@
-"""Where the parts of a data set lie: as the settings say, and for the rest as the devkits of PASCAL VOC and COCO do."""
+"""Where the parts of a data set are: as the settings say, and otherwise as in the devkits of PASCAL VOC and COCO."""
 
 from __future__ import annotations
 
@@ -10,21 +10,16 @@ from typing import Any
 from cian.config import DataConfig
 from cian.data.problems import ProblemList
 from cian.data.table import TRAIN
+from cian.formats.coco import instance_files
+from cian.formats.split_names import TEST, VAL
 from cian.formats.text import read_lines
 
-VAL, TEST = "val", "test"
-# By the name of a folder or a file, in lower case.
-SPLIT_NAMES = {
-    **dict.fromkeys((TRAIN, "training"), TRAIN),
-    **dict.fromkeys((VAL, "valid", "validation", "minival"), VAL),
-    **dict.fromkeys((TEST, "testing"), TEST),
-}
 VOC_CLASSES, COCO_CLASSES = (Path(__file__).with_name("names") / f"{name}.txt" for name in ("voc2012", "coco2014"))
 
 
 @dataclass(frozen=True)
 class Lists:
-    """The images of a split: those in any of `files`, but in none of `without`."""
+    """List files of a split: its images are in any of `files` and in none of `without`."""
 
     files: tuple[Path, ...]
     without: tuple[Path, ...] = ()
@@ -32,11 +27,12 @@ class Lists:
 
 @dataclass(frozen=True)
 class Layout:
-    """
+    """Where the parts of a data set are.
+
     Attributes:
         config: the settings, with the paths that a devkit gives.
         lists: list files by split.
-        folders: the sub-folders of `config.images` with the images; none = all.
+        folders: the sub-folders of `config.images` that hold the images; empty = all.
     """
 
     config: DataConfig
@@ -45,12 +41,12 @@ class Layout:
 
     @property
     def masks(self) -> tuple[Path, ...]:
-        """The folders of masks; the first that has a mask counts."""
+        """The folders of masks. An image's mask comes from the first folder that has one."""
         return _folders(self.config.masks)
 
     @property
     def labels(self) -> tuple[Path, ...]:
-        """The folders of label maps; the first that has a label map counts."""
+        """The folders of label maps. An image's label map comes from the first folder that has one."""
         return _folders(self.config.labels)
 
 
@@ -59,7 +55,7 @@ def _folders(given: Path | tuple[Path, ...] | None) -> tuple[Path, ...]:
 
 
 def find_layout(config: DataConfig, problems: ProblemList) -> Layout | None:
-    """The layout of a data set; None, and a problem, if a devkit lacks what only it could give."""
+    """The layout of a data set. None, and a problem, if a devkit lacks something that the settings do not give."""
     if config.voc is not None and config.coco is not None:
         problems.add("settings", "data.voc and data.coco are given", "Give one of them")
         return None
@@ -75,7 +71,7 @@ def find_layout(config: DataConfig, problems: ProblemList) -> Layout | None:
 
 
 def _fill(config: DataConfig, **paths: Any) -> DataConfig:
-    """The settings with those of the paths that are not given."""
+    """The settings, with these paths where no path is given."""
     return config.model_copy(update={key: path for key, path in paths.items() if getattr(config, key) is None})
 
 
@@ -111,14 +107,14 @@ def _voc(config: DataConfig, root: Path, explicit: dict[str, Lists], problems: P
 
 
 def _train_aug(folder: Path, sbd: Path | None, problems: ProblemList) -> Lists | None:
-    """The usual 10,582 images: as listed, or all that VOC and SBD label but for VOC's val."""
+    """The usual 10,582 training images: as listed, or all images that VOC or SBD label, without VOC's val."""
     for name in ("train_aug.txt", "trainaug.txt"):
         if (folder / name).is_file():
             return Lists((folder / name,))
     if sbd is None:
         problems.add(
             folder,
-            "has no train_aug.txt, the list of all images to train on, and without data.sbd it cannot be computed",
+            "has no train_aug.txt, the list of all training images, and data.sbd is not given to compute it from",
             f"Give data.sbd=benchmark_RELEASE/dataset, or a list, e.g. data.splits.train={folder / 'train.txt'}",
         )
         return None
@@ -132,7 +128,7 @@ def _train_aug(folder: Path, sbd: Path | None, problems: ProblemList) -> Lists |
 
 
 def _has_images(file: Path, images: Path | None) -> bool:
-    """Whether the first image of a list is there: the test images are a download of their own."""
+    """Whether the first image of a list exists: the test images are a separate download."""
     if images is None or not file.is_file():
         return False
     name = next((line.split()[0] for line in read_lines(file) if line.strip()), None)
@@ -140,14 +136,14 @@ def _has_images(file: Path, images: Path | None) -> bool:
 
 
 def _coco(config: DataConfig, root: Path, explicit: dict[str, Lists], problems: ProblemList) -> Layout | None:
-    """COCO (https://cocodataset.org): the split of an image is that of its file of annotations."""
+    """COCO (https://cocodataset.org). An image has the split of its file of annotations."""
     annotations = root / "annotations"
     files = instance_files(annotations)
     if not files and config.tags is None:
         problems.add(
             annotations,
-            "no such file as instances_train2014.json in this folder",
-            "Give the folder that holds COCO's annotations/ and train2014/, or the tags as data.tags",
+            "no such folder, or no instances_*.json in it",
+            "Give the folder that holds COCO's annotations/ and train2014/, or give the tags as data.tags",
         )
         return None
     years = sorted({match[0] for file in files if (match := re.search(r"\d+$", file.stem))})
@@ -158,15 +154,3 @@ def _coco(config: DataConfig, root: Path, explicit: dict[str, Lists], problems: 
     folders = () if config.images is not None else tuple(file.stem.removeprefix("instances_") for file in files)
     masks = _existing(root / "masks")
     return Layout(_fill(config, images=root, tags=annotations, masks=masks, classes=COCO_CLASSES), explicit, folders)
-
-
-def instance_files(folder: Path) -> list[Path]:
-    """The files of annotations in a folder as COCO has it, sorted."""
-    return sorted(folder.glob("instances_*.json"))
-
-
-def split_of(file: Path) -> str:
-    """The split of a file of annotations, by the word that its name starts with: instances_val2014.json is `val`; all
-    that name no split are `train`."""
-    word = re.match("[a-z]*", file.stem.removeprefix("instances_").casefold())
-    return SPLIT_NAMES.get(word[0] if word else "", TRAIN)

@@ -1,4 +1,4 @@
-"""Text files in whatever encoding users have them."""
+"""Text and JSON files, in any encoding that users have."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cian.data.problems import file_error, reason
 
 
 def text_encoding(path: Path) -> str:
-    """UTF-8, UTF-16 with a byte order mark (Excel's "Unicode text"), or else Windows-1252.
+    """The encoding of a text file: UTF-8, UTF-16 with a byte order mark (Excel's "Unicode text"), or Windows-1252.
 
     Raises:
         CianError: the file cannot be read, or it is not text.
@@ -54,20 +54,20 @@ def read_lines(path: Path) -> list[str]:
 
 
 def clean(text: str) -> str:
-    """Unicode normal form C, with single spaces."""
+    """The text in Unicode normal form C, with single spaces."""
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 class JsonObject(list):
-    """A JSON object as its (key, value) pairs: doubled keys are not lost."""
+    """A JSON object as its (key, value) pairs, so that doubled keys are not lost."""
 
 
 def parse_json(path: Path, cure: str, make: Callable[[list[tuple[str, Any]]], JsonObject] = JsonObject) -> Any:
     """The content of a JSON file.
 
     Args:
-        cure: what to do if it is none.
-        make: makes each object of its pairs.
+        cure: what to do if the file is not JSON.
+        make: makes each JSON object from its (key, value) pairs.
 
     Raises:
         CianError: the file cannot be read, or it is not JSON.

@@ -1,0 +1,36 @@
+"""Columns and cells that CSV and JSON share: how columns are called, and how a cell holds several tags."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from cian.data.problems import ProblemList, quoted
+from cian.formats.text import clean
+
+# Names of columns, in lower case; the first that occurs is used.
+IMAGE_COLUMNS = ("image", "file", "filename", "path", "id")
+TAGS_COLUMNS = ("tags", "labels", "classes")  # one row for each image
+TAG_COLUMNS = ("tag", "label", "class")  # one row for each image and tag
+
+
+@functools.lru_cache(1 << 16)  # most images share their tags with others
+def split_tags(cell: str, separator: str) -> tuple[str, ...]:
+    """The tags in a cell, each once, in their order."""
+    return distinct(cell.split(separator))
+
+
+def distinct(names: Iterable[str]) -> tuple[str, ...]:
+    """Tags without repetitions and empty ones, in their order."""
+    cleaned = map(clean, names)
+    return tuple(dict.fromkeys(sys.intern(name) for name in cleaned if name))
+
+
+def note_unused(path: Path, names: Sequence[str], problems: ProblemList) -> None:
+    """Notes columns that nothing is read from."""
+    if names:
+        value = f"these columns are not used: {', '.join(map(quoted, names))}"
+        cure = "If one of them says which images are held out, name it with data.split_column"
+        problems.add(path, value, cure, fatal=False)

@@ -1,0 +1,218 @@
+"""CSV of tags, with comma, semicolon or tab: one row for each image, one for each image and tag, or one column a class.
+
+Written by spreadsheets, scripts and labelling tools; RFC 4180, with what Excel adds to it (a first line `sep=;`, UTF-16
+as "Unicode text", semicolons where the comma is the decimal sign). The layout is told from the header:
+
+    image,tags          image,tag           image,dog,cat           (no header)
+    a.jpg,dog;cat       a.jpg,dog           a.jpg,1,1               a.jpg,dog
+    b.jpg,dog           a.jpg,cat           b.jpg,1,0               a.jpg,cat
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from cian.data.images import PICTURE_SUFFIXES
+from cian.data.problems import ProblemList, file_error, quoted, reason
+from cian.data.table import TRAIN
+from cian.formats.columns import IMAGE_COLUMNS, TAG_COLUMNS, TAGS_COLUMNS, note_unused, split_tags
+from cian.formats.file_index import MISSING
+from cian.formats.format import Format, Request, TagRow, TagSource
+from cian.formats.text import clean, text_encoding
+
+YES = frozenset({"1", "1.0", "true", "yes", "x"})
+NO = frozenset({"0", "0.0", "false", "no", ""})
+_EXAMPLE = "Start it with the line `image,tags`, followed by lines like `photo.jpg,dog;cat`"
+_PEEK = 100  # rows that are looked at to tell the layout
+_OTHERS = frozenset({".json", ".xml"})  # suffixes of files that are no CSV
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Which columns hold what.
+
+    Attributes:
+        header: whether the first row is one.
+        width: number of columns.
+        image, tags, split: columns; tags is None where each class has a column.
+        flags: (column, class) where each class has a column.
+        merge: whether there is a row for each image and tag.
+    """
+
+    header: bool
+    width: int
+    image: int
+    tags: int | None
+    flags: tuple[tuple[int, str], ...]
+    split: int | None
+    merge: bool
+
+    @property
+    def words(self) -> str:
+        if self.tags is None:
+            return f"a column for each of {len(self.flags)} classes"
+        return "a row for each image and tag" if self.merge else "a row for each image"
+
+
+def _recognises(request: Request) -> bool:
+    return not request.images_alone and not request.path.is_dir() and request.path.suffix.lower() not in _OTHERS
+
+
+def _read(request: Request) -> TagSource:
+    path, problems = request.path, request.problems
+    encoding = text_encoding(path)
+    if encoding == "cp1252":
+        problems.add(path, "is not UTF-8, read as Windows-1252", "Save it as UTF-8 if names look wrong", fatal=False)
+    with path.open(encoding=encoding, newline="") as file:
+        first = next((line for line in file if line.strip('\t,;" \r\n') and not _is_excel(line)), "")
+        delimiter = _delimiter(path, first)
+        file.seek(0)
+        head = [cells for _, cells in islice(_cells(path, csv.reader(file, delimiter=delimiter)), _PEEK)]
+    layout = _layout(request, head)
+    if layout.header and layout.tags is not None:
+        used = (layout.image, layout.tags, layout.split)
+        note_unused(path, [name for i, name in enumerate(map(clean, head[0])) if name and i not in used], problems)
+    rows = _rows(path, encoding, delimiter, layout, request.config.separator, problems)
+    return TagSource(path, f"CSV, {layout.words}", rows, layout.merge, unit="line", if_empty=_EXAMPLE)
+
+
+def _delimiter(path: Path, line: str) -> str:
+    """Tab, comma or semicolon: the one that cuts out a known header, else the first that occurs outside quotes."""
+    cut = {
+        sign: [cell for _, cells in _cells(path, csv.reader([line], delimiter=sign)) for cell in cells]
+        for sign in "\t,;"
+    }
+    for sign, cells in cut.items():
+        if len(cells) > 1 and any(clean(cell).casefold() in IMAGE_COLUMNS for cell in cells):
+            return sign
+    return next((sign for sign, cells in cut.items() if len(cells) > 1), ",")
+
+
+def _cells(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
+    """(line number, cells) of each row that is not blank."""
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells) and not (reader.line_num == 1 and _is_excel(cells[0])):
+                yield reader.line_num, cells
+    except (csv.Error, UnicodeError, OSError) as error:
+        where = f"{path}, line {reader.line_num}"
+        raise file_error(where, f"is not CSV ({reason(error)})", "Look for a quote that is not closed") from None
+
+
+def _is_excel(line: str) -> bool:
+    """Whether it is Excel's first line `sep=;`, which says what separates cells."""
+    return line.lstrip('"').casefold().startswith("sep=")
+
+
+def _layout(request: Request, head: Sequence[Sequence[str]]) -> _Layout:
+    """The layout, told from the header, and where the header says nothing from the first rows."""
+    path, config = request.path, request.config
+    if not head:
+        raise file_error(path, "is empty", _EXAMPLE)
+    names = [clean(cell) for cell in head[0]]
+    keys = [name.casefold() for name in names]
+    width = len(names)
+    if width < 2:
+        raise file_error(path, f"its first line {quoted(names[0])} has only one column", _EXAMPLE)
+
+    is_file = request.images.find(names[0]) != MISSING or Path(names[0]).suffix.lower() in PICTURE_SUFFIXES
+    if is_file and not set(keys) & set(IMAGE_COLUMNS):
+        if config.split_column is not None:
+            raise file_error(path, f"has no header, so no column {quoted(config.split_column)}", "Add a header line")
+        return _Layout(False, width, 0, 1, (), None, _one_tag_each(head, 1, config.separator))
+
+    image = next((keys.index(key) for key in IMAGE_COLUMNS if key in keys), 0)
+    split = _split_column(path, names, config.split_column)
+    others = [i for i in range(width) if i not in (image, split) and names[i]]
+    tags = next((i for key in TAGS_COLUMNS + TAG_COLUMNS for i in others if keys[i] == key), None)
+    if tags is not None:
+        return _Layout(True, width, image, tags, (), split, keys[tags] in TAG_COLUMNS)
+    if not others:
+        raise file_error(path, f"its header {quoted(', '.join(names))} has no column of tags", _EXAMPLE)
+    if len(others) == 1 and not _all_flags(head[1:], others[0]):
+        return _Layout(True, width, image, others[0], (), split, _one_tag_each(head[1:], others[0], config.separator))
+    doubled = [name for name, count in Counter(names[i] for i in others).items() if count > 1]
+    if doubled:
+        raise file_error(path, f"column {quoted(doubled[0])} occurs twice", "Remove one of them")
+    return _Layout(True, width, image, None, tuple((i, names[i]) for i in others), split, False)
+
+
+def _split_column(path: Path, names: Sequence[str], wanted: str | None) -> int | None:
+    if wanted is None:
+        return None
+    keys = [name.casefold() for name in names]
+    key = clean(wanted).casefold()
+    if key not in keys:
+        value = f"has no column {quoted(wanted)} (its columns: {quoted(', '.join(names))})"
+        raise file_error(path, value, "Correct data.split_column")
+    return keys.index(key)
+
+
+def _all_flags(rows: Sequence[Sequence[str]], column: int) -> bool:
+    cells = [row[column].strip().casefold() for row in rows if column < len(row)]
+    return any(cells) and all(cell in YES or cell in NO for cell in cells)
+
+
+def _one_tag_each(rows: Sequence[Sequence[str]], column: int, separator: str) -> bool:
+    return all(len(split_tags(row[column], separator)) <= 1 for row in rows if column < len(row))
+
+
+def _rows(
+    path: Path, encoding: str, delimiter: str, layout: _Layout, separator: str, problems: ProblemList
+) -> Iterator[TagRow]:
+    unclear: set[int] = set()  # columns with a value that is neither yes nor no
+    with path.open(encoding=encoding, newline="") as file:
+        lines = _cells(path, csv.reader(file, delimiter=delimiter))
+        for line, cells in islice(lines, int(layout.header), None):
+            where = f"{path}, line {line}"
+            if not _fit(cells, layout, delimiter, separator):
+                value = f"has {len(cells)} cells, but the first line has {layout.width}"
+                problems.add(where, value, f"Separate tags by {separator!r}, and quote cells that hold {delimiter!r}")
+                continue
+            image = cells[layout.image].strip()
+            split = TRAIN if layout.split is None else clean(cells[layout.split])
+            if not image:
+                problems.add(where, "names no image", "Add its name or remove the line")
+            elif not split:
+                problems.add(where, f"{quoted(image)} has no split", "Write the name of its split")
+            elif layout.tags is not None:
+                yield TagRow(line, image, split_tags(cells[layout.tags], separator), split)
+            else:
+                yield TagRow(line, image, _flagged(cells, layout, where, unclear, problems), split)
+
+
+def _fit(cells: list[str], layout: _Layout, delimiter: str, separator: str) -> bool:
+    """Makes a row as wide as the first line, in place, where it is clear how; returns whether it is now."""
+    while len(cells) > layout.width and not cells[-1].strip():
+        cells.pop()
+    if layout.tags is not None:
+        cells += [""] * (layout.width - len(cells))
+        if delimiter == separator and layout.tags == layout.width - 1:  # a.jpg;dog;cat
+            cells[layout.tags :] = [separator.join(cells[layout.tags :])]
+    return len(cells) == layout.width
+
+
+def _flagged(
+    cells: Sequence[str], layout: _Layout, where: str, unclear: set[int], problems: ProblemList
+) -> tuple[str, ...]:
+    """The classes whose cell says yes. A column with a cell that says neither yes nor no is reported once."""
+    tags = []
+    for column, name in layout.flags:
+        cell = cells[column].strip().casefold()
+        if cell in YES:
+            tags.append(name)
+        elif cell not in NO and column not in unclear:
+            unclear.add(column)
+            value = f"column {quoted(name)} holds {quoted(cells[column])}, neither 0 nor 1"
+            cure = "If each column is a class, write 0 or 1. Otherwise call the columns `image` and `tags`"
+            problems.add(where, value, cure)
+    return tuple(tags)
+
+
+FORMAT = Format("a CSV file with the columns image and tags", _recognises, _read)

@@ -1,0 +1,68 @@
+"""Folders of masks: finds the mask of each image by its name.
+
+Masks to score with and label maps to learn from are found in the same way. `cian.data.masks` reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cian.data.images import find_files
+from cian.data.problems import ProblemList, quoted
+from cian.formats.file_index import AMBIGUOUS, MISSING, FileIndex, path_ends
+
+
+def find_masks(folders: Sequence[Path], ids: Sequence[str], problems: ProblemList) -> list[Path | None]:
+    """The mask of each image, from the first folder that has one.
+
+    A folder holds PNG files, or SBD's .mat files, in any sub-folders.
+    """
+    masks: list[Path | None] = [None] * len(ids)
+    listed: list[str] = []
+    for folder in folders:
+        with problems.collecting():
+            _add_masks(folder, ids, masks, problems)
+            listed.append(str(folder))
+    if listed and ids and not any(masks):
+        problems.add(" and ".join(listed), "no mask fits any image", f"Store masks as ID.png, e.g. {ids[0]}.png")
+    return masks
+
+
+def _add_masks(folder: Path, ids: Sequence[str], masks: list[Path | None], problems: ProblemList) -> None:
+    """Adds masks of a folder for images that have none.
+
+    The mask of an image is FOLDER/ID.png. Otherwise it is a mask that belongs to no other image, and whose path ends in
+    the image's id, or the other way round.
+    """
+    index = FileIndex(folder, find_files(folder, (".png",)) or find_files(folder, (".mat",)))
+    whole: dict[str, int] = {}
+    for row, mask_id in enumerate(index.ids):
+        whole[mask_id] = AMBIGUOUS if mask_id in whole else row
+    owner: dict[int, str] = {}
+    for i, name in enumerate(ids):
+        row = whole.get(name, MISSING)
+        if row >= 0:
+            owner[row] = name
+            masks[i] = masks[i] or index.files[row]
+    if all(masks) or len(owner) == len(index):
+        return
+    left = {mask_id: row for mask_id, row in whole.items() if row not in owner}
+    ends: dict[str, int] = {}
+    for row, mask_id in enumerate(index.ids):
+        if row not in owner:
+            for end in path_ends(mask_id):
+                ends[end] = AMBIGUOUS if end in ends else row
+    for i, name in enumerate(ids):
+        if masks[i] is not None:
+            continue
+        row = ends.get(name, MISSING)
+        if row == MISSING:
+            row = next((left[end] for end in path_ends(name) if end in left), MISSING)
+        if row == AMBIGUOUS:
+            problems.add(folder, f"several masks fit image {quoted(name)}", "Keep the one at ID.png")
+        elif row >= 0 and row in owner:
+            problems.add(index.files[row], f"fits the images {owner[row]} and {name}", "Store masks as ID.png")
+        elif row >= 0:
+            owner[row] = name
+            masks[i] = index.files[row]

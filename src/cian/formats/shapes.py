@@ -1,0 +1,99 @@
+"""Shapes that annotation files hold, drawn into pixels: polygons and COCO's run lengths.
+
+Run lengths are specified by `maskApi.c` of COCO's API (pycocotools): counts of 0 and 1 in turn, down the columns.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cian.data.problems import quoted
+
+
+def polygons(parts: Any, height: int, width: int) -> np.ndarray:
+    """The pixels that any of several polygons covers.
+
+    Args:
+        parts: a list of [x, y, x, y, x, y, …], as JSON holds it.
+
+    Returns:
+        (H, W) bool.
+
+    Raises:
+        ValueError: a part is no polygon.
+    """
+    shape = np.zeros((height, width), bool)
+    for part in parts:
+        if (
+            not isinstance(part, list)
+            or len(part) < 6
+            or len(part) % 2
+            or not all(isinstance(value, int | float) for value in part)
+            or not np.isfinite(points := np.array(part, np.float64).reshape(-1, 2)).all()
+        ):
+            raise ValueError(f"{quoted(str(part))} is no polygon [x, y, x, y, x, y, …]")
+        shape |= fill_polygon(points, height, width)
+    return shape
+
+
+def fill_polygon(points: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The pixels whose centre lies within a polygon (even-odd rule).
+
+    Shape:
+        points: (P, 2) x, y; pixel (0, 0) covers [0, 1) x [0, 1). Returns (H, W) bool.
+    """
+    x, y = points.T
+    next_x, next_y = np.roll(points, -1, 0).T
+    rows = np.arange(height) + 0.5
+    edge, row = np.nonzero((y[:, None] <= rows) != (next_y[:, None] <= rows))  # where an edge crosses a row of centres
+    at = x[edge] + (rows[row] - y[edge]) * (next_x - x)[edge] / (next_y - y)[edge]
+    crossings = np.zeros((height, width + 1), np.int32)
+    np.add.at(crossings, (row, np.ceil(at - 0.5).clip(0, width).astype(np.int64)), 1)
+    return crossings[:, :width].cumsum(1) % 2 == 1
+
+
+def run_lengths(counts: Any, size: Any, height: int, width: int) -> np.ndarray:
+    """The pixels of run lengths.
+
+    Args:
+        counts: a list of numbers, or COCO's compressed text.
+        size: [height, width] that the file states.
+
+    Returns:
+        (H, W) bool.
+
+    Raises:
+        ValueError: the counts are none, or not of the image's size.
+    """
+    if isinstance(counts, str):
+        counts = decompress(counts)
+    if not isinstance(counts, list) or not all(isinstance(count, int) and count >= 0 for count in counts):
+        raise ValueError("its segmentation has no counts")
+    if size != [height, width] or sum(counts) != height * width:
+        raise ValueError(f"its run lengths are not of the image's size, {width} x {height} pixels")
+    return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(width, height).T
+
+
+def decompress(text: str) -> list[int]:
+    """The counts of COCO's compressed run lengths: groups of 5 bits, the lowest first, as differences to the last but
+    one.
+
+    Raises:
+        ValueError: the text holds characters that compressed run lengths do not.
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for sign in text:
+        code = ord(sign) - 48
+        if not 0 <= code < 64:
+            raise ValueError(f"its counts hold {quoted(sign)}, which compressed run lengths do not")
+        value |= (code & 31) << shift
+        shift += 5
+        if not code & 32:  # the last group of a number; its highest bit is the sign
+            if code & 16:
+                value -= 1 << shift
+            counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+            value = shift = 0
+    return counts
