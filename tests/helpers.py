@@ -55,7 +55,9 @@ def options(data: Path, out: Path, **settings) -> list[str]:
 def here(monkeypatch: pytest.MonkeyPatch, *args: str | Path) -> int:
     """The exit code of `cian ARGS`, called within this process, which has torch imported already."""
     from cian.cli import main
+    from cian.terminal import console
 
+    monkeypatch.setattr(console, "quiet", console.quiet)  # --quiet must not outlive the test
     monkeypatch.setattr("sys.argv", ["cian", *map(str, args)])
     before = signal.getsignal(signal.SIGTERM)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,8 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 
+from cian.cli import app
+from cian.config import settings
 from cian.data.masks import read_mask, write_mask
 from tests.helpers import TINY, cli, fails, here
 
@@ -34,16 +38,94 @@ def tiny() -> list[str]:
     return [part for key, value in TINY.items() for part in ("--set", f"{key}={value}")]
 
 
-def test_help_names_every_command_and_setting():
+def test_public_surface():
+    """The commands, their options, and the names in `cian`. Users notice each change: note it in CHANGELOG."""
+    import cian
+
+    commands = typer.main.get_command(app).commands
+    given = "--images --tags --masks --labels --classes --split --config --set"
+    pipeline = f"--out {given} --overwrite --json --quiet"
+    assert {
+        name: " ".join(each.opts[0] for each in command.params if each.name != "help" and each.opts[0][0] == "-")
+        for name, command in commands.items()
+    } == {
+        "run": pipeline,
+        "check": f"{given} --json --quiet",
+        "predict": "--model --images --out --tags --overlays --set --overwrite --quiet",
+        "evaluate": "--predictions --masks --classes --list --submit --competition --images --json --quiet",
+        "demo": "--out --data --set --overwrite --json --quiet",
+        "ablate": f"--out {given} --repeat --only --saliency --json --quiet",
+        "coco-masks": "--annotations --out --classes --quiet",
+        "settings": "--markdown",
+        **dict.fromkeys(("classify", "seed", "train", "relabel", "retrain", "export", "report"), pipeline),
+    }
+    assert sorted(cian.__all__) == [
+        "CIAN", "CianError", "Config", "CrossImageAffinity", "Prediction", "Segmenter", "__version__", "crf",
+        "cross_image_affinity", "load", "load_config", "losses", "metrics", "run",
+    ]  # fmt: skip
+
+
+def test_help_names_every_command():
     text = cli("--help").stdout
-    for command in (
-        "run", "check", "classify", "seed", "train", "relabel", "retrain", "predict", "evaluate", "export", "report",
-        "demo", "coco-masks",
-    ):  # fmt: skip
-        assert command in text
-    text = cli("run", "--help").stdout
-    for key in ("train.epochs = ", "affinity.merge = max", "predict.crf.iterations = 5", "--images", "--tags"):
-        assert key in text
+    for command in typer.main.get_command(app).commands:
+        assert f"\n  {command} " in text
+    assert "Exit codes: 0 = done" in text and "--install-completion" in text
+
+
+@pytest.mark.parametrize("command", ["run", "seed"])
+def test_help_fits_a_screen(command):
+    lines = cli(command, "--help", env={**os.environ, "COLUMNS": "80"}).stdout.splitlines()
+    assert len(lines) <= 40 and max(map(len, lines)) <= 80
+    text = "\n".join(lines)
+    for words in ("--images DIR", "seeds.foreground=1.25", "1.5 if masks are too large", "cian settings"):
+        assert words in text
+
+
+class TestSettings:
+    def test_lists_sections_and_what_people_change(self, monkeypatch, capsys):
+        assert here(monkeypatch, "settings") == 0
+        out = capsys.readouterr().out
+        assert "  train       " in out and "max_side=512" in out and "cian settings paper" in out
+
+    def test_every_setting_is_in_its_section_and_in_its_group(self, monkeypatch, capsys):
+        for each in settings():
+            section = each.key.partition(".")[0] if "." in each.key else each.key
+            for words in {section, each.group}:
+                assert here(monkeypatch, "settings", words) == 0
+                assert f"{each.key} = " in capsys.readouterr().out
+
+    def test_searches_keys_and_descriptions(self, monkeypatch, capsys):
+        assert here(monkeypatch, "settings", "mean-field", "SEEDS") == 0
+        out = capsys.readouterr().out
+        assert "seeds.crf.iterations = 10" in out and "predict.crf.iterations" not in out
+
+    def test_shows_the_nearest_keys_of_a_mistyped_one(self, monkeypatch, capsys):
+        assert here(monkeypatch, "settings", "train.epohs") == 0
+        out = capsys.readouterr().out
+        assert "No setting has “train.epohs”" in out and "train.epochs = 12" in out and "seeds.margin" not in out
+
+    def test_says_what_replaces_a_former_setting(self, refused):
+        refused("settings", "seeds.raised_over", words=["seeds.foreground"])
+        refused("settings", "xyzzy", words=["no setting", "cian settings"])
+
+    def test_fits_80_columns_without_colour_when_piped(self):
+        for words in ((), ("train",), ("crf",)):
+            lines = cli("settings", *words).stdout.splitlines()
+            assert lines and max(map(len, lines)) <= 80 and "\x1b" not in "".join(lines)
+
+    def test_markdown_has_a_row_for_each_setting(self, monkeypatch, capsys):
+        assert here(monkeypatch, "settings", "--markdown") == 0
+        rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| `")]
+        assert [row.split("`")[1] for row in rows] != []
+        assert sorted(row.split("`")[1] for row in rows) == sorted(each.key for each in settings())
+
+    def test_completion_offers_keys(self):
+        given = {"_CIAN_COMPLETE": "complete_bash", "COMP_WORDS": "cian run --set train.ep", "COMP_CWORD": "3"}
+        code = "import sys; sys.argv[0] = 'cian'; from cian.cli import main; main()"
+        result = subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, **given}, capture_output=True, text=True, timeout=60
+        )
+        assert result.stdout.split() == ["train.epochs="]
 
 
 def test_version():
@@ -74,7 +156,7 @@ def test_ctrl_c_is_one_message(monkeypatch, capsys, tmp_path):
 
     monkeypatch.setattr("cian.inference.folder.predict_folder", press)
     assert here(monkeypatch, "predict", "--model", "m", "--images", tmp_path, "--out", tmp_path / "o") == 1
-    assert capsys.readouterr().err == "cian: Stopped. What was done is kept; the same command goes on from here.\n"
+    assert capsys.readouterr().err == "cian: Stopped. Finished work is kept; the same command resumes.\n"
 
 
 def test_check_finds_what_would_stop_a_run(pictures, refused):
@@ -103,8 +185,24 @@ def test_missing_masks_are_found_before_any_work(pictures, tmp_path, refused, mo
 def test_check_of_good_data_shows_the_table(pictures, monkeypatch, capsys):
     data = pictures(count=20)
     assert here(monkeypatch, "check", "--images", data / "images", "--tags", data / "tags.csv") == 0
-    text = capsys.readouterr().out
-    assert "blue" in text and "No problems" in text
+    out, err = capsys.readouterr()
+    assert "blue" in out and "No problems" in err
+    assert here(monkeypatch, "check", "--images", data / "images", "--tags", data / "tags.csv", "--quiet") == 0
+    assert capsys.readouterr() == (out, "")
+
+
+def test_check_as_json(pictures, monkeypatch, capsys):
+    data = pictures(count=20)
+    args = ("check", "--json", "--images", data / "images", "--tags", data / "tags.csv")
+    assert here(monkeypatch, *args) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["data"]["images"] == {"train": 20} and result["data"]["classes"] == ["blue", "red"]
+    assert not any(problem["fatal"] for problem in result["problems"])
+    (data / "images" / "003.png").write_bytes(b"not an image")
+    assert here(monkeypatch, *args) == 1
+    out, err = capsys.readouterr()
+    fatal = [problem for problem in json.loads(out)["problems"] if problem["fatal"]]
+    assert len(fatal) == 1 and fatal[0]["file"].endswith("003.png") and "003.png" in err
 
 
 def test_run_checks_the_data_before_anything_else(pictures, tmp_path, refused):
@@ -212,6 +310,13 @@ class TestEvaluate:
         (folders / "list.txt").write_text("0\n2\n")
         assert "images 2" in self.run(folders, "--list", folders / "list.txt").stdout
 
+    def test_json(self, folders):
+        result = json.loads(self.run(folders, "--json", "--quiet").stdout)
+        assert result["miou"] == 100 and result["images"] == 3 and set(result["iou"]) == {"background", "кот", "dog"}
+
+    def test_options_that_need_submit(self, folders):
+        fails(self.run(folders, "--images", folders), "--images: has an effect only with --submit")
+
     def test_missing_prediction(self, folders):
         (folders / "predictions" / "1.png").unlink()
         fails(self.run(folders), "1.png", "no such prediction")
@@ -221,7 +326,7 @@ class TestEvaluate:
         fails(self.run(folders), "1.png", "9×4 px", "9×8", "other proportions")
 
     def test_reduced(self, folders):
-        """Of a reduced picture, as a run scores it."""
+        """Masks of reduced images, as a run scores them."""
         mask = read_mask(folders / "masks" / "1.png")
         for file in (folders / "masks").iterdir():
             write_mask(folders / "predictions" / file.name, read_mask(file))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -8,6 +9,9 @@ import yaml
 
 from cian import CianError, load_config
 from cian.config import Config, changed, choices, dump_config, flatten, parse_assignment, settings
+from cian.config.describe import annotation
+from cian.config.former import FORMER
+from cian.config.tree import GROUPS
 
 
 def test_an_error_names_where_the_value_came_from(tmp_path):
@@ -121,10 +125,37 @@ def test_choices_are_known():
 
 
 def test_every_setting_is_described():
-    keys = dict(settings())
-    assert set(keys) == set(flatten(dump_config(Config()))) | {"data.splits"}
-    assert all(text for _, text in keys.values())
-    assert keys["classify.optimizer.name"][0] == "sgd"  # the default of this very place, not of the class
+    found = {each.key: each for each in settings()}
+    assert set(found) == set(flatten(dump_config(Config()))) | {"data.splits"}
+    assert found["classify.optimizer.name"].default == "sgd"  # the default of this place, not of the section's type
+    for each in found.values():
+        assert each.group in GROUPS
+        assert each.text[0].isupper() and each.text.endswith("."), each.key
+        assert bool(each.when) == (each.group == "main"), each.key
+    assert 8 <= sum(each.group == "main" for each in found.values()) <= 12
+
+
+def test_the_default_can_be_typed():
+    typed = [f"{each.key}={each.value}" for each in settings() if each.value]
+    assert load_config(None, dict(map(parse_assignment, typed))) == Config()
+
+
+def test_former_settings_in_a_file_are_understood_with_a_note(tmp_path, capsys):
+    file = tmp_path / "config.yaml"
+    file.write_text("seeds: {saliency_below: 0.1, raised_over: 0.3, margin: 0.2}\ntrain: {balanced: true}\n")
+    config = load_config(file)
+    assert (config.seeds.salient_below, config.seeds.margin, config.train.balanced) == (0.1, 0.2, "all")
+    notes = " ".join(capsys.readouterr().err.split())
+    assert "seeds.raised_over is ignored. Use seeds.foreground" in notes
+    assert "seeds.saliency_below is renamed. It is called seeds.salient_below now" in notes
+
+
+@pytest.mark.parametrize("key", FORMER)
+def test_former_settings_are_refused_with_what_replaces_them(key):
+    with pytest.raises(CianError, match=re.escape(f"setting {key}: no longer exists. {FORMER[key].says}")):
+        load_config(None, {key: 1})
+    for name in re.findall(r"[a-z]+\.[a-z_.]+[a-z]", FORMER[key].says):
+        assert annotation(name) is not None, name
 
 
 def test_import_and_help_need_no_torch():

@@ -1,359 +1,458 @@
-"""The command line: parses, calls, prints. Exit code 0, 1 (failed, with one message on stderr) or 2 (wrong usage)."""
+"""The command line: reads options, calls the library, prints the result.
+
+Results go to stdout, all else to stderr. Exit codes: 0 = done, 1 = failed (one message on stderr), 2 = wrong usage.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import errno
+import functools
+import inspect
+import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
-from rich.console import Console
-from rich.table import Table as RichTable
 from typer.core import TyperCommand, TyperGroup
 
 from cian._version import __version__
-from cian.config import Config, choices, load_run_config, parse_assignment, require_images, settings
+from cian.config import Config, load_run_config, parse_assignment, require_images, settings
+from cian.config import listing as settings_text
 from cian.errors import CianError, DataError, Interrupted, ReportedByMain
 
-
-class _WithSettings(TyperCommand):
-    """A command whose --help ends in all settings."""
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        super().format_help(ctx, formatter)
-        print("Settings, for --set KEY=VALUE (a list as 0.75,1.5) or a --config file (YAML):\n")
-        for key, (default, text) in settings():
-            value = "" if default is None else ",".join(map(str, default)) if isinstance(default, tuple) else default
-            words = " | ".join(choices(key))
-            print(f"  {key} = {value}{words and f'   ({words})'}\n      {text}")
+WORK, STAGES, TOOLS = "Commands", "One stage of `run` (and all before it)", "Tools"
+STAGE_COMMANDS = {
+    "classify": "Trains the classifier whose activation maps become seeds.",
+    "seed": "Makes the seed maps, seeds/ID.png.",
+    "train": "Trains the segmentation network.",
+    "relabel": "Makes dense masks of the training images; sets retrain.enabled.",
+    "retrain": "Trains again on the relabelled masks; sets retrain.enabled.",
+    "export": "Writes the model that you ship, model/.",
+    "report": "Writes the report, report.html; the same as `run`.",
+}
 
 
 class _Commands(TyperGroup):
-    """Ctrl-C ends in one message, as every other failure; typer itself would say nothing."""
+    """The commands by group. Ctrl-C ends in one message, as every other failure; typer itself would say nothing."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            raise Interrupted("Stopped. What was done is kept; the same command goes on from here.") from None
+            raise Interrupted("Stopped. Finished work is kept; the same command resumes.") from None
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        for title in (WORK, TOOLS, STAGES):
+            commands = [
+                (name, each) for name, each in self.commands.items() if getattr(each, "rich_help_panel", "") == title
+            ]
+            with formatter.section(title):
+                formatter.write_dl([(name, each.get_short_help_str(formatter.width)) for name, each in commands])
+
+
+class _WithSettings(TyperCommand):
+    """A command whose --help ends in the settings that people change."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        formatter.write_paragraph()
+        lines = [line for line, _ in settings_text.main_settings(formatter.width)]
+        lines += ["", "`cian settings` lists, explains and searches all settings."]
+        formatter.write("".join(f"{line}\n" for line in lines))
 
 
 app = typer.Typer(
     name="cian",
     cls=_Commands,
     help="Images and tags in, masks and a segmentation model out.",
+    epilog="Results go to stdout, progress and errors to stderr. Exit codes: 0 = done, 1 = failed, 2 = wrong usage.",
     no_args_is_help=True,
-    add_completion=False,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Images = Annotated[Path | None, typer.Option("--images", help="Folder of images, searched recursively.")]
-Tags = Annotated[
-    Path | None,
-    typer.Option(
-        "--tags",
-        help="CSV, JSON or COCO JSON of tags, or a folder of VOC XML or of COCO's instances_*.json. Without it, "
-        "sub-folders of --images are classes.",
-    ),
-]
-Masks = Annotated[Path | None, typer.Option("--masks", help="Folder of true masks ID.png, to score with.")]
-Labels = Annotated[
-    Path | None,
-    typer.Option(
-        "--labels", help="Folder of label maps ID.png to learn from, for some or all images; 255 = unlabelled."
-    ),
-]
-Classes = Annotated[Path | None, typer.Option("--classes", help="Class names, one a line, in order of the mask ids.")]
-Splits = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--split", metavar="NAME=FILE", help="Text file that lists the images of a split; `train` is trained on."
-    ),
-]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of settings.")]
+
+def _complete_assignment(incomplete: str) -> list[str]:
+    return [f"{each.key}=" for each in settings() if each.key.startswith(incomplete)]
+
+
+def _complete_setting(incomplete: str) -> list[str]:
+    names = [*filter(None, settings_text.sections()), *(each.key for each in settings())]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="The run directory. A stopped run resumes.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Discard earlier results and start over.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only errors and the result.")]
 Assignments = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="One setting, e.g. train.epochs=4; repeatable."),
+    typer.Option("--set", metavar="KEY=VALUE", help="One setting; repeatable.", autocompletion=_complete_assignment),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Discard earlier results and start over.")]
-OutFolder = Annotated[Path, typer.Option("--out", help="The run directory; an interrupted run is resumed.")]
 
 
-def _config(
-    images: Path | None,
-    tags: Path | None,
-    masks: Path | None,
-    labels: Path | None,
-    classes: Path | None,
-    splits: list[str] | None,
-    config: Path | None,
-    assignments: list[str] | None,
-    run_config: Path | None = None,
-) -> Config:
-    """The settings of a command: a file (--config; without --images, the run's own), then options."""
-    overrides: dict[str, Any] = dict(parse_assignment(text) for text in assignments or ())
-    for key, value in (("images", images), ("tags", tags), ("masks", masks), ("labels", labels), ("classes", classes)):
-        if value is not None:
-            overrides[f"data.{key}"] = str(value)
-    for text in splits or ():
-        name, sign, file = text.partition("=")
-        if not sign:
-            raise CianError(f"--split {text}: not of the form NAME=FILE, e.g. --split train=train.txt.")
-        overrides[f"data.splits.{name}"] = file
-    return load_run_config(config, overrides, run_config)
+@dataclasses.dataclass(frozen=True)
+class _Given:
+    """The options that say what to work on, and with which settings."""
+
+    images: Annotated[
+        Path | None, typer.Option("--images", metavar="DIR", help="The images, searched recursively.")
+    ] = None
+    tags: Annotated[
+        Path | None, typer.Option("--tags", metavar="PATH", help="The tags; without it, sub-folders are classes.")
+    ] = None
+    masks: Annotated[Path | None, typer.Option("--masks", metavar="DIR", help="True masks ID.png, to score with.")] = (
+        None
+    )
+    labels: Annotated[
+        Path | None, typer.Option("--labels", metavar="DIR", help="Label maps ID.png, to learn from, for any image.")
+    ] = None
+    classes: Annotated[
+        Path | None, typer.Option("--classes", metavar="FILE", help="Class names, in order of the mask ids.")
+    ] = None
+    split: Annotated[
+        list[str] | None,
+        typer.Option("--split", metavar="NAME=FILE", help="A list of images: train, val, …; repeatable."),
+    ] = None
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="A YAML file of settings; --set wins.")
+    ] = None
+    set_: Assignments = None
+
+    def load(self, of_run: Path | None = None, more: Iterable[str] = ()) -> Config:
+        """The configuration: a file (--config or, without images, the run's own), then options.
+
+        Args:
+            of_run: the run's config.yaml, which need not exist.
+            more: assignments that come before those of --set.
+        """
+        overrides = _assignments([*more, *(self.set_ or ())])
+        for key in ("images", "tags", "masks", "labels", "classes"):
+            if (value := getattr(self, key)) is not None:
+                overrides[f"data.{key}"] = str(value)
+        for text in self.split or ():
+            name, sign, file = text.partition("=")
+            if not sign:
+                raise CianError(f"--split {text}: not of the form NAME=FILE. Write e.g. --split train=train.txt.")
+            overrides[f"data.splits.{name}"] = file
+        return load_run_config(self.config, overrides, of_run)
 
 
-def _pipeline(until: str, out: Path, overwrite: bool, **options: Any) -> None:
+def _command(
+    panel: str, name: str | None = None, text: str | None = None, **options: Any
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Adds a command. Its parameter of type `_Given` stands for the options of that group. It also gets --quiet."""
+
+    def add(function: Callable[..., None]) -> Callable[..., None]:
+        hints = get_type_hints(function, include_extras=True)
+        groups = [key for key, hint in hints.items() if hint is _Given]
+        given = get_type_hints(_Given, include_extras=True)
+
+        @functools.wraps(function)
+        def command(*, quiet: bool, **values: Any) -> None:
+            from cian.terminal import speak
+
+            speak(not quiet)
+            for key in groups:
+                values[key] = _Given(**{field: values.pop(field) for field in given})
+            function(**values)
+
+        kind = inspect.Parameter.KEYWORD_ONLY
+        parameters = []
+        for key, parameter in inspect.signature(function).parameters.items():
+            if key in groups:
+                parameters += [
+                    inspect.Parameter(field, kind, default=None, annotation=hint) for field, hint in given.items()
+                ]
+            else:
+                parameters.append(parameter.replace(kind=kind, annotation=hints[key]))
+        parameters.append(inspect.Parameter("quiet", kind, default=False, annotation=Quiet))
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {each.name: each.annotation for each in parameters}
+        app.command(name, help=text, rich_help_panel=panel, **options)(command)
+        return function
+
+    return add
+
+
+def _print(result: Any, text: str, as_json: bool) -> None:
+    """Prints a result as text or as JSON, from one process of several."""
+    if "accelerate" in sys.modules:  # importing it takes seconds
+        from accelerate import PartialState
+
+        if not PartialState().is_main_process:
+            return
+    print(json.dumps(result, indent=2, ensure_ascii=False, default=str) if as_json else text)
+
+
+def _pipeline(until: str, out: Path, given: _Given, overwrite: bool, as_json: bool, more: Iterable[str] = ()) -> None:
     from cian.runs.directory import Run
 
-    target = Run(out)
-    if until in ("relabel", "retrain"):
-        options["assignments"] = ["retrain.enabled=true", *(options["assignments"] or ())]
-    config = _config(**options, run_config=target.config_file)  # a mistyped setting is told before torch is imported
-
-    from accelerate import PartialState
+    run = Run(out)
+    config = given.load(run.config_file, more)  # a mistyped setting is reported before torch is imported
 
     from cian.pipeline.run import run_config
 
-    run_config(config, target, until, overwrite)
-    if until == "report" and PartialState().is_main_process:
-        print(target.report_file)
+    run_config(config, run, until, overwrite)
+    _print_run(run, until, as_json)
 
 
-def _pipeline_command(name: str, text: str, until: str | None = None) -> None:
-    """Adds a command that runs the pipeline up to a stage: `until`, or the one that it is named after."""
+def _print_run(run: Any, until: str, as_json: bool) -> None:
+    from cian.files import read_json
 
-    def command(
-        out: OutFolder,
-        images: Images = None,
-        tags: Tags = None,
-        masks: Masks = None,
-        labels: Labels = None,
-        classes: Classes = None,
-        split: Splits = None,
-        config: ConfigFile = None,
-        set_: Assignments = None,
-        overwrite: Overwrite = False,
-    ) -> None:
-        _pipeline(
-            until or name, out, overwrite, images=images, tags=tags, masks=masks, labels=labels, classes=classes,
-            splits=split, config=config, assignments=set_,
-        )  # fmt: skip
-
-    command.__doc__ = text if until else f"{text} Runs what comes before it, if that is not done yet."
-    app.command(name, cls=_WithSettings)(command)
+    if until != "report":
+        _print({"run": run.path, "stage": until}, str(run.path), as_json)
+        return
+    result = {"run": run.path, "report": run.report_file, "model": run.model, "predictions": run.folder("predictions")}
+    scores = read_json(run.metrics_file)["stages"] if as_json else {}
+    _print({**result, "scores": scores}, str(run.report_file), as_json)
 
 
-_pipeline_command("run", "The main job: images and tags in, masks, a model and a report out.", until="report")
-_pipeline_command("classify", "Up to the classifier whose activation maps become seeds.")
-_pipeline_command("seed", "Up to the seed maps (seeds/ID.png).")
-_pipeline_command("train", "Up to the segmentation network trained on the seeds.")
-_pipeline_command("relabel", "Up to the dense masks of the training images (relabel/ID.png); sets retrain.enabled.")
-_pipeline_command("retrain", "Up to the network trained again on the relabelled masks; sets retrain.enabled.")
-_pipeline_command("export", "Up to the model that you ship (model/).")
-_pipeline_command("report", "Everything up to the report (report.html).")
+@_command(WORK, cls=_WithSettings)
+def run(out: Out, data: _Given, overwrite: Overwrite = False, json_: Json = False) -> None:
+    """Learns from images and tags: makes masks, a model and a report."""
+    _pipeline("report", out, data, overwrite, json_)
 
 
-@app.command()
-def check(
-    images: Images = None,
-    tags: Tags = None,
-    masks: Masks = None,
-    labels: Labels = None,
-    classes: Classes = None,
-    split: Splits = None,
-    config: ConfigFile = None,
-    set_: Assignments = None,
-) -> None:
-    """Reads all images, tags and masks, and reports every problem at once, with its cure."""
+@_command(WORK)
+def check(data: _Given, json_: Json = False) -> None:
+    """Reads all images, tags and masks, and lists all problems."""
     from cian.data.check import check_dataset
-    from cian.data.summary import summary
-    from cian.terminal import ticking
+    from cian.data.summary import summary, summary_data
+    from cian.terminal import console, note, ticking
 
-    settings = _config(images, tags, masks, labels, classes, split, config, set_)
-    require_images(settings)
+    config = data.load()
+    require_images(config)
     with ticking("checking", "files") as progress:
-        table, problems = check_dataset(settings.data, settings.seed, progress=progress)
-    console = Console()
-    if table is not None:
-        console.print(summary(table))
+        table, problems = check_dataset(config.data, config.seed, progress=progress)
+    if json_:
+        counts = None if table is None else summary_data(table)
+        _print({"problems": list(map(dataclasses.asdict, problems)), "data": counts}, "", True)
+    elif table is not None:
+        from rich.console import Console
+
+        Console().print(summary(table))
+    fatal = [problem for problem in problems if problem.fatal]
     for problem in problems:
         if not problem.fatal:
-            console.print(f"note: {problem}", style="yellow", highlight=False, markup=False)
-    fatal = [problem for problem in problems if problem.fatal]
+            note(problem)
     if fatal or table is None:
         raise DataError(fatal or problems, shown=len(problems))
     from cian.pipeline.run import check_work
 
-    check_work(settings, table)
-    console.print("No problems: `cian run` with the same options starts the work.", style="green")
+    check_work(config, table)
+    console.print("No problems. `cian run` with the same options starts the work.", style="green")
 
 
-@app.command()
+@_command(WORK)
 def predict(
-    model: Annotated[str, typer.Option("--model", help="runs/NAME/model, a run, or a hub id owner/name.")],
-    images: Annotated[Path, typer.Option("--images", help="An image, or a folder of images.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the masks.")],
+    model: Annotated[
+        str, typer.Option("--model", metavar="MODEL", help="runs/NAME/model, a run, or a hub id owner/name.")
+    ],
+    images: Annotated[Path, typer.Option("--images", metavar="PATH", help="An image, or a folder of images.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for the masks.")],
     tags: Annotated[
-        Path | None, typer.Option("--tags", help="Tags, as for `run`: then only these classes may appear.")
+        Path | None,
+        typer.Option("--tags", metavar="PATH", help="Tags, as for `run`: only these classes may then appear."),
     ] = None,
     overlays: Annotated[bool, typer.Option("--overlays", help="Also write OUT/overlays/ID.jpg, to look at.")] = False,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="A setting of predict, runtime or data, or max_side, e.g. predict.crf.iterations=0; repeatable.",
-        ),
-    ] = None,
+    set_: Assignments = None,
     overwrite: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite", help="Predict all of these images anew, in place of the masks there, corrected ones, too."
-        ),
+        bool, typer.Option("--overwrite", help="Predict all images again. Replaces corrected masks as well.")
     ] = False,
 ) -> None:
-    """Masks for new images from a trained model; images that have one already are skipped.
+    """Makes masks of new images with a trained model.
 
-    OUT/found.csv says how many pixels of each class each image has.
+    Images that have a mask are skipped. OUT/found.csv says which classes each image shows, in pixels and percent. --set
+    takes settings of predict, runtime and data, and max_side, e.g. predict.crf.iterations=0.
     """
     from cian.inference.folder import predict_folder
 
-    predict_folder(model, images, out, tags, overlays, _assignments(set_), overwrite)
+    predict_folder(model, images, out, tags, overlays, _assignments(set_ or ()), overwrite)
+    _print({}, str(out), False)
 
 
-@app.command()
+@_command(WORK)
 def evaluate(
-    predictions: Annotated[Path, typer.Option("--predictions", help="Folder of predicted indexed PNGs.")],
-    masks: Annotated[Path | None, typer.Option("--masks", help="Folder of true indexed PNGs; 255 is ignored.")] = None,
-    classes: Annotated[
-        Path | None, typer.Option("--classes", help="Class names, one a line, background first.")
+    predictions: Annotated[Path, typer.Option("--predictions", metavar="DIR", help="Predicted masks (indexed PNG).")],
+    masks: Annotated[
+        Path | None, typer.Option("--masks", metavar="DIR", help="True masks (indexed PNG); 255 is ignored.")
     ] = None,
-    list_: Annotated[Path | None, typer.Option("--list", help="Ids to score, one a line; default: all masks.")] = None,
-    json_: Annotated[Path | None, typer.Option("--json", help="Also write the scores to this file.")] = None,
+    classes: Annotated[
+        Path | None, typer.Option("--classes", metavar="FILE", help="Class names, one per line, background first.")
+    ] = None,
+    list_: Annotated[
+        Path | None, typer.Option("--list", metavar="FILE", help="The ids to score, one per line. Default: all masks.")
+    ] = None,
     submit: Annotated[
         Path | None,
         typer.Option(
-            "--submit",
-            help="Write the archive (.tgz) for PASCAL VOC's test server; needs --list, but no --masks or --classes.",
+            "--submit", metavar="FILE", help="Write the archive (.tgz) for PASCAL VOC's server; needs --list."
         ),
     ] = None,
     competition: Annotated[
-        str, typer.Option("--competition", help="comp6 (trained on any data) or comp5 (on VOC's alone).")
+        str, typer.Option("--competition", help="With --submit: comp6 (trained on any data) or comp5 (on VOC's alone).")
     ] = "comp6",
     images: Annotated[
-        Path | None, typer.Option("--images", help="With --submit: the test images, to compare sizes with.")
+        Path | None,
+        typer.Option("--images", metavar="DIR", help="With --submit: the test images, to compare sizes with."),
     ] = None,
+    json_: Json = False,
 ) -> None:
-    """mIoU, per-class IoU and pixel accuracy of any folder of indexed PNGs, ours or another tool's."""
+    """Scores masks, from cian or another tool: mIoU, and IoU per class."""
     from cian.evaluation.folders import evaluate_folders, write_submission
-    from cian.files import write_json
     from cian.formats.devkits import VOC_CLASSES
+    from cian.terminal import console
 
     if submit is not None:
         if list_ is None:
-            raise CianError("--submit: which images? Give the list of the test images to --list.")
+            raise CianError("--submit: the list of test images is missing. Give it to --list.")
         count = write_submission(
             predictions, list_, submit, classes=classes or VOC_CLASSES, images=images, competition=competition
         )
-        print(f"{submit}: {count} masks")
         if masks is None:
+            _print({"archive": submit, "masks": count}, f"{submit}: {count} masks", json_)
             return
+        console.print(f"{submit}: {count} masks")
+    elif images is not None:
+        raise CianError("--images: has an effect only with --submit. Leave it out.")
     if masks is None or classes is None:
         raise CianError("--masks and --classes: scoring needs both. Give them, or --submit to pack a submission.")
     result = evaluate_folders(predictions, masks, classes, list_)
-    if json_ is not None:
-        write_json(json_, result)
-    table = RichTable(box=None)
+    _print(result, _scores(result), json_)
+
+
+def _scores(result: Mapping[str, Any]) -> str:
+    """Scores as a table; names of classes may be wide characters."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    def percent(value: float | None) -> str:
+        return "–" if value is None else f"{value:.2f}"
+
+    table = Table(box=None)
     for heading in ("class", "IoU %", "precision %", "recall %"):
         table.add_column(heading, justify="left" if heading == "class" else "right")
     for name, value in result["iou"].items():
-        row = (value, result["precision"][name], result["recall"][name])
-        table.add_row(name, *("–" if cell is None else f"{cell:.2f}" for cell in row))
-    Console().print(table)
-    accuracy, miou = ("–" if result[key] is None else f"{result[key]:.2f}" for key in ("accuracy", "miou"))
-    print(f"images {result['images']}\npixel accuracy {accuracy}\nmIoU {miou}")
+        cells = (value, result["precision"][name], result["recall"][name])
+        table.add_row(Text(name), *map(percent, cells))
+    console = Console(width=100)
+    with console.capture() as captured:
+        console.print(table)
+    rest = f"images {result['images']}\npixel accuracy {percent(result['accuracy'])}\nmIoU {percent(result['miou'])}"
+    return captured.get() + rest
 
 
-@app.command(cls=_WithSettings)
+@_command(WORK)
+def demo(
+    out: Out = Path("runs/demo"),
+    data: Annotated[
+        str, typer.Option("--data", help="animals (drawn here), or pets (Oxford-IIIT Pet, downloaded).")
+    ] = "animals",
+    set_: Assignments = None,
+    overwrite: Overwrite = False,
+    json_: Json = False,
+) -> None:
+    """Learns to segment from tags alone, on its own data, in minutes."""
+    from cian.demo.run import run_demo
+
+    _print_run(run_demo(out, data, _assignments(set_ or ()), overwrite), "report", json_)
+
+
+@_command(TOOLS, cls=_WithSettings)
 def ablate(
     out: Annotated[
-        Path, typer.Option("--out", help="Folder of the runs and of the table; an interrupted ablation goes on.")
+        Path, typer.Option("--out", metavar="DIR", help="Folder of the runs and the table. A stopped ablation resumes.")
     ],
-    images: Images = None,
-    tags: Tags = None,
-    masks: Masks = None,
-    labels: Labels = None,
-    classes: Classes = None,
-    split: Splits = None,
-    config: ConfigFile = None,
-    set_: Assignments = None,
+    data: _Given,
     repeat: Annotated[int, typer.Option("--repeat", min=1, help="Random seeds: seed, seed + 1, …")] = 3,
     only: Annotated[
-        list[str] | None, typer.Option("--only", help="A variant, e.g. baseline, cosine; repeatable. Default: all.")
+        list[str] | None, typer.Option("--only", metavar="VARIANT", help="E.g. baseline, cosine; repeatable.")
     ] = None,
     saliency: Annotated[
-        str | None, typer.Option("--saliency", help="Maps or FILE.onnx, to compare seeds with and without.")
+        str | None, typer.Option("--saliency", metavar="PATH", help="Maps or FILE.onnx, to compare seeds with it.")
     ] = None,
+    json_: Json = False,
 ) -> None:
-    """The paper's steps and choices, one at a time, over several random seeds; ends in a table and a plot.
+    """Compares the paper's steps and choices over random seeds.
 
-    Every variant is a run of its own, OUT/seed-S/VARIANT. Scored on the held-out images that have masks.
+    Each variant is a run of its own, OUT/seed-S/VARIANT. Held-out images that have masks are scored. The result is a
+    table and a plot.
     """
-    base = _config(images, tags, masks, labels, classes, split, config, set_)
-
-    from accelerate import PartialState
+    config = data.load()
 
     from cian.pipeline.ablation import ablate as run_ablation
 
-    run_ablation(base, out, repeat, only, saliency)
-    if PartialState().is_main_process:
-        print((out / "ablation.md").read_text(encoding="utf-8") + f"\n{out / 'ablation.png'}")
+    result = run_ablation(config, out, repeat, only, saliency)
+    _print(result, f"{(out / 'ablation.md').read_text(encoding='utf-8')}\n{out / 'ablation.png'}", json_)
 
 
-@app.command("coco-masks")
+@_command(TOOLS, "coco-masks")
 def coco_masks(
     annotations: Annotated[
-        Path, typer.Option("--annotations", help="A COCO JSON of instances, or COCO's folder annotations/.")
+        Path, typer.Option("--annotations", metavar="PATH", help="A COCO JSON of instances, or COCO's annotations/.")
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the masks; COCO/masks is where data.coco looks.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the masks; data.coco uses COCO/masks.")],
     classes: Annotated[
         Path | None,
-        typer.Option("--classes", help="Class names, one a line, background first; default: as tags have it."),
+        typer.Option("--classes", metavar="FILE", help="Class names, background first. Default: all, by name."),
     ] = None,
 ) -> None:
-    """Draws COCO's instances into masks to score on, and writes their class names (classes.txt).
+    """Draws COCO's instances as masks to score with.
 
-    An interrupted call goes on; annotations that changed are drawn anew.
+    Also writes their class names, classes.txt. A stopped call resumes. Annotations that changed are drawn again.
     """
     from cian.formats.coco_masks import write_coco_masks
 
     names = write_coco_masks(annotations, out, classes)
-    print(f"{out}: masks of {len(names) - 1} classes ({out / 'classes.txt'})")
+    _print({}, f"{out}: masks of {len(names) - 1} classes ({out / 'classes.txt'})", False)
 
 
-@app.command()
-def demo(
-    out: OutFolder = Path("runs/demo"),
-    data: Annotated[
-        str, typer.Option("--data", help="animals (made here), or pets (Oxford-IIIT Pet, downloaded).")
-    ] = "animals",
-    set_: Assignments = None,
-    overwrite: Overwrite = False,
+@app.command("settings", rich_help_panel=TOOLS)
+def show_settings(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SECTION|WORD]",
+            help="A section, a group, a key, or words to search for.",
+            autocompletion=_complete_setting,
+        ),
+    ] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print all settings as a Markdown page.")] = False,
 ) -> None:
-    """Learns to segment from tags alone, on embedded data, within minutes; ends in a report to look at."""
-    from cian.demo.run import run_demo
+    """Lists, explains and searches all settings."""
+    if markdown and words:
+        raise CianError("--markdown: prints all settings. Leave out the section or word.")
+    if markdown:
+        print(settings_text.markdown(), end="")
+        return
+    from rich.console import Console
 
-    print(run_demo(out, data, _assignments(set_), overwrite).report_file)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    for line, style in settings_text.listing(" ".join(words or ()), min(console.width, 100)):
+        console.print(line, style=style or None)
 
 
-def _assignments(texts: list[str] | None) -> dict[str, Any]:
-    return dict(parse_assignment(text) for text in texts or ())
+def _stage_command(name: str, text: str) -> None:
+    def command(out: Out, data: _Given, overwrite: Overwrite = False, json_: Json = False) -> None:
+        sets = ("retrain.enabled=true",) if name in ("relabel", "retrain") else ()
+        _pipeline(name, out, data, overwrite, json_, sets)
+
+    _command(STAGES, name, text, cls=_WithSettings)(command)
+
+
+for _name, _text in STAGE_COMMANDS.items():
+    _stage_command(_name, _text)
+
+
+def _assignments(texts: Iterable[str]) -> dict[str, Any]:
+    return dict(map(parse_assignment, texts))
 
 
 def _version(show: bool) -> None:
@@ -371,10 +470,11 @@ def _root(
     pass
 
 
+_AGAIN = "Then run the same command again: it resumes"
 _CURES: Mapping[int, str] = {
-    errno.ENOENT: "no longer there: another program may have moved or removed it. Run the same command again",
-    errno.ENOSPC: "the disk is full. Free some space; the same command goes on from here",
-    errno.EDQUOT: "your quota is used up. Free some space; the same command goes on from here",
+    errno.ENOENT: "has disappeared. Another program may have moved or removed it. Run the same command again",
+    errno.ENOSPC: f"the disk is full. Free some space. {_AGAIN}",
+    errno.EDQUOT: f"your quota is used up. Free some space. {_AGAIN}",
     errno.EROFS: "the file system is read-only. Give another --out",
     errno.EACCES: "permission denied. Give a place that you may read and write",
     errno.EPERM: "not permitted. Give a place that you may read and write",
@@ -382,20 +482,18 @@ _CURES: Mapping[int, str] = {
     errno.ENOTDIR: "a folder is needed, but a file is in its place. Give another --out",
     errno.EEXIST: "a folder is needed, but a file is in its place. Give another --out",
     errno.EISDIR: "a file is needed, but a folder is in its place. Give another name",
-    errno.EFBIG: "the file is larger than is allowed here. Raise `ulimit -f`; the same command goes on from here",
+    errno.EFBIG: f"the file is larger than is allowed here. Raise `ulimit -f`. {_AGAIN}",
     errno.ENAMETOOLONG: "the name is too long. Give a shorter one",
 }
-
-
 _NO_GPU_MEMORY = (
-    "The GPU has too little memory left. Lower train.batch_size (classify.batch_size) and make up for it with "
-    "runtime.accumulate, or lower the crops, train.augment.crop; for masks of large images lower max_side or "
-    "predict.tile. What was done is kept."
+    "The GPU has too little memory. Lower train.batch_size (or classify.batch_size), and raise runtime.accumulate by "
+    "the same factor. Or lower train.augment.crop. For masks of large images, lower max_side or predict.tile. Finished "
+    "work is kept."
 )
 
 
 def main() -> None:
-    """Entry point: user errors become one message on stderr and exit code 1."""
+    """Entry point: errors of the user become one message on stderr and exit code 1."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler that stops us is a Ctrl-C
     try:
         app()
@@ -423,7 +521,7 @@ def main() -> None:
 
 
 def _fail(message: str) -> None:
-    if "--overwrite" in sys.argv:  # which would do everything anew
+    if "--overwrite" in sys.argv:  # which would start over
         message = message.replace("same command", "same command without --overwrite")
     print(f"cian: {message}", file=sys.stderr)
     sys.exit(1)

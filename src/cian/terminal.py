@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,11 @@ console = Console(stderr=True, highlight=False, markup=False)  # names of files 
 
 LINE_SECONDS = 20.0
 WINDOW = 0.7  # weight of the past in the smoothed speed
+
+
+def speak(aloud: bool) -> None:
+    """Shows progress and notes, or keeps silent. Of several processes only the first one speaks."""
+    console.quiet = not aloud or os.environ.get("RANK", "0") != "0"
 
 
 def note(problem: Problem) -> None:

@@ -1,11 +1,102 @@
-"""What the settings are: their defaults, choices and descriptions. Help is made from it."""
+"""What the settings are: defaults, choices, descriptions, and a search over them."""
 
 from __future__ import annotations
 
+import difflib
+import inspect
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, get_args, get_origin
 
 from cian.config.tree import Config, Section
+
+
+@dataclass(frozen=True)
+class Setting:
+    """
+    Attributes:
+        key: its dotted key, e.g. `train.epochs`.
+        default: its value if nobody sets it.
+        choices: the words that it may be; empty if it takes other values.
+        group: one of `GROUPS`.
+        text: what it is, its unit, and when to change it.
+        when: for the main settings, a value to try, and when.
+    """
+
+    key: str
+    default: Any
+    choices: tuple[str, ...]
+    group: str
+    text: str
+    when: str
+
+    @property
+    def value(self) -> str:
+        """The default, as one types it after `--set KEY=`; empty if it is not set."""
+        if self.default is None or self.default == {}:
+            return ""
+        if isinstance(self.default, tuple):
+            return ",".join(map(str, self.default))
+        return str(self.default).lower() if isinstance(self.default, bool) else str(self.default)
+
+
+@cache
+def settings() -> tuple[Setting, ...]:
+    """Every setting, in the order of the tree."""
+    return tuple(_settings(Config(), ""))
+
+
+def _settings(section: Section, prefix: str, main: dict[str, str] | None = None) -> Iterator[Setting]:
+    """
+    Args:
+        section: holds the defaults of this place of the tree, which may differ from those of the section's type.
+        main: see `cian.config.tree.section`.
+    """
+    for name, field in type(section).model_fields.items():
+        extra: dict[str, Any] = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        key, default = prefix + name, getattr(section, name)
+        if isinstance(default, Section):
+            yield from _settings(default, f"{key}.", extra.get("main"))
+            continue
+        group, when = ("main", main[name]) if main and name in main else (extra["group"], extra.get("when", ""))
+        yield Setting(key, default, choices(key), group, field.description or "", when)
+
+
+@cache
+def sections() -> dict[str, str]:
+    """What each section of the tree is for, by dotted name; "" is the top."""
+    return {"": "For the whole run.", **dict(_sections(Config(), ""))}
+
+
+def _sections(section: Section, prefix: str) -> Iterator[tuple[str, str]]:
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            yield prefix + name, inspect.getdoc(value) or ""
+            yield from _sections(value, f"{prefix}{name}.")
+
+
+def of_section(name: str) -> list[Setting]:
+    """The settings of a section and of the sections in it; those of "" stand in none."""
+    return [each for each in settings() if (each.key.startswith(f"{name}.") if name else "." not in each.key)]
+
+
+def search(text: str) -> list[Setting]:
+    """The settings whose key or description holds every word of a text."""
+    words = text.casefold().split()
+    return [
+        each for each in settings() if all(word in f"{each.key} {each.text} {each.when}".casefold() for word in words)
+    ]
+
+
+def nearest(key: str, known: Iterable[str], count: int = 3) -> list[str]:
+    """The known names that look most like a mistyped one, also by their last part alone."""
+    known = list(known)
+    found = difflib.get_close_matches(key, known, n=count)
+    last = difflib.get_close_matches(key.rpartition(".")[2], {name.rpartition(".")[2] for name in known}, n=count)
+    found += [name for name in known if name.rpartition(".")[2] in last]
+    return list(dict.fromkeys(found))[:count]
 
 
 def choices(key: str) -> tuple[str, ...]:
@@ -25,24 +116,3 @@ def annotation(key: str) -> Any:
         else:
             return None
     return kind
-
-
-def settings(section: type[Section] = Config, prefix: str = "") -> Iterator[tuple[str, tuple[Any, str]]]:
-    """Every setting: (dotted key, (default, description)). `--help` is made from it."""
-    for name, field in section.model_fields.items():
-        default = field.get_default(call_default_factory=True)
-        if isinstance(default, Section):
-            for key, (_, text) in settings(type(default), f"{prefix}{name}."):
-                leaf = default
-                for part in key.removeprefix(f"{prefix}{name}.").split("."):
-                    leaf = getattr(leaf, part)
-                yield key, (leaf, text)
-        else:
-            yield prefix + name, (default, field.description or "")
-
-
-def nearest(key: str, known: Iterable[str]) -> str:
-    import difflib
-
-    match = difflib.get_close_matches(key, known, n=1)
-    return f" Did you mean {match[0]}?" if match else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -11,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from cian.config.describe import annotation, nearest, settings
+from cian.config.former import from_earlier, refuse_former
 from cian.config.tree import Config
 from cian.errors import CianError
 
@@ -35,6 +36,12 @@ def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = 
             raise CianError(f"{file}: holds {type(tree).__name__}, not settings. Write `key: value` lines.")
         tree = {key: value for key, value in tree.items() if value is not None}  # `data:` with nothing below
         tree.pop("versions", None)  # written into every run's config.yaml, which can be given again
+        tree, notes = from_earlier(tree, str(file))
+        if notes:
+            from cian.terminal import note  # slow to import
+
+            for each in notes:
+                note(each)
     _assign(tree, overrides or {})
     return _validated(_merged(Config().model_dump(), tree), file, overrides or {})
 
@@ -52,14 +59,19 @@ def changed(config: Config, overrides: Mapping[str, Any]) -> Config:
 
 
 def _assign(tree: dict[str, Any], overrides: Mapping[str, Any]) -> None:
-    """Sets dotted keys of a tree."""
+    """Sets dotted keys of a tree.
+
+    Raises:
+        CianError: a key no longer exists, or has a value where it should have a section.
+    """
+    refuse_former(overrides)
     for key, value in overrides.items():
         node = tree
         *parents, leaf = key.split(".")
         for parent in parents:
             node = node.setdefault(parent, {})
             if not isinstance(node, dict):
-                raise CianError(f"setting {key}: {parent} is a value, not a section. `cian run --help` lists all.")
+                raise CianError(f"setting {key}: {parent} is a setting, not a section. `cian settings` lists all.")
         node[leaf] = value
 
 
@@ -68,23 +80,28 @@ def _validated(tree: Mapping[str, Any], file: Path | None, overrides: Mapping[st
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        known = dict(settings())
+        known = [each.key for each in settings()]
         lines = []
         for item in error.errors():
             key = ".".join(str(part) for part in item["loc"])
             given = any(f"{name}.".startswith(f"{key}.") or key.startswith(f"{name}.") for name in overrides)
             source = "settings" if given or file is None else str(file)
             if item["type"] == "extra_forbidden":
-                lines.append(f"{source}: {key}: unknown setting.{nearest(key, known)}")
+                lines.append(f"{source}: {key}: unknown setting.{_did_you_mean(key, known)}")
             else:
                 value = "" if isinstance(item["input"], dict) else f" = {item['input']!r}"
                 where = f"{key}{value}: " if key else ""
                 lines.append(f"{source}: {where}{item['msg'].removeprefix('Value error, ')}.")
-        raise CianError("\n".join(lines) + "\n`cian run --help` lists every setting.") from None
+        raise CianError("\n".join(lines) + "\n`cian settings` lists and searches all settings.") from None
+
+
+def _did_you_mean(key: str, known: Sequence[str]) -> str:
+    found = nearest(key, known, 1)
+    return f" Did you mean {found[0]}?" if found else ""
 
 
 def load_run_config(file: Path | None, overrides: Mapping[str, Any], of_run: Path | None) -> Config:
-    """As `load_config`; where neither a file nor images are given, the settings of the run go on.
+    """As `load_config`; if neither a file nor images are given, it starts from the run's own settings.
 
     Args:
         of_run: the run's config.yaml, which need not exist.

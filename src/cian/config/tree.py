@@ -23,7 +23,7 @@ def main(default: Any, text: str, when: str, **limits: Any) -> Any:
 
     Args:
         text: what it is, and its unit.
-        when: when to change it, short.
+        when: a value to try, and when, e.g. "2048 if objects are small in large images".
         limits: as of pydantic's `Field`.
     """
     return Field(default, description=text, json_schema_extra={"group": "main", "when": when}, **limits)
@@ -48,7 +48,7 @@ def section(default: Any, main: dict[str, str]) -> Any:
     """A section that stands in several places of the tree, and here holds settings that people change.
 
     Args:
-        main: for the names of those settings, when to change them.
+        main: for the names of those settings, a value to try, and when.
     """
     return Field(default, json_schema_extra={"main": dict(main)})
 
@@ -121,13 +121,13 @@ class DataConfig(Section):
         0.0,
         "The share of the images to hold out as split `val`, from 0 to 1. They are drawn at random with `seed` and not "
         "trained on.",
-        when="to score the model on images that it has not seen: 0.2",
+        when="0.2 if no images are held out to score on",
     )
     separator: str = more(";", "The character between two tags in one cell of the tags file.", min_length=1)
     untagged: Literal["error", "negative"] = main(
         "error",
         "What an image with an empty tag is: an error, or a negative image, which shows none of the classes.",
-        when="some images show none of your classes: negative",
+        when="negative if some images show no class",
     )
     difficult: bool = more(
         False,
@@ -149,8 +149,9 @@ class BackboneConfig(Section):
 
     name: str = main(
         "tf_efficientnet_lite0",
-        "The name of a timm model. The default comes with the installation; the weights of others are downloaded once.",
-        when="you have a GPU: resnet50, with backbone.output_stride=8",
+        "The name of a timm model. The weights of the default are installed; those of others are downloaded once. With "
+        "a large backbone, also set backbone.output_stride=8.",
+        when="resnet50 if you have a GPU",
     )
     output_stride: PositiveInt = more(
         16,
@@ -202,7 +203,7 @@ class AugmentConfig(Section):
 
 
 class ClassifyConfig(Section):
-    """The classifier of tags, whose class activation maps become the seeds."""
+    """The classifier of tags, from which seeds are made."""
 
     epochs: PositiveInt = more(5, "The number of passes over the training images.")
     min_steps: Annotated[int, Field(ge=0)] = more(
@@ -230,7 +231,7 @@ class CrfConfig(Section):
 
 
 class SeedConfig(Section):
-    """Sparse labels made from class activation maps, without masks.
+    """Sparse labels, made from class activation maps.
 
     `seeds.crf` aligns them with the edges in the image. It is not used with a saliency map, which has edges already.
     """
@@ -249,13 +250,13 @@ class SeedConfig(Section):
         1.25,
         "How high a class's object map must be for a pixel to become a seed of the class, as a multiple of the image's "
         "own threshold (Otsu's). It is capped at 0.85 of the largest value.",
-        when="masks reach beyond the objects: 1.5; parts are missing: 1",
+        when="1.5 if masks are too large, 1 if too small",
     )
     background: str = main(
         "cam",
         "Where background seeds come from: 'cam' (the images alone), a folder of saliency maps ID.png (8-bit grey), or "
         "a saliency network FILE.onnx.",
-        when="you have a saliency network or its maps: u2netp.onnx",
+        when="u2netp.onnx if you have that saliency network",
     )
     background_below: Fraction = more(
         0.88,
@@ -277,7 +278,7 @@ class SeedConfig(Section):
 
 
 class AffinityConfig(Section):
-    """The paper's module, which compares images that share a tag (section 2 of its method)."""
+    """The paper's module, which compares images that share a tag."""
 
     mode: Literal["none", "self", "cross"] = paper(
         "cross", "No module, the self branch alone, or the self and the cross branch."
@@ -295,7 +296,10 @@ class AffinityConfig(Section):
 
 
 class TrainConfig(Section):
-    """Training of the segmentation network, on groups of images that share a tag."""
+    """Training of the segmentation network.
+
+    Each step takes groups of images that share a tag.
+    """
 
     labels: Literal["seeds", "masks"] = more(
         "seeds", "What to learn from: seeds, or the masks of the training images, which gives the upper bound."
@@ -308,7 +312,7 @@ class TrainConfig(Section):
     epochs: PositiveInt = main(
         12,
         "The number of passes over the training images.",
-        when="the training loss still falls at the end: 24",
+        when="24 if the loss still falls at the end",
     )
     min_steps: Annotated[int, Field(ge=0)] = more(
         180, "The fewest training steps. On a small data set more epochs are run to reach it."
@@ -377,16 +381,19 @@ class PredictConfig(Section):
         2.5,
         "How far, in nats, the threshold between objects and background may move towards the image's own (Otsu's). 0 "
         "disables it, as in the paper.",
-        when="most of your images show none of the classes: 0",
+        when="0 if most images show no class",
     )
-    crf: CrfConfig = section(CrfConfig(), main={"iterations": "masks lose thin parts, or prediction takes too long: 0"})
+    crf: CrfConfig = section(CrfConfig(), main={"iterations": "0 if masks lose thin parts, or for speed"})
     splits: Annotated[tuple[str, ...] | None, Listed] = more(
         None, "The splits to predict, e.g. train,val. By default all but train, or train if there is no other."
     )
 
 
 class RelabelConfig(Section):
-    """Dense masks of the training images, made by the first network; only with `retrain.enabled`."""
+    """Masks of the training images, to train on again.
+
+    Only with `retrain.enabled`.
+    """
 
     crf_iterations: Annotated[int, Field(ge=0)] = experimental(
         10, "The number of mean-field iterations of the dense CRF. 0 = no CRF."
@@ -395,7 +402,7 @@ class RelabelConfig(Section):
 
 
 class RetrainConfig(Section):
-    """The paper's last step: training again, on the relabelled masks."""
+    """The paper's last step: training again, on those masks."""
 
     enabled: bool = experimental(
         False, "Whether to relabel the training images and train again on them. The paper: true."
@@ -414,12 +421,12 @@ class RuntimeConfig(Section):
     Only `accumulate` changes results beyond rounding.
     """
 
-    device: str = more("auto", "'auto' (a GPU if there is one), 'cpu' or 'cuda'.")
+    device: str = more("auto", "Where to compute: 'auto' (a GPU if there is one), 'cpu' or 'cuda'.")
     precision: Literal["fp32", "bf16", "fp16"] = main(
         "fp32",
         "The number format of training. bf16 and fp16 are mixed precision; fp16 needs a GPU. On a GPU, fp32 is "
         "TensorFloat-32.",
-        when="training a large backbone on a GPU is slow: bf16",
+        when="bf16 if you train a large backbone on a GPU",
     )
     accumulate: PositiveInt = more(
         1,
@@ -444,7 +451,7 @@ class Config(Section):
         512,
         "The longest side of an image, in pixels, while it is worked on; larger images are reduced. Masks still get "
         "the full size.",
-        when="objects are small in large images: 2048",
+        when="2048 if objects are small in large images",
     )
     compare: bool = more(
         False, "Whether to train the same network without affinity as well, to see what affinity gains on your data."

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from cian._version import __version__
 from cian.config import FILES, Config, PredictConfig, dump_config
+from cian.config.former import from_earlier
 from cian.data.images import read_image, reduced, upright
 from cian.data.masks import overlay
 from cian.errors import CianError
@@ -161,7 +162,8 @@ def load(source: str | Path, device: str | torch.device = "auto") -> Segmenter:
             f"{folder / 'config.json'}: format {saved.get('format')!r}; this version of cian reads {FORMAT}."
         )
     try:
-        config = Config.model_validate(saved["config"])
+        tree, _ = from_earlier(saved["config"], str(folder))  # none of those settings concerns a trained network
+        config = Config.model_validate(tree)
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise CianError(

@@ -44,7 +44,7 @@ def make_accelerator(runtime: RuntimeConfig) -> Accelerator:
         gradient_accumulation_steps=runtime.accumulate,
         kwargs_handlers=[patience],
     )
-    console.quiet = not accelerator.is_main_process  # one process of a distributed run speaks for all
+    console.quiet |= not accelerator.is_main_process  # one process of a distributed run speaks for all
     return accelerator
 
 
