@@ -20,6 +20,7 @@ from figures import figure
 from PIL import Image
 
 from cian.crf import dense as crf
+from cian.crf import parts
 
 HEIGHT, WIDTH, CLASSES, ITERATIONS = 375, 500, 21, 10
 IMPOSSIBLE = 100.0
@@ -68,11 +69,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="default: as in production")
     args = parser.parse_args()
     if args.threads:
-        crf._threads = lambda: args.threads
+        parts.threads = lambda: args.threads
     rng = np.random.default_rng(0)
     image = photo(args.image, rng)
     first, _, _ = seconds(crf.dense_crf, image, energies(rng, CLASSES))
-    print(f"first call {first:.2f} s (compiles, or loads what an earlier run compiled); {crf._threads()} thread(s)")
+    print(f"first call {first:.2f} s (compiles, or loads what an earlier run compiled); {parts.threads()} thread(s)")
     for live in LEAST:
         unary = energies(rng, live)
         times = []

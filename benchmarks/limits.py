@@ -28,8 +28,10 @@ from figures import figure
 from overhead import arguments, make_step, parser_of, random_batch
 from torch.utils.flop_counter import FlopCounterMode
 
-from cian.crf import dense as crf
+from cian.crf.dense import dense_crf
+from cian.crf.lattice import Lattice, build_lattice
 from cian.crf.mean_field import padded
+from cian.crf.parts import one_after_another
 from cian.network import build_network
 
 Work = Callable[[], object]
@@ -67,7 +69,7 @@ def operations(work: Work) -> int:
     return counter.get_total_flops()
 
 
-def crf_bytes(lattice: crf._Lattice, classes: int, iterations: int) -> int:
+def crf_bytes(lattice: Lattice, classes: int, iterations: int) -> int:
     """What iterations read and write: each pixel's corners, their values, its energies; each vertex in each blur."""
     pixels, corners = lattice.vertices.shape
     width = 4 * padded(classes)
@@ -110,10 +112,10 @@ def main() -> None:
 
     rng = np.random.default_rng(0)
     image = photo(None, rng)
-    lattice = crf._lattice(image, (3, 3), (80, 13, 10), crf.one_after_another)
+    lattice = build_lattice(image, (3, 3), (80, 13, 10), one_after_another)
     for classes in (21, 3):
         unary = energies(rng, classes)
-        runs = [partial(crf.dense_crf, image, unary, iterations=n) for n in (10, 1)]
+        runs = [partial(dense_crf, image, unary, iterations=n) for n in (10, 1)]
         limits, ten, one = seconds(copying, *runs, repetitions=options.repetitions)
         moved = crf_bytes(lattice, classes, 9)
         shares = [moved / copied * a / (b - c) for a, b, c in zip(limits, ten, one, strict=True)]

@@ -3,40 +3,17 @@
 from __future__ import annotations
 
 import multiprocessing
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from cian.crf import dense as crf
-from cian.crf import gpu
+from cian.crf import parts
 from cian.crf.dense import dense_crf, dense_crfs
-from cian.parallel import cores
+from tests.crf.helpers import assert_agrees, scene, softmax
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 PHOTOS = Path(__file__).parents[3] / "shared" / "data" / "voc2012-320" / "JPEGImages"
-
-
-def smooth(rng: np.random.Generator, height: int, width: int, cell: int) -> np.ndarray:
-    """A random map (H, W) that changes over some `cell` pixels, standard deviation about 1."""
-    coarse = Image.fromarray(rng.normal(size=(height // cell + 2, width // cell + 2)).astype(np.float32))
-    return np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
-
-
-def scene(seed: int, classes: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Coloured regions with noise, and energies whose edges do not follow them."""
-    rng = np.random.default_rng(seed)
-    colour = 128 + 60 * np.stack([smooth(rng, height, width, 20) for _ in range(3)], axis=-1)
-    image = np.clip(np.round(colour / 40) * 40 + rng.normal(0, 5, colour.shape), 0, 255).astype(np.uint8)
-    return image, np.stack([-5 * smooth(rng, height, width, 9) for _ in range(classes)])
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    q = np.exp(logits - logits.max(axis=0))
-    return q / q.sum(axis=0)
 
 
 def reference(image, unary, gaussian=(3, 3), bilateral=(80, 13, 10), iterations=10) -> np.ndarray:
@@ -47,11 +24,6 @@ def reference(image, unary, gaussian=(3, 3), bilateral=(80, 13, 10), iterations=
     model.addPairwiseGaussian(sxy=gaussian[0], compat=gaussian[1])
     model.addPairwiseBilateral(sxy=bilateral[0], srgb=bilateral[1], rgbim=image, compat=bilateral[2])
     return np.asarray(model.inference(iterations)).reshape(unary.shape)
-
-
-def assert_agrees(actual: np.ndarray, expected: np.ndarray) -> None:
-    assert np.abs(actual - expected).max() <= 1e-4  # what is promised is 1e-3
-    assert (actual.argmax(axis=0) == expected.argmax(axis=0)).mean() >= 0.999
 
 
 class TestAgainstPydensecrf:
@@ -133,37 +105,6 @@ def test_against_exact_filter():
     assert (actual.argmax(axis=0) == expected.argmax(axis=0)).mean() > 0.97
 
 
-class TestTorch:
-    """The version for GPUs, here on the CPU (and on a GPU, where there is one)."""
-
-    @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpu)])
-    @pytest.mark.parametrize(("classes", "height", "width"), [(1, 20, 32), (3, 48, 64), (21, 60, 84), (3, 1, 64)])
-    def test_agrees(self, device, classes, height, width):
-        image, unary = scene(classes, classes, height, width)
-        actual = gpu.dense_crf(image, torch.from_numpy(unary).to(device)).cpu().numpy()
-        assert_agrees(actual, dense_crf(image, unary))
-
-    def test_parameters_and_impossible_classes(self):
-        image, unary = scene(0, 4, 60, 80)
-        unary[2] = np.inf
-        settings = {"gaussian": (1.5, 4), "bilateral": (30, 5, 6.5), "iterations": 4}
-        actual = gpu.dense_crf(image, torch.from_numpy(unary), **settings).numpy()
-        assert_agrees(actual, dense_crf(image, unary, **settings))
-        assert (actual[2] == 0).all()
-
-    def test_no_iteration_is_softmax(self):
-        image, unary = scene(0, 3, 12, 16)
-        actual = gpu.dense_crf(image, torch.from_numpy(unary), iterations=0).numpy()
-        np.testing.assert_allclose(actual, softmax(-unary), atol=1e-6)
-
-    def test_errors(self):
-        image, unary = scene(0, 3, 12, 16)
-        with pytest.raises(ValueError, match=r"unary is torch.int64 of shape \(3, 12, 16\)"):
-            gpu.dense_crf(image, torch.from_numpy(unary).long())
-        with pytest.raises(ValueError, match="image is float64"):
-            gpu.dense_crf(image / 255, torch.from_numpy(unary))
-
-
 class TestProperties:
     image, unary = scene(7, 5, 48, 60)
 
@@ -184,26 +125,8 @@ class TestProperties:
     def test_same_bits_for_every_call_and_number_of_threads(self, monkeypatch):
         expected = dense_crf(self.image, self.unary)
         for threads in (1, 2, 3):
-            monkeypatch.setattr(crf, "_threads", lambda n=threads: n)
+            monkeypatch.setattr(parts, "threads", lambda n=threads: n)
             np.testing.assert_array_equal(dense_crf(self.image, self.unary), expected)
-
-    def test_lattice_over_position_is_kept_for_the_size(self, monkeypatch):
-        crf._position_lattice.cache_clear()
-        monkeypatch.setattr(crf, "_KEPT", self.image.shape[0] * self.image.shape[1])
-        expected = dense_crf(self.image, self.unary)
-        dense_crf(self.image[::-1], self.unary)
-        dense_crf(np.vstack([self.image, self.image]), np.hstack([self.unary, self.unary]))  # larger: not kept
-        narrow = dense_crf(self.image, self.unary, gaussian=(2, 3))
-        np.testing.assert_array_equal(dense_crf(self.image, self.unary), expected)
-        assert np.abs(narrow - expected).max() > 0.01
-        cache = crf._position_lattice.cache_info()
-        assert (cache.hits, cache.misses) == (2, 2)
-
-    def test_worker_threads_share_the_cores(self):
-        """Several that each took all cores would be slower than one after the other."""
-        with ThreadPoolExecutor(1) as pool:
-            assert pool.submit(crf._threads).result() == 1
-        assert crf._threads() == min(cores(), 2)
 
     def test_order_of_classes(self):
         order = [3, 0, 4, 1, 2]
@@ -275,7 +198,7 @@ class TestErrors:
             (image[..., 0], r"image is uint8 of shape \(12, 16\).*convert\('RGB'\)"),
             (image / 255, r"image is float64"),
             (np.concatenate([image, image[..., :1]], axis=-1), r"shape \(12, 16, 4\)"),
-            (image[:-1], r"unary is \(12, 16\) pixels, image \(11, 16\): resize"),
+            (image[:-1], r"unary has \(12, 16\) pixels, image \(11, 16\)\. Resize"),
         ],
     )
     def test_image(self, image, message):
@@ -287,7 +210,7 @@ class TestErrors:
         [
             (unary[0], r"unary is float32 of shape \(12, 16\)"),
             (unary.astype(int), "unary is int64"),
-            (unary[:0], r"shape \(0, 12, 16\): at least one class"),
+            (unary[:0], r"shape \(0, 12, 16\)\. Give at least one class"),
             (np.where(unary == unary[1, 2, 3], np.nan, unary), "NaN"),
             (np.where(unary == unary[1, 2, 3], -np.inf, unary), "-inf"),
             (np.full_like(unary, np.inf), r"every class is \+inf"),
@@ -300,12 +223,12 @@ class TestErrors:
 
     @pytest.mark.parametrize("gaussian", [(0, 3), (-1, 3), (3, -3), (np.nan, 3), (3, np.inf), (3,), (3, 3, 3), 3])
     def test_gaussian(self, gaussian):
-        with pytest.raises(ValueError, match=r"gaussian is .*: give \(sxy, compat\)"):
+        with pytest.raises(ValueError, match=r"gaussian is .*\. Give \(sxy, compat\)"):
             dense_crf(self.image, self.unary, gaussian=gaussian)
 
     @pytest.mark.parametrize("bilateral", [(0, 13, 10), (80, 0, 10), (80, 13, -1), (80, 13)])
     def test_bilateral(self, bilateral):
-        with pytest.raises(ValueError, match=r"bilateral is .*: give \(sxy, srgb, compat\)"):
+        with pytest.raises(ValueError, match=r"bilateral is .*\. Give \(sxy, srgb, compat\)"):
             dense_crf(self.image, self.unary, bilateral=bilateral)
 
     def test_deviations_too_small_for_the_lattice(self):

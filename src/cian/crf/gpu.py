@@ -1,8 +1,8 @@
-"""The dense CRF of `cian.crf` in PyTorch operations, for tensors that lie on a GPU already.
+"""The dense CRF in PyTorch operations, for tensors on a GPU.
 
-On a CPU `cian.crf.dense.dense_crf` is faster. Both place the lattice by the same arithmetic and agree to rounding.
+On a CPU, `cian.crf.dense.dense_crf` is faster. Both place the lattice by the same arithmetic, and agree to rounding.
 
-Splat and slice are products with one sparse matrix: a row for each pixel, a column for each lattice vertex.
+Splat and slice are products with a sparse matrix that has a row for each pixel and a column for each lattice vertex.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cian.crf.dense import check, image_features, key_layout, position_features
+from cian.crf.dense import check
+from cian.crf.lattice import image_features, key_layout, position_features
 
 
 @torch.no_grad()
@@ -36,7 +37,7 @@ def dense_crf(
         (K, H, W) float32 on the device of `unary`.
 
     Raises:
-        ValueError: wrong shape or type, or a parameter out of range.
+        ValueError: a shape or type is wrong, or a parameter is out of range.
     """
     check(image, tuple(unary.shape), unary.dtype.is_floating_point, str(unary.dtype), gaussian, bilateral, iterations)
     classes, height, width = unary.shape
@@ -52,9 +53,9 @@ def dense_crf(
 
 
 class _Lattice:
-    """W B W' with the blur B and a pixel's corners and weights in a row of W.
+    """The filter W B W': row i of W holds the weights of pixel i's corners, and B blurs.
 
-    Vertex 0 stands for "not in the lattice" and always holds 0.
+    Vertex 0 stands for "no such vertex" and always holds 0.
 
     Shape:
         vertices: (N, R), in 1 … V; weights: (N, R); neighbours: (axes, V + 1, 2), 0 where there is none.
@@ -79,7 +80,7 @@ def _build(features: list[np.ndarray], compats: tuple[float, float], device: tor
     first = 0
     for points, compat in zip(features, compats, strict=True):
         corners, shares, table = _embed(points, device)
-        alpha = 1 / (1 + 2.0 ** -(corners.shape[1] - 1))  # gain of splat, blur and slice (a constant of the reference)
+        alpha = 1 / (1 + 2.0 ** -(corners.shape[1] - 1))  # gain of splat, blur and slice, as in the reference
         norms = alpha * _Lattice(corners, shares, table).filter(torch.ones(len(corners), 1, device=device)) + 1e-20
         vertices.append(corners + first)
         weights.append(shares * (alpha * compat / norms).sqrt())
@@ -116,10 +117,14 @@ def _csr(rows: Tensor, columns: Tensor, values: Tensor, size: tuple[int, int]) -
 
 
 def _embed(features: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """The simplex of each point: corners (N, d + 1) in 1 … V, their barycentric coordinates (N, d + 1), and both
-    neighbours of each vertex along each axis (d + 1, V + 1, 2), 0 where there is none.
+    """Finds the simplex of each point.
 
-    float32 in the order of `cian.crf`: many points lie exactly between two simplices, and the last bit decides.
+    The arithmetic is float32 in the order of `cian.crf.lattice`: many points lie exactly between two simplices, and the
+    last bit decides.
+
+    Shape:
+        features: (d, N). Returns the corners (N, d + 1), in 1 … V; their barycentric coordinates (N, d + 1); and both
+        neighbours of each vertex along each axis (d + 1, V + 1, 2), 0 for a missing one.
     """
     d, n = features.shape
     layout = key_layout(features)
@@ -132,7 +137,7 @@ def _embed(features: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor, 
     inverse = float(np.float32(1) / np.float32(d + 1))
     rounded = (elevated * inverse).round()
     origin = rounded * (d + 1)
-    excess = rounded.sum(0).long()  # how far the nearest vertex's coordinates are from summing to 0
+    excess = rounded.sum(0).long()  # how far the coordinates of the nearest vertex are from summing to 0
     offset = elevated - origin
     rank = torch.zeros(d + 1, n, dtype=torch.int64, device=device)
     for j in range(d):
@@ -152,7 +157,7 @@ def _embed(features: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor, 
     for r in range(1, d + 1):
         shares[:, r] = sorted_x[d - r] - sorted_x[d - r + 1]
 
-    # From corner to corner: a step along the diagonal, and back by d + 1 along the axis whose turn it is.
+    # The next corner: one step along the diagonal, then back by d + 1 along the axis of that rank.
     keys = torch.empty(n, d + 1, dtype=torch.int64, device=device)
     keys[:, 0] = (origin.long() * strides[:, None]).sum(0)
     for r in range(d):

@@ -1,37 +1,81 @@
-"""The inner loops of the CRF: rows of class scores as vector registers.
+"""Mean-field inference by compiled loops over rows of class scores.
 
-numba does not vectorise a short loop over a row of an array that it writes others from: it cannot tell whether they
-overlap. The functions on rows are given to LLVM as vectors from the start, which makes an iteration two to three times
-as fast. The length W of a row, 4 or 8 k, is that of the tuple `lanes`, and so known when loops are compiled.
+A pixel is visited once per iteration: it slices what the last iteration left, takes the softmax, and splats the result
+for the next one. `cian.crf.plain_mean_field` does the same in numpy.
 
-All arrays are C-contiguous; indices are not checked.
+Arrays are C-contiguous; compiled loops do not check indices.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
 
 import numpy as np
-from llvmlite import ir
-from numba import extending
-from numba.core import types
-from numba.np.arrayobj import make_array
 
 from cian.compiled import jit, jit_fast
+from cian.crf.lattice import Lattice
+from cian.crf.parts import PARTS, Run, bounds
+from cian.crf.vector_rows import blur_row, gather_row, scatter_row
 
-CORNERS = 9  # of a pixel: three in the lattice over position, six in that over position and colour
 _BLOCK = 128  # pixels updated together, so that they stay in the first-level cache
 _NEVER = np.float32(1e30)  # energy of an impossible class; finite, so that sums with it stay finite
-_FAST = ("fast",)
-_intrinsic: Any = extending.intrinsic
-_FLOAT, _DOUBLE, _INT = ir.FloatType(), ir.DoubleType(), ir.IntType(64)
+
+
+def infer(
+    unary: np.ndarray, lowest: np.ndarray, live: np.ndarray, lattice: Lattice, iterations: int, run: Run
+) -> np.ndarray:
+    """Class probabilities after mean-field inference. Classes that are not live get 0.
+
+    Args:
+        run: calls a function for each part of the pixels, or of the lattice's vertices.
+
+    Shape:
+        unary: (K, N) energies; lowest: (N,), the lowest energy of each pixel; live: (L,) class ids. Returns (K, N).
+    """
+    n = unary.shape[1]
+    vertices, weights, neighbours, first, _ = lattice
+    width = padded(live.size)
+    lanes = (0,) * width
+    energies = _aligned((n, width))
+    splats = _aligned((PARTS, first[-1] + 1, width))
+    values = _aligned((first[-1] + 1, width))
+    values[:] = 0
+    probabilities = np.zeros(unary.shape, np.float32)
+    pixels = bounds(0, n)
+    nodes = list(zip(*(zip(*bounds(b + 1, e + 1), strict=True) for b, e in pairwise(first)), strict=True))
+
+    def blur_axis(number: int, ranges: Sequence[tuple[int, int]]) -> None:
+        """Blurs every kernel along one axis, if it has that one; -1 sums the parts. The last axis ends in `values`."""
+        for axes, before, (start, stop) in zip(neighbours, first[:-1], ranges, strict=True):
+            source, target = (values, splats[0]) if (len(axes) - number) % 2 == 0 else (splats[0], values)
+            if number < 0:
+                _merge(splats, target, start, stop)
+            elif number < len(axes):
+                _blur(source, axes[number], before, target, lanes, start, stop)
+
+    run(partial(_pack, unary, lowest, live, energies), *pixels)
+    for _ in range(iterations):
+        run(partial(_slice_and_splat, energies, values, vertices, weights, lanes), splats, *pixels)
+        for number in range(-1, max(map(len, neighbours))):  # all kernels in one call, as a call costs 60 µs
+            run(partial(blur_axis, number), nodes)
+    run(partial(_take_out, energies, values, vertices, weights, live, lanes, probabilities), *pixels)
+    return probabilities
+
+
+def _aligned(shape: tuple[int, ...]) -> np.ndarray:
+    """Empty float32 array that starts at a cache line, so that fewer vectors span two."""
+    buffer = np.empty(math.prod(shape) + 16, np.float32)
+    offset = -buffer.ctypes.data % 64 // 4
+    return buffer[offset : offset + math.prod(shape)].reshape(shape)
 
 
 def padded(classes: int) -> int:
-    """Classes and what fills them up to whole vector registers; a number that loops are compiled for.
+    """The width of a row: the classes, and impossible ones that fill it up to whole vector registers.
 
-    A quarter more at most, so that these are few.
+    Loops are compiled once for each width, so there are few widths.
     """
     if classes <= 4:
         return 4
@@ -39,151 +83,9 @@ def padded(classes: int) -> int:
     return -(-classes // step) * step
 
 
-@_intrinsic
-def _gather_row(typingctx: Any, values, vertices, weights, energies, pixel, out, row, lanes):
-    """out[row] = Σ over corners c of weights[pixel, c] · values[vertices[pixel, c]] - energies[pixel], minus its top.
-
-    Shape:
-        values: (V, W); vertices, weights: (N, 9) uint32, float32; energies: (N, W); out: (n, W).
-    """
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        make = _Builder(context, builder, lanes.count)
-        values_, vertices_, weights_, energies_, pixel_, out_, row_, _ = make.pointers(signature, arguments)
-        logits = [builder.fneg(energy, flags=_FAST) for energy in make.load(energies_, pixel_)]
-        for vertex, weight in make.corners(vertices_, weights_, pixel_):
-            logits = make.add(logits, weight, make.load(values_, vertex))
-        top = make.everywhere(make.maximum(logits))
-        make.store([builder.fsub(logit, top, flags=_FAST) for logit in logits], out_, row_)
-        return context.get_dummy_value()
-
-    return types.void(values, vertices, weights, energies, types.intp, out, types.intp, lanes), code
-
-
-@_intrinsic
-def _scatter_row(typingctx: Any, values, row, vertices, weights, pixel, out, lanes):
-    """out[vertices[pixel, c]] += weights[pixel, c] · values[row] / values[row].sum(), for all corners c.
-
-    Shape:
-        values: (n, W); vertices, weights: (N, 9) uint32, float32; out: (V, W).
-    """
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        make = _Builder(context, builder, lanes.count)
-        values_, row_, vertices_, weights_, pixel_, out_, _ = make.pointers(signature, arguments)
-        source = make.load(values_, row_)
-        scale = make.everywhere(builder.fdiv(ir.Constant(_FLOAT, 1), make.total(source)))
-        source = [builder.fmul(part, scale, flags=_FAST) for part in source]
-        for vertex, weight in make.corners(vertices_, weights_, pixel_):
-            make.store(make.add(make.load(out_, vertex), weight, source), out_, vertex)
-        return context.get_dummy_value()
-
-    return types.void(values, types.intp, vertices, weights, types.intp, out, lanes), code
-
-
-@_intrinsic
-def _blur_row(typingctx: Any, values, neighbours, before, vertex, out, lanes):
-    """out[vertex] = values[vertex] + the mean of those of its two neighbours.
-
-    Shape:
-        values, out: (V, W); neighbours: (V' + 1, 2) uint32 of vertex - before, in 1 … V', or 0 where there is none,
-        and values[0] is 0.
-    """
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        make = _Builder(context, builder, lanes.count)
-        values_, neighbours_, before_, vertex_, out_, _ = make.pointers(signature, arguments)
-        result = make.load(values_, vertex_)
-        half = make.everywhere(ir.Constant(_FLOAT, 0.5))
-        zero = ir.Constant(_INT, 0)
-        for side in range(2):
-            number = make.item(neighbours_, builder.sub(vertex_, before_), 2, side)
-            number = builder.zext(number, _INT)
-            there = builder.icmp_unsigned("!=", number, zero)
-            neighbour = builder.select(there, builder.add(number, before_), zero)
-            result = make.add(result, half, make.load(values_, neighbour))
-        make.store(result, out_, vertex_)
-        return context.get_dummy_value()
-
-    return types.void(values, neighbours, types.intp, types.intp, out, lanes), code
-
-
-class _Builder:
-    """Writes LLVM code on rows of `width` floats, as lists of vectors."""
-
-    def __init__(self, context: Any, builder: Any, width: int) -> None:
-        self.context, self.builder, self.width = context, builder, width
-        self.vector = ir.VectorType(_FLOAT, min(width, 8))
-        self.count = width // self.vector.count
-
-    def pointers(self, signature: Any, arguments: Any) -> list[Any]:
-        """The arguments, of arrays the address of the first item."""
-        return [
-            make_array(kind)(self.context, self.builder, each).data if isinstance(kind, types.Array) else each
-            for kind, each in zip(signature.args, arguments, strict=True)
-        ]
-
-    def item(self, array: Any, row: Any, width: int, column: int) -> Any:
-        at = self.builder.add(self.builder.mul(row, ir.Constant(_INT, width)), ir.Constant(_INT, column))
-        return self.builder.load(self.builder.gep(array, [at]))
-
-    def corners(self, vertices: Any, weights: Any, pixel: Any) -> list[tuple[Any, Any]]:
-        """Number and weight (in all lanes) of a pixel's corners."""
-        return [
-            (
-                self.builder.zext(self.item(vertices, pixel, CORNERS, corner), _INT),
-                self.everywhere(self.item(weights, pixel, CORNERS, corner)),
-            )
-            for corner in range(CORNERS)
-        ]
-
-    def _addresses(self, array: Any, row: Any) -> list[Any]:
-        start = self.builder.gep(array, [self.builder.mul(row, ir.Constant(_INT, self.width))])
-        start = self.builder.bitcast(start, self.vector.as_pointer())
-        return [self.builder.gep(start, [ir.Constant(_INT, part)]) for part in range(self.count)]
-
-    def load(self, array: Any, row: Any) -> list[Any]:
-        return [self.builder.load(address, align=4) for address in self._addresses(array, row)]
-
-    def store(self, parts: list[Any], array: Any, row: Any) -> None:
-        for part, address in zip(parts, self._addresses(array, row), strict=True):
-            self.builder.store(part, address, align=4)
-
-    def everywhere(self, value: Any) -> Any:
-        """A float in all lanes of a vector."""
-        nothing = ir.Constant(self.vector, ir.Undefined)
-        first = self.builder.insert_element(nothing, value, ir.Constant(ir.IntType(32), 0))
-        lanes = ir.Constant(ir.VectorType(ir.IntType(32), self.vector.count), [0] * self.vector.count)
-        return self.builder.shuffle_vector(first, nothing, lanes)
-
-    def add(self, parts: list[Any], weight: Any, others: list[Any]) -> list[Any]:
-        """parts + weight · others"""
-        products = [self.builder.fmul(weight, other, flags=_FAST) for other in others]
-        return [self.builder.fadd(*each, flags=_FAST) for each in zip(parts, products, strict=True)]
-
-    def maximum(self, parts: list[Any]) -> Any:
-        top = parts[0]
-        for part in parts[1:]:
-            top = self.builder.select(self.builder.fcmp_ordered(">", part, top, flags=_FAST), part, top)
-        return self._reduce("fmax", top)
-
-    def total(self, parts: list[Any]) -> Any:
-        """In double precision, so that the order of the classes does not matter."""
-        total, *others = [self.builder.fpext(part, ir.VectorType(_DOUBLE, self.vector.count)) for part in parts]
-        for other in others:
-            total = self.builder.fadd(total, other, flags=_FAST)
-        return self.builder.fptrunc(self._reduce("fadd", ir.Constant(_DOUBLE, 0), total), _FLOAT)
-
-    def _reduce(self, name: str, *arguments: Any) -> Any:
-        vector = arguments[-1].type
-        kind = ir.FunctionType(vector.element, [each.type for each in arguments])
-        full_name = f"llvm.vector.reduce.{name}.v{vector.count}f{64 if vector.element == _DOUBLE else 32}"
-        return self.builder.call(self.builder.module.declare_intrinsic(full_name, (), kind), arguments, fastmath=_FAST)
-
-
 @jit
-def pack(unary, lowest, live, energies, start, stop):
-    """Energies above the lowest of each pixel, (N, width) instead of (K, N), padded with impossible classes."""
+def _pack(unary, lowest, live, energies, start, stop):
+    """Writes each pixel's energies above its lowest one, (K, N) → (N, W), padded with impossible classes."""
     for i in range(start, stop):
         for k in range(live.size):
             energies[i, k] = min(unary[live[k], i] - lowest[i], _NEVER)
@@ -193,9 +95,9 @@ def pack(unary, lowest, live, energies, start, stop):
 
 @jit_fast
 def _exp(x):
-    """exp(x) for x <= 0 in vector instructions (Cephes' polynomial).
+    """exp(x) for x <= 0 in vector instructions (the polynomial of Cephes).
 
-    0 below -50: a probability of 1e-22 is nothing, and products with it would become denormal, which is slow.
+    Below -50 it is 0: products with so small a number would become denormal, which is slow.
     """
     z = max(x, np.float32(-50))
     y = np.rint(z * np.float32(1.44269504088896341))
@@ -213,27 +115,29 @@ def _exp(x):
 
 @jit_fast
 def _update(energies, values, vertices, weights, lanes, start, q):
-    """Mean-field update of the len(q) pixels from `start` on: q = softmax(messages - energies), not normalised."""
+    """Writes q = exp(messages - energies), not normalised, for the len(q) pixels from `start` on."""
     for i in range(len(q)):
-        _gather_row(values, vertices, weights, energies, start + i, q, i, lanes)
+        gather_row(values, vertices, weights, energies, start + i, q, i, lanes)
     flat = q.reshape(q.size)
     for j in range(flat.size):
         flat[j] = _exp(flat[j])
 
 
 @jit_fast
-def slice_and_splat(energies, values, vertices, weights, lanes, splat, start, stop):
+def _slice_and_splat(energies, values, vertices, weights, lanes, splat, start, stop):
+    """Updates a part of the pixels from `values`, and splats their probabilities into `splat`, (V + 1, W) each."""
     splat[:] = 0
     block = np.empty((_BLOCK, len(lanes)), np.float32)
     for begin in range(start, stop, _BLOCK):
         q = block[: min(_BLOCK, stop - begin)]
         _update(energies, values, vertices, weights, lanes, begin, q)
         for i in range(len(q)):
-            _scatter_row(q, i, vertices, weights, begin + i, splat, lanes)
+            scatter_row(q, i, vertices, weights, begin + i, splat, lanes)
 
 
 @jit_fast
-def take_out(energies, values, vertices, weights, live, lanes, out, start, stop):
+def _take_out(energies, values, vertices, weights, live, lanes, out, start, stop):
+    """Updates a part of the pixels from `values`, and writes their probabilities into `out`, (K, N)."""
     block = np.empty((_BLOCK, len(lanes)), np.float32)
     for begin in range(start, stop, _BLOCK):
         q = block[: min(_BLOCK, stop - begin)]
@@ -248,8 +152,8 @@ def take_out(energies, values, vertices, weights, live, lanes, out, start, stop)
 
 
 @jit_fast
-def merge(splats, out, start, stop):
-    """Sums the splats of all parts; `out` may be the first of them."""
+def _merge(splats, out, start, stop):
+    """Sums the splats of all parts. `out` may be the first of them."""
     size = (stop - start) * out.shape[1]
     first, total = splats[0, start:stop].reshape(size), out[start:stop].reshape(size)
     for j in range(size):
@@ -261,7 +165,7 @@ def merge(splats, out, start, stop):
 
 
 @jit_fast
-def blur(values, neighbours, before, out, lanes, start, stop):
-    """Convolves with (1/2, 1, 1/2) along one axis of a kernel's lattice, `before` which the others' vertices lie."""
+def _blur(values, neighbours, before, out, lanes, start, stop):
+    """Convolves with (1/2, 1, 1/2) along one axis of a kernel whose vertices come after `before` others."""
     for v in range(start, stop):
-        _blur_row(values, neighbours, before, v, out, lanes)
+        blur_row(values, neighbours, before, v, out, lanes)
