@@ -15,7 +15,7 @@ lint: $(READY)  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY)  ## every figure of speed, about 8 minutes on two cores, into benchmarks/RESULTS.md
+bench: $(READY)  ## every figure of speed, about 8 minutes on two cores, into docs/speed.md
 	$(BIN)/python benchmarks/bench.py
 
 $(READY): pyproject.toml

@@ -1,4 +1,4 @@
-"""Every figure of speed: runs the benchmarks one after the other and writes their table into RESULTS.md.
+"""Every figure of speed: runs the benchmarks one after the other and writes their table into docs/speed.md.
 
     python benchmarks/bench.py [--results FILE]
 
@@ -42,7 +42,7 @@ PACKAGES = ("torch", "timm", "numpy", "numba", "pydensecrf2")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, default=HERE / "RESULTS.md")
+    parser.add_argument("--results", type=Path, default=HERE.parent / "docs" / "speed.md")
     options = parser.parse_args()
     before = options.results.read_text(encoding="utf-8")
     replaced(before, "")  # fails now rather than after minutes

@@ -1,19 +1,20 @@
-"""The pictures that a finished run is worst at, as one image: picture, predicted mask, truth.
+"""The images with the lowest scores of a finished run, each beside its predicted and its true mask, in one file.
 
     python benchmarks/failures.py RUN [--count 8 | --every N] [--out failures.png]
 
 RUN is a run directory of `cian run` or `cian demo` with masks. Predicted images are ordered by their own mIoU (over the
-classes in prediction or truth); the worst are shown, at half the size, and named with their score. With --every, each
-N-th predicted image is shown instead, whatever its score, with its seeds after the picture (docs/demo.png: 12).
+classes in prediction or truth). The lowest are shown at half the size, and named with their score. With --every, each
+N-th predicted image is shown instead, with its seeds beside it (docs/demo.png: 12).
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from cian.config import load_config
 from cian.data.images import read_image
@@ -26,8 +27,9 @@ from cian.runs.directory import Run
 from cian.training.device import make_accelerator
 
 ALPHA = 0.6
-GAP = 6  # white px between pictures
-DARK = (14, 17, 24)  # over what the seeds call background
+GAP = 6  # white px between images
+TITLE = 22  # px of the line of titles
+DARK = (14, 17, 24)  # laid over what the seeds label as background
 
 
 def main() -> None:
@@ -62,11 +64,12 @@ def main() -> None:
         strips.append([view[::2, ::2] for view in (image, *views)])
         names = ", ".join(table.class_names[i] for i in np.unique(predicted) if i)
         print(f"{image_id}: {miou:.1f}; found {names or 'nothing'}")
-    Image.fromarray(sheet(strips, 1 if options.every else 2)).save(options.out)
+    titles = ("image", "seeds", "mask", "true mask") if options.every else ("image", "mask", "true mask")
+    Image.fromarray(sheet(strips, 1 if options.every else 2, titles)).save(options.out)
 
 
 def seed_view(image: np.ndarray, file: Path) -> np.ndarray:
-    """The picture under its seeds: background darkened, what is left open as it is."""
+    """The image under its seeds: background is darkened, unlabelled pixels are left as they are."""
     if not file.exists():
         raise SystemExit(f"{file}: no such seed map. Leave out --every, or run `cian run` to the end.")
     seeds = resize_mask(read_mask(file), image.shape[:2])
@@ -75,10 +78,15 @@ def seed_view(image: np.ndarray, file: Path) -> np.ndarray:
     return view
 
 
-def sheet(strips: list[list[np.ndarray]], columns: int) -> np.ndarray:
-    """Strips of pictures side by side, on white; each picture in the middle of a cell that holds the largest ones."""
+def sheet(strips: list[list[np.ndarray]], columns: int, titles: Sequence[str]) -> np.ndarray:
+    """Strips of images side by side, on white, under a line of titles. Each image is centred in a cell that holds the
+    largest ones.
+
+    Args:
+        titles: one for each image of a strip.
+    """
     width = max(view.shape[1] for strip in strips for view in strip) + GAP
-    lines = []
+    lines = [_titles(list(titles) * columns, width)]
     for start in range(0, len(strips), columns):
         views = [view for strip in strips[start : start + columns] for view in strip]
         height = max(view.shape[0] for view in views) + GAP
@@ -88,6 +96,13 @@ def sheet(strips: list[list[np.ndarray]], columns: int) -> np.ndarray:
             line[top : top + view.shape[0], left : left + view.shape[1]] = view
         lines.append(line)
     return np.vstack(lines)
+
+
+def _titles(titles: list[str], width: int) -> np.ndarray:
+    line = Image.new("RGB", (len(titles) * width, TITLE), "white")
+    for i, title in enumerate(titles):
+        ImageDraw.Draw(line).text(((i + 0.5) * width, TITLE / 2), title, "black", ImageFont.load_default(14), "mm")
+    return np.array(line)
 
 
 if __name__ == "__main__":

@@ -122,3 +122,33 @@ def fails(result: subprocess.CompletedProcess, *words: str, code: int = 1) -> No
     assert "Traceback" not in result.stderr
     for word in words:
         assert word in result.stderr, result.stderr
+
+
+ONNX_FLOAT, ONNX_DOUBLE = 1, 11  # ONNX's numbers of these types
+
+
+def write_onnx(file: Path, operation: str, axis: int | None = None, number: int = ONNX_FLOAT) -> None:
+    """A network of one operation on (1, 3, 8, 8), as protocol buffers written by hand: onnx is no dependency.
+
+    Args:
+        axis: the attribute `axes` of the operation has this one.
+        number: type of the input.
+    """
+
+    def varint(value: int) -> bytes:
+        return bytes([value]) if value < 128 else bytes([value & 127 | 128]) + varint(value >> 7)
+
+    def field(number: int, content: int | str | bytes) -> bytes:
+        if isinstance(content, int):
+            return varint(number << 3) + varint(content)
+        content = content.encode() if isinstance(content, str) else content
+        return varint(number << 3 | 2) + varint(len(content)) + content
+
+    def value(name: str, size: tuple[int, ...] | None) -> bytes:
+        shape = field(2, b"".join(field(1, field(1, side)) for side in size)) if size else b""
+        return field(1, name) + field(2, field(1, field(1, number) + shape))
+
+    axes = b"" if axis is None else field(5, field(1, "axes") + field(8, axis) + field(20, 7))
+    node = field(1, "x") + field(2, "y") + field(4, operation) + axes
+    graph = field(1, node) + field(2, "g") + field(11, value("x", (1, 3, 8, 8))) + field(12, value("y", None))
+    file.write_bytes(field(1, 8) + field(7, graph) + field(8, field(2, 13)))

@@ -67,7 +67,7 @@ def test_the_table_replaces_the_one_before(scripts):
 
 def test_results_have_a_place_for_the_table(scripts):
     _, bench = scripts
-    text = (FOLDER / "RESULTS.md").read_text(encoding="utf-8")
+    text = (FOLDER.parent / "docs" / "speed.md").read_text(encoding="utf-8")
     assert bench.replaced(text, "new") != text
     assert all((FOLDER / command[0]).is_file() for command in bench.COMMANDS)
 

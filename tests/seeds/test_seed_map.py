@@ -21,12 +21,11 @@ from cian.seeds.otsu import otsu
 from cian.seeds.saliency import SaliencyFolder, SaliencyNetwork, saliency_source
 from cian.seeds.seed_map import along_edges, seed_map, threshold
 from cian.seeds.similarity import spread
-from tests.helpers import shared
+from tests.helpers import ONNX_DOUBLE, ONNX_FLOAT, shared, write_onnx
 
 SETTINGS = SeedConfig(
     background_below=0.6, salient_above=0.6, salient_below=0.3, margin=0.1, crf=CrfConfig(iterations=0)
 )
-FLOAT, DOUBLE = 1, 11  # of ONNX
 
 
 def seeds_of(cams, objects, tags, saliency=None) -> list:
@@ -369,32 +368,14 @@ def test_onnx_without_onnxruntime(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("operation", "number", "message"),
     [
-        ("Identity", FLOAT, r"its first output has shape \(1, 3, 8, 8\); .* \(1, 1, 8, 8\)\. Use .*u2netp"),
-        ("GlobalAveragePool", FLOAT, r"its first output has shape \(1, 3, 1, 1\)"),
-        ("Flatten", FLOAT, r"its first output has shape \(1, 192\)"),
-        ("Identity", DOUBLE, r"cannot be run on an image \(.*double.*\)\. Use .*u2netp"),
+        ("Identity", ONNX_FLOAT, r"its first output has shape \(1, 3, 8, 8\); .* \(1, 1, 8, 8\)\. Use .*u2netp"),
+        ("GlobalAveragePool", ONNX_FLOAT, r"its first output has shape \(1, 3, 1, 1\)"),
+        ("Flatten", ONNX_FLOAT, r"its first output has shape \(1, 192\)"),
+        ("Identity", ONNX_DOUBLE, r"cannot be run on an image \(.*double.*\)\. Use .*u2netp"),
     ],
 )
 def test_onnx_that_gives_no_map(tmp_path, operation, number, message):
     pytest.importorskip("onnxruntime")
-    write_onnx(tmp_path / "model.onnx", operation, number)
+    write_onnx(tmp_path / "model.onnx", operation, number=number)
     with pytest.raises(CianError, match=rf"model\.onnx: {message}"):
         saliency_source(str(tmp_path / "model.onnx"))
-
-
-def write_onnx(path: Path, operation: str, number: int) -> None:
-    """A network of one operation on (1, 3, 8, 8), as protocol buffers by hand: onnx is no dependency."""
-
-    def field(number: int, content: int | str | bytes) -> bytes:
-        if isinstance(content, int):
-            return bytes([number << 3, content])
-        content = content.encode() if isinstance(content, str) else content
-        return bytes([number << 3 | 2, len(content)]) + content
-
-    def value(name: str, size: tuple[int, ...] | None) -> bytes:
-        shape = field(2, b"".join(field(1, field(1, side)) for side in size)) if size else b""
-        return field(1, name) + field(2, field(1, field(1, number) + shape))
-
-    node = field(1, "x") + field(2, "y") + field(4, operation)
-    graph = field(1, node) + field(2, "g") + field(11, value("x", (1, 3, 8, 8))) + field(12, value("y", None))
-    path.write_bytes(field(1, 8) + field(7, graph) + field(8, field(2, 13)))
