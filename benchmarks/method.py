@@ -20,7 +20,6 @@ from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
 import cian
-from cian.backbone.grid import as_input, scaled
 from cian.config import load_config
 from cian.data.images import read_image
 from cian.data.masks import overlay, read_mask, resize_mask
@@ -110,8 +109,9 @@ def innermost(mask: np.ndarray) -> tuple[int, tuple[float, float]]:
 
 def features(network: CIAN, image: np.ndarray) -> torch.Tensor:
     """(H, W, 3) uint8 → (1, C, h, w)"""
+    grid = network.backbone.grid
     with torch.no_grad():
-        return network.backbone(scaled(as_input(image, network.backbone, torch.device("cpu")), 1.0, network.backbone))
+        return network.backbone(grid.scaled(grid.as_input(image, torch.device("cpu")), 1.0))
 
 
 def heated(image: np.ndarray, values: np.ndarray) -> np.ndarray:

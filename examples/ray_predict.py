@@ -1,11 +1,11 @@
-"""Masks for a lake of pictures, on one machine or a cluster, with Ray Data.
+"""Masks for a very large collection of images, on one machine or a cluster, with Ray Data.
 
     pip install 'ray[data]'
-    python examples/ray_predict.py --model runs/first/model --images pictures --out masks --workers 16
+    python examples/ray_predict.py --model runs/first/model --images photos --out new-masks --workers 16
 
-Every worker loads the model once and takes batches of pictures until none is left. A picture whose mask exists is
-skipped, so that the same command goes on after an interruption; damaged ones are named. All machines need to see the
-model, the pictures and the masks under the same paths; a hub id works as the model, too.
+Each worker loads the model once and takes batches of images until none is left. Images that have a mask are skipped, so
+the same command resumes after an interruption. Damaged images are named. All machines must see the model, the images
+and the masks under the same paths. The model may also be a hub id.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Labeller:
         for name in batch["item"]:
             try:
                 result = self.segmenter.predict(self.images / name)
-            except CianError as error:  # a damaged picture: the others go on
+            except CianError as error:  # a damaged image: the others still get their masks
                 found.append(f"failed: {error}")
                 continue
             write_mask(self.out / Path(name).with_suffix(".png"), result.mask)
@@ -50,16 +50,16 @@ def main() -> None:
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--gpus", type=float, default=0, help="of each worker; 0.25 lets four share one")
-    parser.add_argument("--batch", type=int, default=8, help="pictures a worker takes at a time")
+    parser.add_argument("--gpus", type=float, default=0, help="GPUs for each worker; with 0.25 four workers share one")
+    parser.add_argument("--batch", type=int, default=8, help="images that a worker takes at a time")
     options = parser.parse_args()
     images, out = options.images.resolve(), options.out.resolve()
     refuse_within(out, images)
     files = find_images(images)
-    mask_ids(images, files)  # no two pictures may share one mask
+    mask_ids(images, files)  # no two images may share a mask
     names = [file.relative_to(images).as_posix() for file in files]
     missing = [name for name in names if not (out / name).with_suffix(".png").exists()]
-    print(f"{len(names)} pictures, {len(names) - len(missing)} of them done before")
+    print(f"{len(names)} images, {len(names) - len(missing)} of them have a mask")
     if missing:
         model = str(Path(options.model).resolve()) if Path(options.model).exists() else options.model
         done = ray.data.from_items(missing).map_batches(

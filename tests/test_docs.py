@@ -5,6 +5,7 @@ A block that cannot be run here has the line `<!-- not run: REASON -->` above it
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import subprocess
@@ -249,12 +250,32 @@ def test_no_retired_words(page: Path) -> None:
 
 @of_each(TEXTS)
 def test_settings_that_are_named_exist(page: Path) -> None:
-    known = dict(settings())
+    known = [setting.key for setting in settings()]
     sections = {key.split(".")[0] for key in known}
     for text in re.findall(r"`([a-z_]+(?:\.[a-z_]+)*)(?:=[^`]*)?`", prose(page)):
         first, _, last = text.partition(".")
         if first in sections and last and last not in FILE_SUFFIXES:
             assert text in known or any(key.startswith(f"{text}.") for key in known), f"{page.name}: {text}"
+
+
+def test_messages_that_are_explained_exist() -> None:
+    page = ROOT / "docs" / "when-something-goes-wrong.md"
+    said = list(messages())
+    rows = re.findall(r"^\| (`.*?`) \|", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(rows) > 20
+    quoted = [text for row in rows for text in re.findall(r"`([^`]*)`", row)]
+    patterns = {text: ".*".join(re.escape(part) for part in text.split("…")) for text in quoted}
+    assert not [text for text, found in patterns.items() if not any(re.search(found, each, re.DOTALL) for each in said)]
+
+
+def messages() -> Iterator[str]:
+    """Every text in the source; what is filled in is `…`."""
+    for file in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                yield "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
 
 
 def test_readme_is_short() -> None:

@@ -20,7 +20,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def test_ray_predict(pictures, tmp_path):
-    """Two workers label a folder; the second call finds nothing to do, the third only what is missing."""
+    """Two workers predict a folder. The second call has nothing to do, the third only what is missing."""
     pytest.importorskip("ray", reason="needs pip install 'ray[data]'")
     images = pictures(count=10) / "images"
     config = load_config(None, TINY)
@@ -34,11 +34,11 @@ def test_ray_predict(pictures, tmp_path):
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    assert label().startswith("10 pictures, 0 of them done before")
+    assert label().startswith("10 images, 0 of them have a mask")
     segmenter = load(model, "cpu")
     for file in images.iterdir():
         np.testing.assert_array_equal(read_mask(out / file.name), segmenter.predict(file).mask)
-    assert label().strip() == "10 pictures, 10 of them done before"
+    assert label().strip() == "10 images, 10 of them have a mask"
     (out / "003.png").unlink()
     (images / "broken.png").write_bytes(b"no picture")
     text = label()
