@@ -22,6 +22,7 @@ import yaml
 import cian
 from cian.cli import app
 from cian.config import load_config, parse_assignment, settings
+from cian.config.listing import markdown
 from cian.data.readers import read_dataset
 from tests.helpers import TINY, here
 from tests.workspace import ROOT, draw, make_workspace, save
@@ -276,6 +277,11 @@ def messages() -> Iterator[str]:
                 yield "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 yield node.value
+
+
+def test_the_page_of_settings_is_up_to_date() -> None:
+    page = ROOT / "docs" / "settings.md"
+    assert page.read_text(encoding="utf-8") == markdown(), "run: cian settings --markdown > docs/settings.md"
 
 
 def test_readme_is_short() -> None:

@@ -13,6 +13,7 @@ from cian.errors import CianError
 Lines = Iterator[tuple[str, str]]  # a line and its style: "bold", "dim" or ""
 
 HOW = "Give a setting as --set KEY=VALUE (a list as 0.75,1.5), or several in a YAML file with --config FILE."
+TOP = "Top level"
 
 
 def main_settings(width: int) -> Lines:
@@ -128,23 +129,33 @@ def markdown() -> str:
         "",
         f"All {len(settings())} settings, with their defaults. {HOW} `cian settings WORD` searches this list.",
         "",
+        "Groups:",
+        "",
+        *(f"* **{group}**: {title}." for group, title in GROUPS.items()),
+        "",
         "## Settings that people change",
         "",
         "| setting | default | what to try |",
         "|---|---|---|",
     ]
     lines += [
-        f"| [`{each.key}`](#{each.key.partition('.')[0]}) | {_code(each.value)} | {_cell(each.when)} |"
+        f"| [`{each.key}`](#{_anchor(each.key)}) | {_code(each.value)} | {_cell(each.when)} |"
         for each in settings()
         if each.group == "main"
     ]
     for name, text in sections().items():
         if "." in name:
             continue
-        lines += ["", f"## {name or 'Top level'}", "", *text.split("\n"), ""]
+        lines += ["", f"## {name or TOP}", "", *text.split("\n"), ""]
         lines += ["| setting | default | what it is, and when to change it | group |", "|---|---|---|---|"]
         lines += [_row(each) for group in GROUPS for each in of_section(name) if each.group == group]
     return "\n".join(lines) + "\n"
+
+
+def _anchor(key: str) -> str:
+    """The anchor of the heading under which a setting is listed."""
+    section, dot, _ = key.partition(".")
+    return section if dot else TOP.lower().replace(" ", "-")
 
 
 def _row(setting: Setting) -> str:

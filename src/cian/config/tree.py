@@ -13,8 +13,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt,
 GROUPS = {
     "main": "Settings that people change",
     "more": "More settings",
-    "paper": "Choices of the paper and of its ablations",
-    "experimental": "Experimental: no gain in our trials",
+    "paper": "Choices of the paper and its ablations",
+    "experimental": "No gain in our trials",
 }
 
 
@@ -155,8 +155,8 @@ class BackboneConfig(Section):
     )
     output_stride: PositiveInt = more(
         16,
-        "The size of a feature cell, in pixels of the image. 8 gives finer masks and takes about four times as long. A "
-        "ViT has the size of its patches.",
+        "The size of a feature cell, in pixels of the image. 8 gives finer masks and takes about four times as long. "
+        "For a ViT it is the patch size.",
     )
     weights: str = more(
         "imagenet",
