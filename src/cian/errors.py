@@ -1,7 +1,7 @@
-"""Errors that a user can cause, and what to do about each.
+"""Errors that a user can cause, each with what to do about it.
 
-Everything that a user can get wrong ends in a `CianError`. The command line prints its text and exits with 1; a
-traceback is a defect of ours.
+Every mistake of a user ends in a `CianError`. The command line prints its text and exits with 1. A traceback is a bug
+in cian.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from pathlib import Path
 
 
 class CianError(Exception):
-    """A failure with one clear message: what is wrong (file, value), and how to cure it."""
+    """A failure with one clear message: the file or setting, what is wrong, and what to do."""
 
 
 @dataclass(frozen=True)
 class Problem:
     """One thing that is wrong with a user's data.
 
-    `fatal` problems stop a run; the others are shown and the run goes on.
+    A `fatal` problem stops the run. Others are shown as notes.
     """
 
     file: str
@@ -36,7 +36,7 @@ class DataError(CianError):
     """All problems of a data set at once.
 
     Attributes:
-        problems: all of them; the text shows the first `shown`, many that are alike as one.
+        problems: all of them. The text shows the first `shown`, and those that are alike as one.
     """
 
     def __init__(self, problems: Sequence[Problem], shown: int = 20):
@@ -54,7 +54,7 @@ class DataError(CianError):
 
 
 def _grouped(problems: Sequence[Problem]) -> list[list[Problem]]:
-    """The problems in their order, more than three that differ in file and numbers only together."""
+    """The problems in their order. More than three that differ only in file and numbers form one group."""
     kinds: dict[tuple[str, str], list[Problem]] = {}
     for problem in problems:
         kinds.setdefault((re.sub(r"\d+", "#", problem.value), problem.cure), []).append(problem)
@@ -65,13 +65,13 @@ def _grouped(problems: Sequence[Problem]) -> list[list[Problem]]:
 
 
 def _names(problems: Sequence[Problem], most: int) -> str:
-    """The names of the files, without folders."""
+    """The names of the files, without their folders."""
     names = list(dict.fromkeys(Path(problem.file).name for problem in problems))
     return "; ".join(names[:most]) + "; …" * (len(names) > most)
 
 
 class Interrupted(CianError):
-    """The user stopped a run; what was done is kept, and the same command goes on from there."""
+    """The user stopped a run. Finished work is kept, and the same command resumes."""
 
 
 class ReportedByMain(CianError):

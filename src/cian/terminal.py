@@ -1,8 +1,9 @@
-"""Progress of long work: a live bar on a terminal, a line now and then elsewhere. Everything goes to stderr."""
+"""Progress and notes, on stderr: a live bar on a terminal, a line every 20 seconds elsewhere."""
 
 from __future__ import annotations
 
 import os
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,30 +13,34 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cian.errors import Problem
 
-console = Console(stderr=True, highlight=False, markup=False)  # names of files may hold brackets
+# File names may contain brackets, and have to stay on one line to be copied.
+console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
-LINE_SECONDS = 20.0
-WINDOW = 0.7  # weight of the past in the smoothed speed
+LINE_SECONDS = 20.0  # between two lines of progress
+SMOOTHING = 0.7  # weight of the earlier speed in the shown one
 
 
 def speak(aloud: bool) -> None:
-    """Shows progress and notes, or keeps silent. Of several processes only the first one speaks."""
+    """Turns progress and notes on or off. Of several processes only the first one shows them."""
     console.quiet = not aloud or os.environ.get("RANK", "0") != "0"
 
 
 def note(problem: Problem) -> None:
-    """Shows what stops no run, but should be known."""
-    console.print(f"note: {problem}", style="yellow")
+    """Shows a problem that does not stop the run. A terminal gets lines of its width, a file one line."""
+    lines = [f"note: {problem}"]
+    if console.is_terminal:
+        lines = textwrap.wrap(lines[0], console.width, subsequent_indent="      ", break_on_hyphens=False)
+    console.print("\n".join(lines), style="yellow")
 
 
 class Ticker:
-    """Counts work units; knows the speed and the time left.
+    """Shows the progress of one piece of work, with its speed and the time left.
 
     Args:
         label: what is being done.
-        total: units in all.
-        done: units that an earlier process did.
-        unit: name of a unit, for the speed.
+        total: the number of units.
+        done: the units that are done already.
+        unit: what is counted, in the plural.
     """
 
     def __init__(self, label: str, total: int, done: int = 0, unit: str = "images"):
@@ -72,16 +77,16 @@ class Ticker:
         return None if not self.speed else (self.total - self.done) / self.speed
 
     def advance(self, units: int = 1, text: str = "") -> None:
-        """Counts `units` as done; `text` is shown beside them."""
+        """Counts `units` as done, and shows `text` beside the speed."""
         now = time.monotonic()
         speed = units / max(now - self._last, 1e-9)
         self._last = now
-        # Average over time, not over steps: harmonic mean of the speeds.
-        self.speed = speed if self.speed is None else 1 / (WINDOW / self.speed + (1 - WINDOW) / speed)
+        # The harmonic mean of speeds is the average over time, not over steps.
+        self.speed = speed if self.speed is None else 1 / (SMOOTHING / self.speed + (1 - SMOOTHING) / speed)
         self.done += units
         left = self.seconds_left
         line = f"{self.speed:.3g} {self.unit}/s"
-        if left is not None:
+        if left:
             line += f" · {duration(left)} left"
         if text:
             line = f"{text} · {line}"
@@ -94,7 +99,7 @@ class Ticker:
 
 @contextmanager
 def ticking(label: str, unit: str = "images") -> Iterator[Callable[[int, int], None]]:
-    """Progress as a callback (done, total), for work that counts itself."""
+    """A callback (done, total) that shows progress, for work that counts its units."""
     tickers: list[Ticker] = []
 
     def advance(done: int, total: int) -> None:
@@ -113,8 +118,10 @@ def ticking(label: str, unit: str = "images") -> Iterator[Callable[[int, int], N
 
 
 def duration(seconds: float) -> str:
-    """`8 s`, `3:20 min`, `2:05 h`."""
+    """`under 1 s`, `8 s`, `3:20 min`, `2:05 h`."""
     seconds = round(seconds)
+    if seconds < 1:
+        return "under 1 s"
     if seconds < 60:
         return f"{seconds} s"
     if seconds < 3600:
@@ -123,7 +130,7 @@ def duration(seconds: float) -> str:
 
 
 class Stopwatch:
-    """Seconds since it was made."""
+    """Measures the seconds since it was created."""
 
     def __init__(self) -> None:
         self.start = time.monotonic()
