@@ -197,12 +197,16 @@ def test_check_as_json(pictures, monkeypatch, capsys):
     assert here(monkeypatch, *args) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["data"]["images"] == {"train": 20} and result["data"]["classes"] == ["blue", "red"]
-    assert not any(problem["fatal"] for problem in result["problems"])
+    assert result["error"] is None and not any(problem["fatal"] for problem in result["problems"])
+    assert here(monkeypatch, *args, "--set", "classify.batch_size=64") == 1
+    result = json.loads(capsys.readouterr().out)
+    assert "set classify.batch_size=20" in result["error"] and result["data"]["images"] == {"train": 20}
     (data / "images" / "003.png").write_bytes(b"not an image")
     assert here(monkeypatch, *args) == 1
     out, err = capsys.readouterr()
-    fatal = [problem for problem in json.loads(out)["problems"] if problem["fatal"]]
-    assert len(fatal) == 1 and fatal[0]["file"].endswith("003.png") and "003.png" in err
+    result = json.loads(out)
+    (fatal,) = (problem for problem in result["problems"] if problem["fatal"])
+    assert fatal["file"].endswith("003.png") and "003.png" in result["error"] and "003.png" in err
 
 
 def test_run_checks_the_data_before_anything_else(pictures, tmp_path, refused):

@@ -110,7 +110,8 @@ class _Given:
         None
     )
     labels: Annotated[
-        Path | None, typer.Option("--labels", metavar="DIR", help="Label maps ID.png, to learn from, for any image.")
+        Path | None,
+        typer.Option("--labels", metavar="DIR", help="Label maps ID.png to learn from, of some or all images."),
     ] = None
     classes: Annotated[
         Path | None, typer.Option("--classes", metavar="FILE", help="Class names, in order of the mask ids.")
@@ -230,22 +231,29 @@ def check(data: _Given, json_: Json = False) -> None:
     require_images(config)
     with ticking("checking", "files") as progress:
         table, problems = check_dataset(config.data, config.seed, progress=progress)
+    fatal = [problem for problem in problems if problem.fatal]
+    error: CianError | None = None
+    if fatal or table is None:
+        error = DataError(fatal or problems, shown=len(problems))
+    else:
+        from cian.pipeline.run import check_work
+
+        try:
+            check_work(config, table)
+        except CianError as found:
+            error = found
     if json_:
-        counts = None if table is None else summary_data(table)
-        _print({"problems": list(map(dataclasses.asdict, problems)), "data": counts}, "", True)
+        result = {"error": error and str(error), "problems": list(map(dataclasses.asdict, problems))}
+        _print({**result, "data": table and summary_data(table)}, "", True)
     elif table is not None:
         from rich.console import Console
 
         Console().print(summary(table))
-    fatal = [problem for problem in problems if problem.fatal]
     for problem in problems:
         if not problem.fatal:
             note(problem)
-    if fatal or table is None:
-        raise DataError(fatal or problems, shown=len(problems))
-    from cian.pipeline.run import check_work
-
-    check_work(config, table)
+    if error is not None:
+        raise error
     console.print("No problems. `cian run` with the same options starts the work.", style="green")
 
 
@@ -296,7 +304,12 @@ def evaluate(
         ),
     ] = None,
     competition: Annotated[
-        str, typer.Option("--competition", help="With --submit: comp6 (trained on any data) or comp5 (on VOC's alone).")
+        str,
+        typer.Option(
+            "--competition",
+            metavar="NAME",
+            help="With --submit: comp6 (trained on any data) or comp5 (on VOC's alone).",
+        ),
     ] = "comp6",
     images: Annotated[
         Path | None,
@@ -353,7 +366,7 @@ def _scores(result: Mapping[str, Any]) -> str:
 def demo(
     out: Out = Path("runs/demo"),
     data: Annotated[
-        str, typer.Option("--data", help="animals (drawn here), or pets (Oxford-IIIT Pet, downloaded).")
+        str, typer.Option("--data", metavar="NAME", help="animals (drawn here), or pets (Oxford-IIIT Pet, downloaded).")
     ] = "animals",
     set_: Assignments = None,
     overwrite: Overwrite = False,
@@ -371,7 +384,7 @@ def ablate(
         Path, typer.Option("--out", metavar="DIR", help="Folder of the runs and the table. A stopped ablation resumes.")
     ],
     data: _Given,
-    repeat: Annotated[int, typer.Option("--repeat", min=1, help="Random seeds: seed, seed + 1, …")] = 3,
+    repeat: Annotated[int, typer.Option("--repeat", metavar="N", min=1, help="Random seeds: seed, seed + 1, …")] = 3,
     only: Annotated[
         list[str] | None, typer.Option("--only", metavar="VARIANT", help="E.g. baseline, cosine; repeatable.")
     ] = None,
@@ -419,14 +432,18 @@ def show_settings(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SECTION|WORD]",
-            help="A section, a group, a key, or words to search for.",
+            metavar="WORD",
+            help="What to show.",
             autocompletion=_complete_setting,
         ),
     ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print all settings as a Markdown page.")] = False,
 ) -> None:
-    """Lists, explains and searches all settings."""
+    """Lists, explains and searches all settings.
+
+    Without a WORD, gives an overview. A WORD may be a section (train), a group (paper), a key (train.epochs), or a word
+    to search for.
+    """
     if markdown and words:
         raise CianError("--markdown: prints all settings. Leave out the section or word.")
     if markdown:
