@@ -86,9 +86,17 @@ def _complete_setting(incomplete: str) -> list[str]:
     return [name for name in names if name.startswith(incomplete)]
 
 
-Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="The run directory. A stopped run resumes.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Discard earlier results and start over.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+def _option(name: str, metavar: str, text: str) -> Any:
+    return typer.Option(name, metavar=metavar, help=text)
+
+
+def _flag(name: str, text: str) -> Any:
+    return typer.Option(name, help=text)
+
+
+Out = Annotated[Path, _option("--out", "DIR", "The run directory. A stopped run resumes.")]
+Overwrite = Annotated[bool, _flag("--overwrite", "Discard earlier results and start over.")]
+Json = Annotated[bool, _flag("--json", "Print the result as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only errors and the result.")]
 Assignments = Annotated[
     list[str] | None,
@@ -100,29 +108,17 @@ Assignments = Annotated[
 class _Given:
     """The options that say what to work on, and with which settings."""
 
-    images: Annotated[
-        Path | None, typer.Option("--images", metavar="DIR", help="The images, searched recursively.")
-    ] = None
-    tags: Annotated[
-        Path | None, typer.Option("--tags", metavar="PATH", help="The tags; without it, sub-folders are classes.")
-    ] = None
-    masks: Annotated[Path | None, typer.Option("--masks", metavar="DIR", help="True masks ID.png, to score with.")] = (
-        None
-    )
+    images: Annotated[Path | None, _option("--images", "DIR", "The images, searched recursively.")] = None
+    tags: Annotated[Path | None, _option("--tags", "PATH", "The tags; without it, sub-folders are classes.")] = None
+    masks: Annotated[Path | None, _option("--masks", "DIR", "True masks ID.png, to score with.")] = None
     labels: Annotated[
-        Path | None,
-        typer.Option("--labels", metavar="DIR", help="Label maps ID.png to learn from, of some or all images."),
+        Path | None, _option("--labels", "DIR", "Label maps ID.png to learn from, of some or all images.")
     ] = None
-    classes: Annotated[
-        Path | None, typer.Option("--classes", metavar="FILE", help="Class names, in order of the mask ids.")
-    ] = None
+    classes: Annotated[Path | None, _option("--classes", "FILE", "Class names, in order of the mask ids.")] = None
     split: Annotated[
-        list[str] | None,
-        typer.Option("--split", metavar="NAME=FILE", help="A list of images: train, val, …; repeatable."),
+        list[str] | None, _option("--split", "NAME=FILE", "A list of images: train, val, …; repeatable.")
     ] = None
-    config: Annotated[
-        Path | None, typer.Option("--config", metavar="FILE", help="A YAML file of settings; --set wins.")
-    ] = None
+    config: Annotated[Path | None, _option("--config", "FILE", "A YAML file of settings; --set wins.")] = None
     set_: Assignments = None
 
     def load(self, of_run: Path | None = None, more: Iterable[str] = ()) -> Config:
@@ -181,7 +177,7 @@ def _command(
     return add
 
 
-def _print(result: Any, text: str, as_json: bool) -> None:
+def _print(text: str, result: Any = None, as_json: bool = False) -> None:
     """Prints a result as text or as JSON, from one process of several."""
     if "accelerate" in sys.modules:  # importing it takes seconds
         from accelerate import PartialState
@@ -207,11 +203,11 @@ def _print_run(run: Any, until: str, as_json: bool) -> None:
     from cian.files import read_json
 
     if until != "report":
-        _print({"run": run.path, "stage": until}, str(run.path), as_json)
+        _print(str(run.path), {"run": run.path, "stage": until}, as_json)
         return
     result = {"run": run.path, "report": run.report_file, "model": run.model, "predictions": run.folder("predictions")}
     scores = read_json(run.metrics_file)["stages"] if as_json else {}
-    _print({**result, "scores": scores}, str(run.report_file), as_json)
+    _print(str(run.report_file), {**result, "scores": scores}, as_json)
 
 
 @_command(WORK, cls=_WithSettings)
@@ -244,7 +240,7 @@ def check(data: _Given, json_: Json = False) -> None:
             error = found
     if json_:
         result = {"error": error and str(error), "problems": list(map(dataclasses.asdict, problems))}
-        _print({**result, "data": table and summary_data(table)}, "", True)
+        _print("", {**result, "data": table and summary_data(table)}, as_json=True)
     elif table is not None:
         from rich.console import Console
 
@@ -259,19 +255,16 @@ def check(data: _Given, json_: Json = False) -> None:
 
 @_command(WORK)
 def predict(
-    model: Annotated[
-        str, typer.Option("--model", metavar="MODEL", help="runs/NAME/model, a run, or a hub id owner/name.")
-    ],
-    images: Annotated[Path, typer.Option("--images", metavar="PATH", help="An image, or a folder of images.")],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for the masks.")],
+    model: Annotated[str, _option("--model", "MODEL", "runs/NAME/model, a run, or a hub id owner/name.")],
+    images: Annotated[Path, _option("--images", "PATH", "An image, or a folder of images.")],
+    out: Annotated[Path, _option("--out", "DIR", "The folder for the masks.")],
     tags: Annotated[
-        Path | None,
-        typer.Option("--tags", metavar="PATH", help="Tags, as for `run`: only these classes may then appear."),
+        Path | None, _option("--tags", "PATH", "Tags, as for `run`: only these classes may then appear.")
     ] = None,
-    overlays: Annotated[bool, typer.Option("--overlays", help="Also write OUT/overlays/ID.jpg, to look at.")] = False,
+    overlays: Annotated[bool, _flag("--overlays", "Also write OUT/overlays/ID.jpg, to look at.")] = False,
     set_: Assignments = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Predict all images again. Replaces corrected masks as well.")
+        bool, _flag("--overwrite", "Predict all images again. Replaces corrected masks as well.")
     ] = False,
 ) -> None:
     """Makes masks of new images with a trained model.
@@ -282,38 +275,27 @@ def predict(
     from cian.inference.folder import predict_folder
 
     predict_folder(model, images, out, tags, overlays, _assignments(set_ or ()), overwrite)
-    _print({}, str(out), False)
+    _print(str(out))
 
 
 @_command(WORK)
 def evaluate(
-    predictions: Annotated[Path, typer.Option("--predictions", metavar="DIR", help="Predicted masks (indexed PNG).")],
-    masks: Annotated[
-        Path | None, typer.Option("--masks", metavar="DIR", help="True masks (indexed PNG); 255 is ignored.")
-    ] = None,
+    predictions: Annotated[Path, _option("--predictions", "DIR", "Predicted masks (indexed PNG).")],
+    masks: Annotated[Path | None, _option("--masks", "DIR", "True masks (indexed PNG); 255 is ignored.")] = None,
     classes: Annotated[
-        Path | None, typer.Option("--classes", metavar="FILE", help="Class names, one per line, background first.")
+        Path | None, _option("--classes", "FILE", "Class names, one per line, background first.")
     ] = None,
     list_: Annotated[
-        Path | None, typer.Option("--list", metavar="FILE", help="The ids to score, one per line. Default: all masks.")
+        Path | None, _option("--list", "FILE", "The ids to score, one per line. Default: all masks.")
     ] = None,
     submit: Annotated[
-        Path | None,
-        typer.Option(
-            "--submit", metavar="FILE", help="Write the archive (.tgz) for PASCAL VOC's server; needs --list."
-        ),
+        Path | None, _option("--submit", "FILE", "Write the archive (.tgz) for PASCAL VOC's server; needs --list.")
     ] = None,
     competition: Annotated[
-        str,
-        typer.Option(
-            "--competition",
-            metavar="NAME",
-            help="With --submit: comp6 (trained on any data) or comp5 (on VOC's alone).",
-        ),
+        str, _option("--competition", "NAME", "With --submit: comp6 (trained on any data) or comp5 (on VOC's alone).")
     ] = "comp6",
     images: Annotated[
-        Path | None,
-        typer.Option("--images", metavar="DIR", help="With --submit: the test images, to compare sizes with."),
+        Path | None, _option("--images", "DIR", "With --submit: the test images, to compare sizes with.")
     ] = None,
     json_: Json = False,
 ) -> None:
@@ -329,7 +311,7 @@ def evaluate(
             predictions, list_, submit, classes=classes or VOC_CLASSES, images=images, competition=competition
         )
         if masks is None:
-            _print({"archive": submit, "masks": count}, f"{submit}: {count} masks", json_)
+            _print(f"{submit}: {count} masks", {"archive": submit, "masks": count}, json_)
             return
         console.print(f"{submit}: {count} masks")
     elif images is not None:
@@ -337,7 +319,7 @@ def evaluate(
     if masks is None or classes is None:
         raise CianError("--masks and --classes: scoring needs both. Give them, or --submit to pack a submission.")
     result = evaluate_folders(predictions, masks, classes, list_)
-    _print(result, _scores(result), json_)
+    _print(_scores(result), result, json_)
 
 
 def _scores(result: Mapping[str, Any]) -> str:
@@ -366,7 +348,7 @@ def _scores(result: Mapping[str, Any]) -> str:
 def demo(
     out: Out = Path("runs/demo"),
     data: Annotated[
-        str, typer.Option("--data", metavar="NAME", help="animals (drawn here), or pets (Oxford-IIIT Pet, downloaded).")
+        str, _option("--data", "NAME", "animals (drawn here), or pets (Oxford-IIIT Pet, downloaded).")
     ] = "animals",
     set_: Assignments = None,
     overwrite: Overwrite = False,
@@ -380,16 +362,12 @@ def demo(
 
 @_command(TOOLS, cls=_WithSettings)
 def ablate(
-    out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Folder of the runs and the table. A stopped ablation resumes.")
-    ],
+    out: Annotated[Path, _option("--out", "DIR", "Folder of the runs and the table. A stopped ablation resumes.")],
     data: _Given,
     repeat: Annotated[int, typer.Option("--repeat", metavar="N", min=1, help="Random seeds: seed, seed + 1, …")] = 3,
-    only: Annotated[
-        list[str] | None, typer.Option("--only", metavar="VARIANT", help="E.g. baseline, cosine; repeatable.")
-    ] = None,
+    only: Annotated[list[str] | None, _option("--only", "VARIANT", "E.g. baseline, cosine; repeatable.")] = None,
     saliency: Annotated[
-        str | None, typer.Option("--saliency", metavar="PATH", help="Maps or FILE.onnx, to compare seeds with it.")
+        str | None, _option("--saliency", "PATH", "Maps or FILE.onnx, to compare seeds with it.")
     ] = None,
     json_: Json = False,
 ) -> None:
@@ -403,18 +381,15 @@ def ablate(
     from cian.pipeline.ablation import ablate as run_ablation
 
     result = run_ablation(config, out, repeat, only, saliency)
-    _print(result, f"{(out / 'ablation.md').read_text(encoding='utf-8')}\n{out / 'ablation.png'}", json_)
+    _print(f"{(out / 'ablation.md').read_text(encoding='utf-8')}\n{out / 'ablation.png'}", result, json_)
 
 
 @_command(TOOLS, "coco-masks")
 def coco_masks(
-    annotations: Annotated[
-        Path, typer.Option("--annotations", metavar="PATH", help="A COCO JSON of instances, or COCO's annotations/.")
-    ],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the masks; data.coco uses COCO/masks.")],
+    annotations: Annotated[Path, _option("--annotations", "PATH", "A COCO JSON of instances, or COCO's annotations/.")],
+    out: Annotated[Path, _option("--out", "DIR", "Folder for the masks; data.coco uses COCO/masks.")],
     classes: Annotated[
-        Path | None,
-        typer.Option("--classes", metavar="FILE", help="Class names, background first. Default: all, by name."),
+        Path | None, _option("--classes", "FILE", "Class names, background first. Default: all, by name.")
     ] = None,
 ) -> None:
     """Draws COCO's instances as masks to score with.
@@ -424,7 +399,7 @@ def coco_masks(
     from cian.formats.coco_masks import write_coco_masks
 
     names = write_coco_masks(annotations, out, classes)
-    _print({}, f"{out}: masks of {len(names) - 1} classes ({out / 'classes.txt'})", False)
+    _print(f"{out}: masks of {len(names) - 1} classes ({out / 'classes.txt'})")
 
 
 @app.command("settings", rich_help_panel=TOOLS)
@@ -437,7 +412,7 @@ def show_settings(
             autocompletion=_complete_setting,
         ),
     ] = None,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print all settings as a Markdown page.")] = False,
+    markdown: Annotated[bool, _flag("--markdown", "Print all settings as a Markdown page.")] = False,
 ) -> None:
     """Lists, explains and searches all settings.
 
