@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader
 from cian.backbone.dense import Backbone
 from cian.config import Config, RuntimeConfig, load_config
 from cian.data.dataset import TrainingSet
-from cian.data.readers import read_dataset
+from cian.data.read import read_dataset
 from cian.data.sampler import GroupSampler
 from cian.data.table import TRAIN
 from cian.demo import data_config

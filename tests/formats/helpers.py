@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cian.config import DataConfig
-from cian.data.readers import read_dataset
+from cian.data.read import read_dataset
 from cian.data.table import Table
 from cian.errors import Problem
 

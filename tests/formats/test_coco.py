@@ -14,7 +14,7 @@ from cian.config import DataConfig
 from cian.data.classes import class_names
 from cian.data.masks import read_mask, write_mask
 from cian.data.problems import ProblemList
-from cian.data.readers import read_dataset
+from cian.data.read import read_dataset
 from cian.errors import CianError
 from cian.files import read_json
 from cian.formats import coco_masks

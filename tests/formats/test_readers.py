@@ -18,7 +18,7 @@ from cian.config import DataConfig
 from cian.data import images as image_files
 from cian.data.classes import class_names
 from cian.data.problems import ProblemList
-from cian.data.readers import read_dataset
+from cian.data.read import read_dataset
 from cian.data.table import TRAIN
 from cian.errors import CianError
 from cian.formats import file_index

@@ -21,7 +21,7 @@ from cian.config import DataConfig, dump_config, load_config
 from cian.data.check import check_dataset
 from cian.data.classes import class_names
 from cian.data.masks import palette, read_mask, write_mask
-from cian.data.readers import read_dataset
+from cian.data.read import read_dataset
 from cian.data.table import IGNORE
 from cian.errors import CianError
 from cian.evaluation.folders import write_submission

@@ -176,7 +176,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """A tree by dotted keys: {"train": {"epochs": 4}} → {"train.epochs": 4}."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        if isinstance(value, Mapping) and prefix + key != "data.splits":
+        if isinstance(value, Mapping) and get_origin(annotation(prefix + key)) is not dict:
             flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[prefix + key] = value

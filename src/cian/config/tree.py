@@ -66,6 +66,9 @@ Listed = BeforeValidator(_listed)
 Scales = Annotated[tuple[Positive, ...], Listed, Field(min_length=1)]
 
 
+Name = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, int | float) else value)]
+
+
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
@@ -128,6 +131,16 @@ class DataConfig(Section):
         "error",
         "What an image with an empty tag is: an error, or a negative image, which shows none of the classes.",
         when="negative if some images show no class",
+    )
+    drop: Annotated[tuple[Name, ...], BeforeValidator(_listed)] = more(
+        (),
+        "Classes to leave out, e.g. [unicorn]. Their tags are removed, and images with no other tag are not used. In "
+        "masks and label maps their pixels count as 255. Set it if a class has too few images.",
+    )
+    merge: dict[Name, Name] = more(
+        {},
+        "Classes to make part of another class in tags, masks and label maps, e.g. {puppy: dog}. Set it if a class has "
+        "too few images or the tags are finer than you need.",
     )
     difficult: bool = more(
         False,

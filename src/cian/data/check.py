@@ -14,7 +14,7 @@ from cian.config import DataConfig
 from cian.data.images import read_image
 from cian.data.masks import only_ignored, read_mask
 from cian.data.problems import FileError, ProblemList
-from cian.data.readers import read_dataset
+from cian.data.read import read_dataset
 from cian.data.summary import summary_data
 from cian.data.table import IGNORE, TRAIN, Table
 from cian.errors import Problem
@@ -150,12 +150,12 @@ def _check_row(table: Table, row: int) -> _Found:
     found = _Found()
     mask, labels = table.masks[row], table.labels[row]
     size = _check_image(table.images[row], found.problems)
-    counts = None if mask is None else _check_mask(mask, size, table.num_classes, found.problems)
+    counts = None if mask is None else _check_mask(mask, size, table, found.problems)
     if counts is not None:
         found.in_mask = np.flatnonzero(counts).tolist()
     if labels is not None:
         if labels != mask:
-            counts = _check_mask(labels, size, table.num_classes, found.problems)
+            counts = _check_mask(labels, size, table, found.problems)
         if counts is not None:
             found.in_labels = np.flatnonzero(counts).tolist()
             found.whole = bool(counts[IGNORE] <= WHOLE * counts.sum())
@@ -178,15 +178,20 @@ def _check_image(path: Path, problems: list[Problem]) -> Size | None:
     return height, width
 
 
-def _check_mask(path: Path, image: Size | None, num_classes: int, problems: list[Problem]) -> np.ndarray | None:
-    """(256,) pixels of each class id in a mask or label map; None if it cannot be read."""
+def _check_mask(path: Path, image: Size | None, table: Table, problems: list[Problem]) -> np.ndarray | None:
+    """(256,) pixels of each class id in a mask or label map; None if it cannot be read.
+
+    Args:
+        image: the size of its image, if that can be read.
+    """
     try:
         mask = read_mask(path)
     except FileError as error:
         problems.append(error.problem)
         return None
     counts = np.bincount(mask.ravel(), minlength=256)
-    _check_ids(path, np.flatnonzero(counts).tolist(), num_classes, problems)
+    known = 1 + len(table.classes if table.mask_classes is None else table.mask_classes)
+    _check_ids(path, np.flatnonzero(counts).tolist(), known, problems)
     size: Size = mask.shape
     if image is not None and not fits(size, image):
         value = f"the mask has {size[1]} x {size[0]} pixels, its image {image[1]} x {image[0]}"
@@ -194,7 +199,7 @@ def _check_mask(path: Path, image: Size | None, num_classes: int, problems: list
         if size == image[::-1]:
             cure += " (one is turned against the other: an image is shown as its EXIF orientation says)"
         problems.append(Problem(str(path), value, cure))
-    return counts
+    return counts if table.mask_ids is None else np.bincount(table.mask_ids, counts, minlength=256).astype(np.int64)
 
 
 def _check_ids(path: Path, ids: list[int], num_classes: int, problems: list[Problem]) -> None:

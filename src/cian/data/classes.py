@@ -1,9 +1,10 @@
-"""Class names: from a file, or from the tags in use."""
+"""Class names: from a file or from the tags, and what `data.drop` and `data.merge` make of them."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cian.config import DataConfig
@@ -13,13 +14,16 @@ from cian.errors import DataError
 from cian.formats.format import TagSource
 from cian.formats.text import clean, read_lines
 
+_SUGGESTIONS = 100  # unknown names for which the nearest class is looked up: each is compared with all classes
+
 
 def class_names(path: Path) -> list[str]:
-    """Reads a file with one class name a line, in order of the class ids; a first line `background` (also in
-    underscores, as LabelMe and torchvision write it) is left out.
+    """Reads a file with one class name per line, in the order of the class ids.
+
+    A first line `background` (also in underscores, as LabelMe and torchvision write it) is left out.
 
     Raises:
-        CianError: the file cannot be read, or a name is empty, doubled or reserved; all of them at once.
+        CianError: the file cannot be read, or a name is empty, doubled or reserved; all problems at once.
     """
     problems = ProblemList()
     names: dict[str, None] = {}
@@ -28,7 +32,7 @@ def class_names(path: Path) -> list[str]:
         lines.pop()
     for number, name in enumerate(lines, start=1):
         where = f"{path}, line {number}"
-        if number == 1 and _reserved(name):
+        if number == 1 and _is_background(name):
             continue
         if not name:
             problems.add(where, "an empty line, but each line is a class id", "Remove the line or write a name")
@@ -38,18 +42,19 @@ def class_names(path: Path) -> list[str]:
             continue
         names[name] = None
     if not names:
-        problems.add(path, "holds no class name", "Write one class name a line")
+        problems.add(path, "holds no class name", "Write one class name per line")
     if problems.all():
         raise DataError(problems.all())
     return list(names)
 
 
-def _reserved(name: str) -> bool:
+def _is_background(name: str) -> bool:
     return name.strip("_").casefold() == BACKGROUND
 
 
 def check_name(name: str, where: str, problems: ProblemList) -> bool:
-    if _reserved(name):
+    """Whether a name can be that of a class; adds a problem if not."""
+    if _is_background(name):
         problems.add(where, f"the name {quoted(name)} is reserved for class id 0", "Remove or rename this tag")
     elif printable(name) != name:
         problems.add(where, f"{quoted(name)} is not a class name", "Use letters, digits, spaces and signs")
@@ -58,26 +63,77 @@ def check_name(name: str, where: str, problems: ProblemList) -> bool:
     return False
 
 
+@dataclass(frozen=True)
+class ClassChanges:
+    """`data.drop` and `data.merge`: classes that are left out, and classes that become one with another."""
+
+    drop: frozenset[str] = frozenset()
+    merge: Mapping[str, str] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.drop or self.merge)
+
+    def name(self, old: str) -> str | None:
+        """What a class is called now; None if it is dropped."""
+        return None if old in self.drop else self.merge.get(old, old)
+
+    def names(self, old: Iterable[str]) -> tuple[str, ...]:
+        """What classes are called now, each once, in their order, without the dropped ones."""
+        return tuple(dict.fromkeys(name for name in map(self.name, old) if name is not None))
+
+
+def class_changes(config: DataConfig, known: Iterable[str], problems: ProblemList) -> ClassChanges:
+    """The changes that the settings ask for; those that cannot be made become problems and are left out.
+
+    Args:
+        known: the names of all classes, in tags and in the file of classes.
+    """
+    drop = {clean(name) for name in config.drop}
+    merge = {clean(old): clean(new) for old, new in config.merge.items()}
+    names = list(dict.fromkeys(known))
+    for key, given in (("data.drop", drop), ("data.merge", set(merge))):
+        for name in sorted(given - set(names)):
+            value = f"{key} names {quoted(name)}, which is no class of the data{_suggestion(name, names)}"
+            problems.add("settings", value, "Correct the name or remove it")
+    for name in sorted(drop & (merge.keys() | set(merge.values()))):
+        problems.add("settings", f"class {quoted(name)} is in data.drop and in data.merge", "Name it in one of them")
+    for old, new in merge.items():
+        if new in merge:
+            value = f"data.merge merges {quoted(old)} into {quoted(new)}, which is itself merged into another class"
+            problems.add("settings", value, f"Merge {quoted(old)} into the last class directly")
+        elif (
+            check_name(new, "settings, data.merge", problems) and new not in names and (hint := _suggestion(new, names))
+        ):
+            value = f"data.merge makes a new class {quoted(new)}{hint}"
+            problems.add("settings", value, "Correct the name if this is a typing error", fatal=False)
+    return ClassChanges(frozenset(drop), merge)
+
+
 def resolve_classes(
     config: DataConfig,
     source: TagSource,
-    given: list[str] | None,
+    given: Sequence[str] | None,
     tags: Iterable[tuple[str, ...] | None],
     problems: ProblemList,
 ) -> list[str]:
-    """Class names in the order of their ids; empty if there are none or too many."""
+    """Class names in the order of their ids; empty if there are none or too many.
+
+    Args:
+        given: the names in the file of classes, if there is one.
+        tags: the tags of each image. Both are as `data.drop` and `data.merge` leave them.
+    """
     used = dict.fromkeys(name for row in tags for name in row or ())
     sound = [name for name in used if check_name(name, source.where(name), problems)]
     if given is None:
         classes = sorted(sound)
-        _warn_of_lookalikes(classes, config.separator, source, problems)
+        _note_lookalikes(classes, config.separator, source, problems)
     else:
-        classes = given
+        classes = list(given)
         known = set(given)
         unknown = [name for name in sound if name not in known]
         for number, name in enumerate(unknown):
             value = f"tag {quoted(name)} is not in {config.classes}"
-            if number < 100:  # each suggestion compares the tag with all classes
+            if number < _SUGGESTIONS:
                 value += _suggestion(name, given)
             problems.add(source.where(name), value, "Correct the tag, or add it to the classes")
     if not used:
@@ -86,19 +142,21 @@ def resolve_classes(
         problems.add(
             config.classes or source.path,
             f"{len(classes)} classes, but masks hold at most {MAX_CLASSES}",
-            "Merge or drop classes; check data.separator if these are not your classes",
+            "Merge classes (data.merge) or leave some out (data.drop); if these are no classes, check data.separator",
         )
         return []
     return classes
 
 
-def _warn_of_lookalikes(classes: Sequence[str], separator: str, source: TagSource, problems: ProblemList) -> None:
+def _note_lookalikes(classes: Sequence[str], separator: str, source: TagSource, problems: ProblemList) -> None:
+    """Notes classes that differ in case only, and tags that look like several tags."""
     seen: dict[str, str] = {}
     for name in classes:
         other = seen.setdefault(name.casefold(), name)
         if other != name:
-            value = f"classes {quoted(other)} and {quoted(name)} differ in case only"
-            problems.add(source.where(name), value, "Write them alike if they are one class", fatal=False)
+            value = f"classes {quoted(other)} and {quoted(name)} differ only in case"
+            cure = f"If they are one class, write them alike or set data.merge={{{other}: {name}}}"
+            problems.add(source.where(name), value, cure, fatal=False)
     for sign in ",;|":
         holders = [name for name in classes if sign in name]
         if holders and sign != separator:

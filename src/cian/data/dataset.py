@@ -52,7 +52,9 @@ class TrainingSet(Dataset):
         image = read_image(self.table.images[index], self.max_side)
         labels = None
         if self.labels is not None:
-            mask = read_mask(self.labels[index])
+            file = self.labels[index]
+            is_given = file in (self.table.labels[index], self.table.masks[index])
+            mask = read_mask(file, self.table.mask_ids if is_given else None)
             if mask.shape != image.shape[:2]:  # a true mask of the full size
                 mask = resize_mask(mask, image.shape[:2])
             labels = torch.from_numpy(mask)

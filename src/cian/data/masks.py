@@ -40,10 +40,10 @@ def indexed(mask: np.ndarray) -> Image.Image:
 
 
 def write_mask(path: Path, mask: np.ndarray, note: str | None = None) -> None:
-    """Writes a (H, W) uint8 mask as indexed PNG: under another name first, so that `path` is never half a file.
+    """Writes a (H, W) uint8 mask as indexed PNG. The file is whole or not there.
 
     Args:
-        note: a text to keep in the file, see `read_note`.
+        note: a text to store in the file, see `read_note`.
 
     Raises:
         CianError: the file cannot be written.
@@ -63,7 +63,7 @@ def write_mask(path: Path, mask: np.ndarray, note: str | None = None) -> None:
 
 
 def read_note(path: Path) -> str | None:
-    """The text that was written with a mask; None if there is none, as where another program has saved it since."""
+    """The text that was written with a mask; None if there is none, e.g. because another program saved it since."""
     try:
         with Image.open(path) as image:
             return image.info.get(_NOTE)
@@ -71,17 +71,26 @@ def read_note(path: Path) -> str | None:
         return None
 
 
-def read_mask(path: Path) -> np.ndarray:
-    """Reads a mask: class ids from indexed or grey PNG as they are, from RGB PNG by the colours of PASCAL VOC, and from
-    the MATLAB files of SBD (Hariharan et al. 2011, folder `cls`).
+def read_mask(path: Path, ids: np.ndarray | None = None) -> np.ndarray:
+    """Reads a mask or a label map: class ids from indexed or grey PNG files as they are, from RGB PNG files by the
+    colours of PASCAL VOC, and from the MATLAB files of SBD (see `formats.sbd`).
+
+    Args:
+        ids: (256,) uint8, the class id of each value: `Table.mask_ids` for the masks and label maps of a table. None for
+            files that cian wrote.
 
     Returns:
         (H, W) uint8, writable.
 
     Raises:
-        CianError: the file is missing, damaged or of no such kind, or it holds values over 255 or colours that are not
+        CianError: the file is missing, damaged or of another kind, or it holds values over 255 or colours that are not
             VOC's.
     """
+    values = _read_values(path)
+    return values if ids is None else ids[values]
+
+
+def _read_values(path: Path) -> np.ndarray:
     if path.suffix.lower() == ".mat":
         return read_sbd(path)
     with open_image(path, formats=["PNG"]) as image:
@@ -96,7 +105,7 @@ def read_mask(path: Path) -> np.ndarray:
 
 
 def only_ignored(where: Path) -> FileError:
-    """The error that masks show objects as 255, as a mask of one class is usually exported; then none would count."""
+    """The error for masks that show objects as 255, as masks of a single class often do. No object would count."""
     value = f"holds {IGNORE}, which is ignored, but no mask holds a class id from 1 up"
     return file_error(where, value, f"Write the class's id where an object is, e.g. 1 instead of {IGNORE}")
 
@@ -107,7 +116,7 @@ def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, alpha: float = 0.5) -> np.ndarray:
-    """Tints each class of the image in its colour, with a solid contour; background and ignore (255) stay as they are.
+    """The image with each class tinted in its colour and outlined. Background and ignore (255) stay as they are.
 
     Shape:
         image: (H, W, 3) uint8; mask: (H, W) uint8; result: (H, W, 3) uint8.
@@ -126,7 +135,7 @@ def overlay(image: np.ndarray, mask: np.ndarray, alpha: float = 0.5) -> np.ndarr
 
 
 def _contours(mask: np.ndarray) -> np.ndarray:
-    """(H, W) bool: the pixels of which a 4-neighbour has another value."""
+    """(H, W) bool: the pixels with a 4-neighbour of another value."""
     edge = np.zeros(mask.shape, bool)
     across = mask[:, 1:] != mask[:, :-1]
     down = mask[1:] != mask[:-1]
@@ -138,7 +147,7 @@ def _contours(mask: np.ndarray) -> np.ndarray:
 
 
 def _raw_mode(image: Image.Image) -> str:
-    """How the pixels are packed in the file, e.g. "L;4"; must be asked before they are decoded."""
+    """How the pixels are packed in the file, e.g. "L;4". Known only before they are decoded."""
     tiles = getattr(image, "tile", None)
     return str(tiles[0][3]) if tiles else ""
 
@@ -163,5 +172,5 @@ def _from_colours(pixels: np.ndarray, path: Path) -> np.ndarray:
     if len(wrong):
         y, x = wrong[0]
         colour = tuple(int(value) for value in pixels[y, x, :3])
-        raise file_error(path, f"colour {colour} at x={x}, y={y} is none of PASCAL VOC's", _CURE)
+        raise file_error(path, f"colour {colour} at x={x}, y={y} is not one of PASCAL VOC's", _CURE)
     return ids.astype(np.uint8)

@@ -1,10 +1,10 @@
-"""What is wrong with a user's data: how it is said, and how it is collected."""
+"""What is wrong with a user's data: how messages are written and collected."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from cian.errors import CianError, DataError, Problem
 
 
 class FileError(CianError):
-    """One file or folder that cannot be used; `problem` names it, what is wrong, and the cure."""
+    """A file or folder cannot be used. `problem` says which one, what is wrong, and what to do."""
 
     def __init__(self, problem: Problem | str):  # a str when unpickled in another process
         super().__init__(str(problem))
@@ -25,7 +25,7 @@ def file_error(file: Path | str, value: str, cure: str) -> FileError:
 
 
 def printable(text: str) -> str:
-    """Text that any terminal can show on one line; what it cannot is written as an escape."""
+    """The text with escapes for characters that a terminal cannot show on one line."""
     return text if text.isprintable() else "".join(c if _shows(c) else repr(c)[1:-1] for c in text)
 
 
@@ -35,18 +35,24 @@ def _shows(character: str) -> bool:
 
 
 def reason(error: Exception) -> str:
-    """What went wrong, in a few words and on one line."""
+    """What an exception says, on one line."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(text.split())
 
 
 def quoted(text: str, most: int = 80) -> str:
-    """Quoted for a message, and cut if long."""
+    """The text in quotes for a message, cut if it is long."""
     return f"'{printable(text if len(text) <= most else text[: most - 1] + '…')}'"
 
 
+def few(names: Sequence[str], what: str, most: int = 3) -> str:
+    """How many, and the first few: "97 images (a.jpg, b.jpg, c.jpg, …)"."""
+    count = f"{len(names)} {what}{'s' * (len(names) != 1)}"
+    return f"{count} ({', '.join(names[:most])}{', …' * (len(names) > most)})"
+
+
 class ProblemList:
-    """Collects problems: of each kind (those with the same cure) the first thousand, and the number of the others."""
+    """Collects problems. Of each kind (those with the same cure) it keeps the first thousand, and counts the others."""
 
     MOST = 1000
 
@@ -66,7 +72,7 @@ class ProblemList:
             )
 
     def stop(self, but: str) -> bool:
-        """Whether there is a fatal problem, not counting those with the cure `but`."""
+        """Whether there is a fatal problem with another cure than `but`."""
         return any(fatal and cure != but for cure, fatal in self._kinds)
 
     def all(self) -> list[Problem]:
@@ -81,7 +87,7 @@ class ProblemList:
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
-        """Ends the block at the first file that cannot be used at all, and collects why."""
+        """Ends the block at the first file that cannot be used at all, and adds the problem."""
         try:
             yield
         except FileError as error:

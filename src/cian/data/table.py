@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,8 @@ class Table:
         tagged: (N,) bool; False where the tags of an image are unknown (a held-out image without a row).
         whole: (N,) bool; True where a label map is whole: at most half of its pixels are not labelled. Such an image
             needs no seeds. Known only after `check_dataset` has read the label maps.
+        mask_classes: the class for each id in the files of masks and label maps, from id 1, or None where the class is
+            dropped. None as a whole if these are `classes`. `mask_ids` is made from it.
     """
 
     classes: tuple[str, ...]
@@ -48,6 +51,7 @@ class Table:
     labels: tuple[Path | None, ...]
     tagged: np.ndarray
     whole: np.ndarray
+    mask_classes: tuple[str | None, ...] | None
 
     @classmethod
     def build(
@@ -60,6 +64,7 @@ class Table:
         masks: Sequence[Path | None] | None = None,
         labels: Sequence[Path | None] | None = None,
         whole: Sequence[bool] | np.ndarray | None = None,
+        mask_classes: Sequence[str | None] | None = None,
     ) -> Table:
         """Makes a table from per-image lists. `tags` gives the class ids (from 1) of each image, None = unknown."""
         rows = [None if row is None else sorted(set(row)) for row in tags]
@@ -76,6 +81,7 @@ class Table:
             labels=tuple(labels) if labels is not None else (None,) * len(rows),
             tagged=np.array([row is not None for row in rows], bool),
             whole=np.array(whole, bool) if whole is not None else np.zeros(len(rows), bool),
+            mask_classes=None if mask_classes is None else tuple(mask_classes),
         )
 
     def __len__(self) -> int:
@@ -96,6 +102,21 @@ class Table:
         """The splits that occur, `train` first, then in order of appearance."""
         names = dict.fromkeys(self.splits)
         return tuple(sorted(names, key=lambda name: name != TRAIN))
+
+    @cached_property
+    def mask_ids(self) -> np.ndarray | None:
+        """(256,) uint8: the class id of each value in the files of masks and label maps; None if they are the same.
+
+        Values of dropped classes become 255, values that are no class `MAX_CLASSES`.
+        """
+        if self.mask_classes is None:
+            return None
+        ids = np.full(256, MAX_CLASSES, np.uint8)
+        ids[[0, IGNORE]] = 0, IGNORE
+        known = {name: i for i, name in enumerate(self.class_names)}
+        for value, name in enumerate(self.mask_classes[:MAX_CLASSES], start=1):
+            ids[value] = IGNORE if name is None else known.get(name, IGNORE)
+        return ids
 
     def tags(self, index: int) -> np.ndarray:
         """Class ids (from 1) of image `index`, sorted."""
@@ -127,6 +148,7 @@ class Table:
             [self.masks[i] for i in rows],
             [self.labels[i] for i in rows],
             self.whole[rows],
+            self.mask_classes,
         )
 
     def split(self, name: str) -> Table:

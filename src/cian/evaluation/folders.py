@@ -45,8 +45,16 @@ def image_miou(mask: np.ndarray, truth: np.ndarray, num_classes: int) -> float |
     return confusion.scores().as_dict(tuple(map(str, range(num_classes))))["miou"]
 
 
-def score_pairs(pairs: Iterable[tuple[Path, Path]], num_classes: int, label: str = "scoring") -> Confusion:
+def score_pairs(
+    pairs: Iterable[tuple[Path, Path]],
+    num_classes: int,
+    label: str = "scoring",
+    truth_ids: np.ndarray | None = None,
+) -> Confusion:
     """One confusion matrix of (prediction, truth) files. Predictions are brought to the size of the truth.
+
+    Args:
+        truth_ids: see `read_mask`; for the truth alone.
 
     Raises:
         CianError: a prediction is missing, of other proportions, or holds ids that are no classes.
@@ -56,7 +64,7 @@ def score_pairs(pairs: Iterable[tuple[Path, Path]], num_classes: int, label: str
 
     def count(pair: tuple[Path, Path]) -> Confusion:
         file, truth_file = pair
-        prediction, truth = read_mask(file), read_mask(truth_file)
+        prediction, truth = read_mask(file), read_mask(truth_file, truth_ids)
         if prediction.shape != truth.shape:
             if not proportional(prediction.shape, truth.shape):
                 raise CianError(

@@ -24,7 +24,7 @@ from cian.crf.dense import check_kernels
 from cian.data.images import find_files, find_pictures, image_size, read_image
 from cian.data.masks import overlay, read_mask, read_note, resize_mask, write_mask
 from cian.data.problems import printable
-from cian.data.readers import ADD_ROWS, read_dataset
+from cian.data.read import ADD_ROWS, read_dataset
 from cian.data.table import Table
 from cian.errors import CianError, DataError, Problem
 from cian.files import atomic, lock, refuse_within, remove_temporaries

@@ -61,8 +61,9 @@ def affinity_looks(context: Context, pictures: Pictures) -> dict[str, Any] | Non
 
 def _object(context: Context, table: Table, row: int, class_id: int) -> np.ndarray | None:
     """(H, W) bool: where an image shows a class, as predicted, else in truth."""
-    files = [context.run.mask(predict.FOLDER, table.ids[row]), table.masks[row]]
-    for mask in (mask_if_there(file) for file in files if file is not None):
+    truth = table.masks[row]
+    predicted = mask_if_there(context.run.mask(predict.FOLDER, table.ids[row]))
+    for mask in (predicted, None if truth is None else read_mask(truth, table.mask_ids)):
         if mask is not None and (mask == class_id).any():
             return mask == class_id
     return None
@@ -193,7 +194,9 @@ def _depth(region: np.ndarray) -> np.ndarray:
 def _mask_of(context: Context, table: Table, row: int) -> np.ndarray | None:
     """True mask of an image, else the predicted one."""
     truth = table.masks[row]
-    return read_mask(truth) if truth is not None else mask_if_there(context.run.mask(predict.FOLDER, table.ids[row]))
+    if truth is not None:
+        return read_mask(truth, table.mask_ids)
+    return mask_if_there(context.run.mask(predict.FOLDER, table.ids[row]))
 
 
 def _shares(

@@ -87,7 +87,7 @@ def _row(context: Context, table: Table, row: int, classifier: Any, pictures: Pi
     picture = pictures.add(image_id, image)
     size = (picture["width"], picture["height"])
     truth_file = table.masks[row]
-    truth = None if truth_file is None else read_mask(truth_file)
+    truth = None if truth_file is None else read_mask(truth_file, table.mask_ids)
     tiles: list[dict[str, Any]] = [{"name": "picture", "layer": None, "iou": None, "about": "the picture"}]
 
     def add(name: str, about: str, layer: Layer, iou: float | None = None) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,13 @@ def table_digest(table: Table) -> str:
 
 
 def masks_digest(table: Table) -> str:
-    """Changes when a mask does, or which images have one."""
+    """Changes when a mask does, or which images have one, or what the ids in masks stand for."""
     rows = [
         (image_id, split) for image_id, split, mask in zip(table.ids, table.splits, table.masks, strict=True) if mask
     ]
     found = _contents(mask for mask in table.masks if mask)
-    return _rows_digest((*row, mask) for row, mask in zip(rows, found, strict=True))
+    changes = [] if table.mask_classes is None else [table.mask_classes]
+    return _rows_digest(chain(changes, ((*row, mask) for row, mask in zip(rows, found, strict=True))))
 
 
 def files_digest(path: Path) -> str:

@@ -62,4 +62,4 @@ def score(folder: Path, table: Table, label: str) -> Confusion:
     """Scores FOLDER/ID.png against the masks of a table; where a mask is larger than its image, the prediction is
     brought to its size first (nearest), as the VOC protocol has it."""
     pairs = [(folder / f"{image_id}.png", mask) for image_id, mask in zip(table.ids, table.masks, strict=True) if mask]
-    return score_pairs(pairs, table.num_classes, label)
+    return score_pairs(pairs, table.num_classes, label, table.mask_ids)

@@ -1,0 +1,77 @@
+"""Which images are held out: by list files, or by a random draw. Splits in the rows of tags are read with those."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cian.config import DataConfig
+from cian.data.problems import ProblemList, quoted
+from cian.formats.devkits import Lists
+from cian.formats.file_index import MISSING, FileIndex, find_image
+from cian.formats.split_names import VAL
+from cian.formats.text import read_lines
+
+
+def read_lists(lists: Mapping[str, Lists], images: FileIndex, problems: ProblemList) -> list[str | None]:
+    """The split of each image by list files; None for images in no list."""
+    splits: list[str | None] = [None] * len(images)
+    for split, files in lists.items():
+        left_out = {row for file in files.without for _, _, row in _listed(file, images, ProblemList())}
+        for file in files.files:
+            for where, name, row in _listed(file, images, problems):
+                other = splits[row]
+                if row in left_out:
+                    continue
+                if other not in (None, split):
+                    problems.add(where, f"{quoted(name)} is also in split {other}", "Keep it in one split")
+                else:
+                    splits[row] = split
+    return splits
+
+
+def _listed(path: Path, images: FileIndex, problems: ProblemList) -> Iterator[tuple[str, str, int]]:
+    """(where, the line, row of the image) of each line of a list file.
+
+    The whole line names an image, or its first column does, which may start with a slash. The lists of PASCAL VOC's
+    users have two columns: `/JPEGImages/ID.jpg /SegmentationClassAug/ID.png`.
+    """
+    with problems.collecting():
+        for number, line in enumerate(read_lines(path), start=1):
+            name = line.strip()
+            if not name:
+                continue
+            where = f"{path}, line {number}"
+            first = name.split()[0]
+            keys = (name, first, first.lstrip("/"))
+            key = next((key for key in keys if images.find(key) != MISSING), name)
+            row = find_image(key, images, where, problems)
+            if row is not None:
+                yield where, name, row
+
+
+def draw_val(
+    tags: Sequence[list[int] | None], splits: list[str], config: DataConfig, seed: int, problems: ProblemList
+) -> None:
+    """Moves `data.val_fraction` of the images to the split `val`, in place.
+
+    An image is moved only if each of its classes keeps more than `data.min_images` images to train on.
+    """
+    left = Counter(tag for row in tags for tag in row or ())
+    wanted = max(1, round(config.val_fraction * len(splits)))
+    drawn = 0
+    for i in np.random.default_rng(seed).permutation(len(splits)).tolist():
+        if drawn == wanted:
+            break
+        row = tags[i] or []
+        if all(left[tag] > config.min_images for tag in row) and drawn < len(splits) - 1:
+            for tag in row:
+                left[tag] -= 1
+            splits[i] = VAL
+            drawn += 1
+    if drawn < wanted:
+        value = f"data.val_fraction={config.val_fraction} asks for {wanted} images, but only {drawn} could be held out"
+        problems.add("settings", value, "Add images of the rare classes, or lower data.val_fraction", fatal=False)
