@@ -101,10 +101,8 @@ def class_changes(config: DataConfig, known: Iterable[str], problems: ProblemLis
         if new in merge:
             value = f"data.merge merges {quoted(old)} into {quoted(new)}, which is itself merged into another class"
             problems.add("settings", value, f"Merge {quoted(old)} into the last class directly")
-        elif (
-            check_name(new, "settings, data.merge", problems) and new not in names and (hint := _suggestion(new, names))
-        ):
-            value = f"data.merge makes a new class {quoted(new)}{hint}"
+        elif check_name(new, "settings, data.merge", problems) and new not in names and _suggestion(new, names):
+            value = f"data.merge makes a new class {quoted(new)}{_suggestion(new, names)}"
             problems.add("settings", value, "Correct the name if this is a typing error", fatal=False)
     return ClassChanges(frozenset(drop), merge)
 

@@ -76,8 +76,8 @@ def read_mask(path: Path, ids: np.ndarray | None = None) -> np.ndarray:
     colours of PASCAL VOC, and from the MATLAB files of SBD (see `formats.sbd`).
 
     Args:
-        ids: (256,) uint8, the class id of each value: `Table.mask_ids` for the masks and label maps of a table. None for
-            files that cian wrote.
+        ids: (256,) uint8, the class id of each value: `Table.mask_ids` for the masks and label maps of a table, None
+            for files that cian wrote.
 
     Returns:
         (H, W) uint8, writable.
