@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 import pytest
@@ -152,3 +154,23 @@ def write_onnx(file: Path, operation: str, axis: int | None = None, number: int 
     node = field(1, "x") + field(2, "y") + field(4, operation) + axes
     graph = field(1, node) + field(2, "g") + field(11, value("x", (1, 3, 8, 8))) + field(12, value("y", None))
     file.write_bytes(field(1, 8) + field(7, graph) + field(8, field(2, 13)))
+
+
+def lines_run(call: Callable[[], object]) -> int:
+    """How many lines of cian's Python code a call runs: its work, the same on every machine."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, argument: object) -> Callable | None:
+        nonlocal count
+        if "cian" not in Path(frame.f_code.co_filename).parts:
+            return None
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return count

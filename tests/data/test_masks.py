@@ -123,7 +123,7 @@ def _save_grey(path: Path, ids: np.ndarray, bits: int) -> None:
     ("image", "message"),
     [
         (Image.fromarray(np.full((4, 4), 300, np.uint16)), "holds the value 300, over 255. Save it as"),
-        (Image.new("RGB", (4, 4), (1, 2, 3)), r"colour \(1, 2, 3\) at x=0, y=0 is none of PASCAL VOC's. Save it as"),
+        (Image.new("RGB", (4, 4), (1, 2, 3)), r"colour \(1, 2, 3\) at x=0, y=0 is not one of PASCAL VOC's. Save it as"),
         (Image.new("RGB", (4, 4), "white"), r"colour \(255, 255, 255\)"),
         (Image.new("RGBA", (4, 4), (128, 0, 0, 7)), "a mask with transparency. Save it as"),
     ],

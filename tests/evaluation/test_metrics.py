@@ -95,8 +95,8 @@ def test_few_masks_are_in_memory_at_a_time(tmp_path, monkeypatch):
     write_mask(tmp_path / "a.png", np.ones((4, 4), np.uint8))
     alive, most = [], []
 
-    def read(path: Path) -> np.ndarray:
-        mask = read_mask(path)
+    def read(path: Path, ids: np.ndarray | None = None) -> np.ndarray:
+        mask = read_mask(path, ids)
         alive.append(1)
         weakref.finalize(mask, alive.pop)
         most.append(len(alive))

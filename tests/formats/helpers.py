@@ -12,6 +12,9 @@ from cian.data.read import read_dataset
 from cian.data.table import Table
 from cian.errors import Problem
 
+PETS = {"a": ("dog",), "b": ("cat",), "c": ("cat", "dog"), "d": ("cat", "dog")}
+PETS_CSV = "image,tags\na.jpg,dog\nb.jpg,cat\nc.jpg,dog;cat\nd.jpg,cat;dog\n"
+
 
 def images(folder: Path, names: str | list[str]) -> Path:
     """Image files, which readers find but do not open."""

@@ -236,17 +236,17 @@ def _check_rows(
             else:
                 untagged.append(images.paths[i])
     if untagged:
-        value = f"no tag for {few(untagged, 'image')}"
-        cure = "Tag them or remove them. If they show none of the classes, set data.untagged=negative"
+        value = f"{few(untagged, 'image')} without a tag"
+        cure = "Tag or remove what has no tag. If it shows none of the classes, set data.untagged=negative"
         problems.add(source.path, value, cure)
     if listed_without_row:
-        value = f"no tags for {few(listed_without_row, 'image')}, listed for training"
-        problems.add(source.path, value, "Add their tags, or remove them from the list")
+        value = f"no row for {few(listed_without_row, 'image')}, which the lists name for training"
+        problems.add(source.path, value, "Add rows with their tags, or remove them from the list")
     if without_row and config.tags is None:
         value = f"{few(without_row, 'image')} in no class folder"
         problems.add(source.path, value, "Move them to the folder of their class, or give --tags FILE")
     elif without_row:
-        value = f"no row for {few(without_row, 'image')}, so they will not be used"
+        value = f"no row for {few(without_row, 'image')}, which will not be used"
         problems.add(source.path, value, ADD_ROWS, fatal=False)
 
 

@@ -1,0 +1,194 @@
+"""Class names: from a file, from tags, and what the settings make of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cian.config import dump_config, flatten, load_config, parse_assignment
+from cian.data.classes import class_names
+from cian.data.table import IGNORE, MAX_CLASSES
+from cian.errors import CianError
+from tests.formats.helpers import PETS_CSV, fatal, only, read, tags_of, write
+
+
+def test_class_names(tmp_path: Path) -> None:
+    assert class_names(write(tmp_path / "a", "background\n dog \ncat\n\n")) == ["dog", "cat"]
+    assert class_names(write(tmp_path / "b", "dog\r\nhot  dog")) == ["dog", "hot dog"]
+    for content, message in {
+        "": "holds no class name. Write",
+        "background": "holds no class name",
+        "dog\n\ncat": "b, line 2: an empty line, but each line is a class id",
+        "dog\nbackground": "b, line 2: the name 'background' is reserved",
+        "dog\ndog": "b, line 2: class 'dog' occurs twice",
+        b"\0": "is not a text file",
+    }.items():
+        with pytest.raises(CianError) as caught:
+            class_names(write(tmp_path / "b", content))
+        assert message in str(caught.value)
+
+
+def test_classes_file_sets_the_order(tmp_path: Path) -> None:
+    classes = write(tmp_path / "classes.txt", "background\ndog\ncat\n")
+    table, problems = read(tmp_path, PETS_CSV, classes=classes)
+    assert not problems
+    assert table is not None
+    assert table.class_names == ("background", "dog", "cat")
+    assert table.tags(0).tolist() == [1]
+
+
+def test_tags_outside_the_classes(tmp_path: Path) -> None:
+    classes = write(tmp_path / "classes.txt", "dog\ncat\n")
+    table, problems = read(
+        tmp_path, PETS_CSV + "a,cta\nb,DOG\nb,yak\n".replace("a,", "e,"), "a b c d e", classes=classes
+    )
+    text = "\n".join(fatal(problems))
+    assert f"tags.csv, line 6: tag 'cta' is not in {classes} (did you mean 'cat'?). Correct the tag, or add" in text
+    table, problems = read(tmp_path, PETS_CSV + "e,DOG\nf,yak\nf,Background\n", "a b c d e f", classes=classes)
+    text = "\n".join(fatal(problems))
+    assert "(did you mean 'dog'?)" in text
+    assert f"line 7: tag 'yak' is not in {classes}. Correct" in text
+    assert "line 8: 'f' had other tags before ('yak', now 'Background')" in text
+    assert table is not None
+    assert table.classes == ("dog", "cat")
+    _, problems = read(tmp_path, PETS_CSV + "e,Background\n", "a b c d e", classes=classes)
+    assert "line 6: the name 'Background' is reserved for class id 0" in only(problems)
+
+
+def test_too_many_classes(tmp_path: Path) -> None:
+    names = [f"{i:03}" for i in range(255)]
+    table, problems = read(tmp_path, "image,tags\n" + "".join(f"{name},c{name}\n" for name in names), names)
+    assert table is None
+    assert "255 classes, but masks hold at most 254. Merge" in only(problems)
+    table, problems = read(tmp_path, "image,tags\n" + "".join(f"{name},c{name}\n" for name in names[:254]), names)
+    assert table is not None
+    assert table.num_classes == 255
+
+
+def test_warnings_about_tags(tmp_path: Path) -> None:
+    _, problems = read(tmp_path, 'image,tags\na,Dog\nb,dog\nc,"cat, dog"\n', "a b c")
+    assert not fatal(problems)
+    text = "\n".join(map(str, problems))
+    assert "line 3: classes 'Dog' and 'dog' differ only in case. If they are one class, write them alike" in text
+    assert "or set data.merge={Dog: dog}" in text
+    assert "line 4: the tag 'cat, dog' holds ','. If these are several tags, set data.separator=','" in text
+
+
+def test_a_name_that_is_no_text(tmp_path: Path) -> None:
+    _, problems = read(tmp_path, {"a": ["do\x07g"], "b": ["\ud800"], "c": ["cat"]}, "a b c", "tags.json")
+    text = "\n".join(map(str, problems))
+    assert "entry 1: 'do\\x07g' is not a class name" in text
+    assert "entry 2: '\\ud800' is not a class name" in text
+    text.encode()
+
+
+def test_a_class_that_no_training_image_shows(tmp_path: Path) -> None:
+    classes = write(tmp_path / "classes.txt", "cat\ndog\nyak\n")
+    _, problems = read(tmp_path, PETS_CSV, classes=classes)
+    assert "class 'yak' has 0 training images, fewer than 1" in only(problems)
+    table, problems = read(tmp_path, PETS_CSV, classes=classes, min_images=0)
+    assert table is not None and table.classes == ("cat", "dog", "yak") and not fatal(problems)
+
+
+def test_rare_classes(tmp_path: Path) -> None:
+    _, problems = read(tmp_path, PETS_CSV + "e,bird\n", "a b c d e", min_images=3)
+    assert "tags.csv, line 6: class 'bird' has 1 training image, fewer than 3. Add images" in only(problems)
+    _, problems = read(tmp_path, PETS_CSV, min_images=4)
+    assert len(fatal(problems)) == 2
+
+
+ROWS = "image,tags\na,dog\nb,dog;cat\nc,puppy\nd,unicorn\ne,cat;unicorn\n"
+
+
+def test_dropped_classes(tmp_path: Path) -> None:
+    """Their tags go, and with them the images that show nothing else."""
+    table, problems = read(tmp_path, ROWS, "a b c d e", drop=("unicorn", " puppy "))
+    assert tags_of(table) == {"a": ("dog",), "b": ("cat", "dog"), "e": ("cat",)}
+    assert table is not None and table.classes == ("cat", "dog")
+    note = "settings, data.drop: 2 images with no other tag will not be used. Give them another tag if they should be"
+    assert only(problems, is_fatal=False) == note
+
+
+def test_merged_classes(tmp_path: Path) -> None:
+    table, problems = read(tmp_path, ROWS, "a b c d e", merge={"puppy": "dog", "unicorn": "horse"})
+    assert not problems
+    assert tags_of(table) == {"a": ("dog",), "b": ("cat", "dog"), "c": ("dog",), "d": ("horse",), "e": ("cat", "horse")}
+    table, problems = read(tmp_path, ROWS, "a b c d e", merge={"cat": "dog", "puppy": "dog"}, drop="unicorn")
+    assert tags_of(table) == {"a": ("dog",), "b": ("dog",), "c": ("dog",), "e": ("dog",)}
+
+
+def test_dropping_is_the_cure_of_a_rare_class(tmp_path: Path) -> None:
+    _, problems = read(tmp_path, ROWS, "a b c d e", min_images=2)
+    (text,) = fatal(problems)
+    assert (
+        "class 'puppy' has 1 training image, fewer than 2. Add images, leave the class out (data.drop=[puppy]), make"
+        in text
+    )
+    assert "make it part of another class (data.merge={puppy: OTHER}), or lower data.min_images" in text
+    for cure in ({"drop": ["puppy"]}, {"merge": {"puppy": "dog"}}):
+        table, problems = read(tmp_path, ROWS, "a b c d e", min_images=2, **cure)
+        assert table is not None and not fatal(problems)
+
+
+def test_classes_of_a_file_are_dropped_and_merged(tmp_path: Path) -> None:
+    """The ids in masks stay those of the file; what they stand for changes."""
+    classes = write(tmp_path / "classes.txt", "background\nunicorn\npuppy\ncat\ndog\n")
+    table, problems = read(tmp_path, ROWS, "a b c d e", classes=classes, drop=["unicorn"], merge={"puppy": "dog"})
+    assert not fatal(problems)
+    assert table is not None and table.classes == ("dog", "cat")  # puppy has become dog, at its place
+    assert table.mask_ids is not None
+    assert table.mask_ids[[0, 1, 2, 3, 4, IGNORE]].tolist() == [0, IGNORE, 1, 2, 1, IGNORE]
+    assert set(table.mask_ids[5:IGNORE].tolist()) == {MAX_CLASSES}  # no class: still to be found out
+    rows = ROWS.replace("dog", "hound")  # a tag that the file does not have, merged into one that it has
+    table, problems = read(tmp_path, rows, "a b c d e", classes=classes, merge={"hound": "dog"})
+    assert table is not None and not fatal(problems)
+    assert tags_of(table)["a"] == ("dog",)
+    assert read(tmp_path, ROWS, "a b c d e", classes=classes)[0].mask_ids is None  # type: ignore[union-attr]
+
+
+def test_mask_ids_without_a_file_of_classes(tmp_path: Path) -> None:
+    """Then masks hold the ids of all tags in alphabetical order, as without the settings."""
+    table, _ = read(tmp_path, ROWS, "a b c d e", drop=["cat"], merge={"unicorn": "animal"})
+    assert table is not None and table.classes == ("animal", "dog", "puppy") and table.mask_ids is not None
+    assert table.mask_ids[:5].tolist() == [0, IGNORE, 2, 3, 1]  # cat, dog, puppy, unicorn
+    assert table.select([0]).mask_classes == table.mask_classes == (None, "dog", "puppy", "animal")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"drop": ["unicron"]},
+            "data.drop names 'unicron', which is no class of the data (did you mean 'unicorn'?). Corr",
+        ),
+        ({"merge": {"pupy": "dog"}}, "data.merge names 'pupy', which is no class of the data (did you mean 'puppy'?)"),
+        ({"drop": ["dog"], "merge": {"puppy": "dog"}}, "class 'dog' is in data.drop and in data.merge. Name it in one"),
+        ({"drop": ["dog"], "merge": {"dog": "cat"}}, "class 'dog' is in data.drop and in data.merge"),
+        (
+            {"merge": {"puppy": "dog", "dog": "cat"}},
+            "data.merge merges 'puppy' into 'dog', which is itself merged into",
+        ),
+        ({"merge": {"puppy": "background"}}, "data.merge: the name 'background' is reserved for class id 0"),
+        ({"drop": ["dog", "cat", "puppy", "unicorn"]}, "names no image that exists"),
+    ],
+)
+def test_problems_of_dropping_and_merging(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
+    _, problems = read(tmp_path, ROWS, "a b c d e", **settings)
+    assert any(message in text for text in fatal(problems)), problems
+
+
+def test_a_new_class_that_looks_like_a_typing_error_is_said(tmp_path: Path) -> None:
+    table, problems = read(tmp_path, ROWS, "a b c d e", merge={"puppy": "dgo"})
+    assert table is not None and "dgo" in table.classes
+    assert "data.merge makes a new class 'dgo' (did you mean 'dog'?). Correct" in only(problems, is_fatal=False)
+
+
+def test_names_of_classes_may_be_numbers(tmp_path: Path) -> None:
+    config = load_config(None, {"data.drop": 3, "data.merge": {1: 2}})
+    assert (config.data.drop, config.data.merge) == (("3",), {"1": "2"})
+    assert load_config(write(tmp_path / "config.yaml", yaml.safe_dump(dump_config(config)))) == config
+    assert parse_assignment("data.merge={puppy: dog}") == ("data.merge", {"puppy": "dog"})
+    assert flatten(dump_config(config))["data.merge"] == {"1": "2"}

@@ -1,0 +1,166 @@
+"""CSV in any layout becomes the same rows, and everything that is wrong is reported with its line."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from cian.config import DataConfig
+from cian.data.read import read_dataset
+from cian.data.table import TRAIN
+from tests.formats.helpers import PETS, PETS_CSV, fatal, images, only, read, splits_of, tags_of, write
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        PETS_CSV,
+        PETS_CSV.replace(",", "\t"),
+        PETS_CSV.replace(",", ";"),
+        PETS_CSV.replace("\n", "\r\n"),
+        PETS_CSV.replace("\n", "\r"),
+        PETS_CSV.encode("utf-8-sig"),
+        PETS_CSV.encode("utf-16"),
+        PETS_CSV.replace(".jpg", ""),
+        PETS_CSV.replace(".jpg,", ".jpg , "),
+        PETS_CSV.removeprefix("image,tags\n"),
+        "\n\n" + PETS_CSV.replace("\n", "\n\n"),
+        ";;\n" + PETS_CSV.replace(",", ";"),
+        "sep=;\n" + PETS_CSV.replace(",", ";"),
+        "sep=,\r\n" + PETS_CSV.removeprefix("image,tags\n").replace("\n", "\r\n"),
+        'IMAGE,"Labels"\n"a.jpg","dog"\n"b.jpg","cat"\n"c.jpg","dog;cat"\n"d.jpg","; cat;;dog;cat "\n',
+        "tags;when;filename\ndog;1;a.jpg\ncat;2;b.jpg\n'dog';3;c.jpg\ncat;4;d.jpg\n".replace(
+            "'dog'", '"dog;cat"'
+        ).replace("cat;4", '"cat;dog";4'),
+        ",image,tags\n0,a.jpg,dog\n1,b.jpg,cat\n2,c.jpg,dog;cat\n3,d.jpg,dog;cat\n",
+        "photo,animals\na.jpg,dog\nb.jpg,cat\nc.jpg,dog;cat\nd.jpg,dog;cat\n",
+        "image,cat,dog\na.jpg,0,1\nb.jpg,1,0\nc.jpg,1,1\nd.jpg,1,1\n",
+        "image;cat;dog\na.jpg;no;yes\nb.jpg;TRUE;False\nc.jpg;x;X\nd.jpg;1.0;1\n",
+        "cat,dog,id\n,x,a\nx,,b\nx,x,c\nx,x,d\n",
+        "image,cat,,dog\na.jpg,0,junk,1\nb.jpg,1,,0\nc.jpg,1,,1\nd.jpg,1,,1\n",
+        "image,tag\na.jpg,dog\nb.jpg,cat\nc.jpg,dog\nd.jpg,dog\nd.jpg,cat\nc.jpg,cat\nc.jpg,cat\n",
+        "a.jpg,dog\nb.jpg,cat\nc.jpg,dog\nc.jpg,cat\nd.jpg,dog\nd.jpg,cat\n",
+    ],
+)
+def test_csv(tmp_path: Path, content: str | bytes) -> None:
+    table, problems = read(tmp_path, content)
+    if "when" in str(content):
+        assert "these columns are not used: 'when'" in only(problems, is_fatal=False) and not fatal(problems)
+    else:
+        assert not problems
+    assert tags_of(table) == PETS
+    assert table is not None
+    assert table.classes == ("cat", "dog")
+    assert set(table.splits) == {TRAIN}
+    assert table.images[0] == tmp_path / "images" / "a.jpg"
+
+
+def test_one_class_of_flags(tmp_path: Path) -> None:
+    table, problems = read(tmp_path, "image,dog\na,1\nb,0\nc,1\nd,1\n", untagged="negative")
+    assert not problems
+    assert tags_of(table) == {"a": ("dog",), "b": (), "c": ("dog",), "d": ("dog",)}
+
+
+@pytest.mark.parametrize("separator", [",", "|", " ", " and "])
+def test_separator(tmp_path: Path, separator: str) -> None:
+    table, _ = read(tmp_path, f'image,tags\na,"dog{separator}cat"\n', "a", separator=separator)
+    assert tags_of(table) == {"a": ("cat", "dog")}
+
+
+@pytest.mark.parametrize(("on_disk", "in_file"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_any_language(tmp_path: Path, on_disk: str, in_file: str) -> None:
+    names = [unicodedata.normalize(on_disk, name) for name in ("été", "犬", "x/Ödland")]
+    rows = unicodedata.normalize(in_file, "image,tags\nété.jpg,chien écossais\n犬.jpg,柴犬\nÖdland,سگ\n")
+    table, problems = read(tmp_path, rows, names)
+    assert not problems
+    assert tags_of(table) == {"été": ("chien écossais",), "犬": ("柴犬",), "x/Ödland": ("سگ",)}
+
+
+def test_windows_1252(tmp_path: Path) -> None:
+    table, problems = read(tmp_path, "image,tags\na,écureuil\n".encode("cp1252"), "a")
+    assert tags_of(table) == {"a": ("écureuil",)}
+    assert "tags.csv: is not UTF-8, read as Windows-1252. Save it as UTF-8" in only(problems, is_fatal=False)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "tags.csv: is empty. Start it with the line `image,tags`"),
+        (" \n\n", "tags.csv: is empty"),
+        (",,,\n;;;", "tags.csv: its first line ';;;' has only one column"),
+        (",,,\n\t\t", "tags.csv: is empty"),
+        ("image,tags\n", "tags.csv: holds no rows. Start it"),
+        ("image\na.jpg\n", "tags.csv: its first line 'image' has only one column. Start"),
+        ("a.jpg dog\n", "has only one column"),
+        (b"image,tags\na.jpg,d\0g\n", "tags.csv: is not a text file. Save it as text in UTF-8"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0", "is not a text file"),
+        (b"\xff\xfea", "is not a text file"),
+        ("image,tags\na.jpg,dog,cat\n", "line 2: has 3 cells, but the first line has 2. Separate tags by ';'"),
+        ("x" * 200_000, "tags.csv, line 1: is not CSV (field larger"),
+        ("image,cat,dog\na.jpg,1\n", "line 2: has 2 cells, but the first line has 3"),
+        (
+            "image,cat,dog\na.jpg,1,maybe\n",
+            "line 2: column 'dog' holds 'maybe', neither 0 nor 1. If each column",
+        ),
+        ("image,cat,cat\na.jpg,1,1\n", "column 'cat' occurs twice. Remove"),
+        ("image,\na.jpg,\n", "its header 'image, ' has no column of tags"),
+        ("image,tags\n,dog\n", "line 2: names no image. Add"),
+        (
+            'image,tags\na.jpg,"' + "x" * 200_000,
+            "is not CSV (field larger than field limit (131072)). Look for a quote",
+        ),
+    ],
+)
+def test_bad_csv(tmp_path: Path, content: str | bytes, message: str) -> None:
+    _, problems = read(tmp_path, content)
+    assert any(message in text for text in fatal(problems)), problems
+
+
+def test_split_column(tmp_path: Path) -> None:
+    rows = "image,Fold,tags\na,train,dog\nb, train ,cat\nc,held out,dog\nd,held out,\n"
+    table, problems = read(tmp_path, rows, split_column="fold")
+    assert not problems
+    assert splits_of(table) == {"a": "train", "b": "train", "c": "held out", "d": "held out"}
+    assert tags_of(table)["d"] is None
+    table, problems = read(
+        tmp_path, "image,fold,dog\na,train,1\nb,val,0\n", "a b", split_column="fold", untagged="negative"
+    )
+    assert not problems
+    assert tags_of(table) == {"a": ("dog",), "b": ()}
+    rows_json = [{"image": "a", "tags": "dog", "fold": "train"}, {"image": "b", "tags": "dog", "fold": "val"}]
+    table, problems = read(tmp_path, rows_json, "a b", "tags.json", split_column="fold")
+    assert splits_of(table) == {"a": "train", "b": "val"}
+
+
+def test_problems_of_the_split_column(tmp_path: Path) -> None:
+    _, problems = read(tmp_path, PETS_CSV, split_column="fold")
+    assert "tags.csv: has no column 'fold' (its columns: 'image, tags'). Correct data.split_column" in only(problems)
+    _, problems = read(tmp_path, PETS_CSV.removeprefix("image,tags\n"), split_column="fold")
+    assert "tags.csv: has no header, so no column 'fold'. Add" in only(problems)
+    rows = "image,tag,fold\na,dog,train\na,cat,val\nb,dog,\n"
+    _, problems = read(tmp_path, rows, "a b", split_column="fold")
+    text = "\n".join(fatal(problems))
+    assert "line 3: 'a' is also in split 'train'. Keep" in text
+    assert "line 4: 'b' has no split. Write" in text
+    _, problems = read(tmp_path, {"a": "dog"}, "a", "tags.json", split_column="fold")
+    assert "is a map, so it has no column 'fold'" in only(problems)
+    _, problems = read(tmp_path, [{"image": "a", "tags": "dog"}], "a", "tags.json", split_column="fold")
+    assert "entry 1: 'a' has no 'fold'" in fatal(problems)[0]
+
+
+def test_unused_columns_are_said(tmp_path: Path) -> None:
+    for name, content in (
+        ("tags.csv", "image,tags,split\na,dog,train\nb,cat,val\n"),
+        (
+            "tags.json",
+            '[{"image": "a", "tags": ["dog"], "split": "train"}, {"image": "b", "tags": ["cat"], "split": "val"}]',
+        ),
+    ):
+        folder = images(tmp_path / "images", "a b")
+        _, problems = read_dataset(
+            DataConfig(images=folder, tags=write(tmp_path / name, content), min_images=1), seed=0
+        )
+        (note,) = [str(problem) for problem in problems]
+        assert f"{name}: these columns are not used: 'split'. If one of them says which images are held out" in note

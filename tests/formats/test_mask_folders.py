@@ -1,0 +1,93 @@
+"""The mask of each image is found by its name."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from cian.config import DataConfig
+from cian.data.read import read_dataset
+from tests.formats.helpers import fatal, images, only, read
+
+
+def masks_of(tmp_path: Path, names: list[str], there: list[str]) -> dict[str, str | None]:
+    """The mask of each image, of those that are there."""
+    shutil.rmtree(tmp_path / "masks", ignore_errors=True)
+    masks = images(tmp_path / "masks", there)
+    table, problems = read(tmp_path, "image,tags\n" + "".join(f"{name},dog\n" for name in names), names, masks=masks)
+    assert not problems
+    assert table is not None
+    return {
+        name: mask and mask.relative_to(masks).as_posix() for name, mask in zip(table.ids, table.masks, strict=True)
+    }
+
+
+def test_masks(tmp_path: Path) -> None:
+    names = ["a", "x/b", "y/c", "d", "y/e", "f"]
+    there = ["a.png", "x/b.PNG", "c.png", "other.png", "d.jpg", "deep/y/e.png", "deep/f.png"]
+    assert masks_of(tmp_path, names, there) == {
+        "a": "a.png", "d": None, "f": "deep/f.png", "x/b": "x/b.PNG", "y/c": "c.png", "y/e": "deep/y/e.png",
+    }  # fmt: skip
+
+
+def test_masks_of_images_that_are_called_alike(tmp_path: Path) -> None:
+    names = ["fox/1", "rabbit/1"]
+    assert masks_of(tmp_path, names, ["rabbit/1.png"]) == {"fox/1": None, "rabbit/1": "rabbit/1.png"}
+    assert masks_of(tmp_path, names, ["rabbit/1.png", "1.png"]) == {"fox/1": "1.png", "rabbit/1": "rabbit/1.png"}
+    assert masks_of(tmp_path, ["1", "fox/1"], ["fox/1.png"]) == {"1": None, "fox/1": "fox/1.png"}
+    deeper = masks_of(tmp_path, ["1", *names], ["m/fox/1.png", "m/rabbit/1.png", "1.png"])
+    assert deeper == {"1": "1.png", "fox/1": "m/fox/1.png", "rabbit/1": "m/rabbit/1.png"}
+    longest = masks_of(tmp_path, ["a/fox/1"], ["1.png", "fox/1.png", "b/fox/1.png"])
+    assert longest == {"a/fox/1": "fox/1.png"}
+
+
+def test_masks_of_another_folder_are_of_another_image(tmp_path: Path) -> None:
+    masks = images(tmp_path / "masks", ["rabbit/1.png", "xfox/2.png"])
+    table, problems = read(tmp_path, None, ["fox/1", "fox/2"], masks=masks)
+    assert table is not None and not any(table.masks)
+    assert "masks: no mask fits any image. Store masks as ID.png, e.g. fox/1.png" in only(problems)
+
+
+def test_masks_in_several_folders(tmp_path: Path) -> None:
+    first, second = images(tmp_path / "m", ["1.png"]), images(tmp_path / "n", ["fox/1.png", "rabbit/1.png"])
+    table, problems = read(tmp_path, None, ["fox/1"], masks=(first, second))
+    assert not problems
+    assert table is not None and table.masks == (first / "1.png",)
+    table, problems = read(tmp_path, None, ["fox/1", "rabbit/1"], masks=(second, first))
+    assert "1 image seems" in only(problems, is_fatal=False) and not fatal(problems)
+    assert table is not None and table.masks == (second / "fox" / "1.png", second / "rabbit" / "1.png")
+
+
+def test_problems_of_masks(tmp_path: Path) -> None:
+    rows = "image,tags\nx/a,dog\ny/a,dog\nb,dog\n"
+    names = ["x/a", "y/a", "b"]
+    masks = images(tmp_path / "masks", ["a.png", "p/b.png", "q/b.png"])
+    _, problems = read(tmp_path, rows, names, masks=masks)
+    text = "\n".join(fatal(problems))
+    assert "a.png: fits the images x/a and y/a. Store masks as ID.png" in text
+    assert "masks: several masks fit image 'b'. Keep the one at ID.png" in text
+    _, problems = read(tmp_path, rows, names, masks=images(tmp_path / "empty", ["z.png"]))
+    assert "empty: no mask fits any image. Store masks as ID.png, e.g. b.png" in only(problems)
+
+
+def test_masks_among_the_pictures(tmp_path: Path) -> None:
+    folder = images(tmp_path / "images", ["fox/1"])
+    masks = images(folder / "masks", ["fox/1.png"])
+    table, problems = read_dataset(DataConfig(images=folder, masks=masks, min_images=1), seed=0)
+    assert not fatal(problems) and table is not None
+    assert table.ids == ("fox/1",) and table.classes == ("fox",) and table.masks == (masks / "fox/1.png",)
+
+
+def test_masks_of_several_folders(tmp_path: Path) -> None:
+    first, second = images(tmp_path / "first", "a.png"), images(tmp_path / "second", "a.png b.png")
+    rows = "image,tags\na,dog\nb,dog\nc,dog\n"
+    table, problems = read(tmp_path, rows, "a b c", masks=(first, second))
+    assert not problems
+    assert table is not None
+    assert table.masks == (first / "a.png", second / "b.png", None)
+    empty = images(tmp_path / "empty", "z.png")
+    assert not read(tmp_path, rows, "a b c", masks=(empty, first))[1]
+    _, problems = read(tmp_path, rows, "a b c", masks=(empty, tmp_path / "none"))
+    text = "\n".join(fatal(problems))
+    assert f"{empty}: no mask fits any image. Store" in text
+    assert "none: no such folder" in text
