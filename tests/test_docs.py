@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import typer
 import yaml
-from cian.data.readers import read_dataset
+from cian.data.read import read_dataset
 
 import cian
 from cian.cli import app
