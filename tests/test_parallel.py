@@ -1,13 +1,15 @@
-"""The cores of a process."""
+"""The cores of a process, and work for them."""
 
 from __future__ import annotations
 
 import os
+import threading
 
 import pytest
+import torch
 
 import cian.parallel
-from cian.parallel import cores
+from cian.parallel import cores, overlapped
 
 
 @pytest.fixture(autouse=True)
@@ -41,3 +43,59 @@ def test_quota_of_an_older_container(tmp_path, monkeypatch, quota, share):
     assert cores() == share
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     assert cores() == max(1, share // 2)
+
+
+@pytest.mark.parametrize("on_cpu", [True, False])
+def test_overlapped_keeps_the_order_and_leaves_items_out(on_cpu):
+    def read(item: int) -> int | None:
+        return None if item == 3 else 10 * item
+
+    threads = torch.get_num_threads()
+    results = overlapped(on_cpu, range(50), read, lambda given: given + 1, lambda given, result: (given, result))
+    assert list(results) == [None if i == 3 else (10 * i, 10 * i + 1) for i in range(50)]
+    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("on_cpu", [True, False])
+def test_overlapped_stops_reading_when_the_caller_stops(on_cpu):
+    """The items may be an endless stream."""
+    read: list[int] = []
+    results = overlapped(on_cpu, iter(int, 1), read.append, str, lambda given, result: result)
+    next(results)
+    results.close()
+    assert 1 <= len(read) <= 2 * 2 * cores() + 1
+
+
+@pytest.mark.parametrize("on_cpu", [True, False])
+def test_overlapped_raises_what_the_work_raises(on_cpu):
+    def compute(given: int) -> int:
+        if given == 2:
+            raise ValueError("item 2")
+        return given
+
+    with pytest.raises(ValueError, match="item 2"):
+        list(overlapped(on_cpu, range(10), abs, compute, lambda given, result: result))
+
+
+def test_few_results_wait_in_the_memory_of_a_gpu():
+    """However many cores there are, four results at most wait for their CRF."""
+    lock, full = threading.Lock(), threading.Event()
+    alive, counts = 0, []
+
+    def compute(given: int) -> int:
+        nonlocal alive
+        with lock:
+            alive += 1
+            counts.append(alive)
+        if alive == 4:
+            full.set()
+        return given
+
+    def finish(given: int, result: int) -> None:
+        nonlocal alive
+        assert full.wait(60)  # holds every result back until the memory is full
+        with lock:
+            alive -= 1
+
+    list(overlapped(False, range(20), lambda item: item, compute, finish))
+    assert alive == 0 and max(counts) == 4

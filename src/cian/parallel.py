@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 Item = TypeVar("Item")
+Given = TypeVar("Given")
 Result = TypeVar("Result")
+Done = TypeVar("Done")
 
 CGROUP = Path("/sys/fs/cgroup")
+_ON_GPU = 4  # results at a time in its memory
 
 
 def cores() -> int:
@@ -37,7 +41,7 @@ def _quota() -> int | None:
 def map_ahead(
     pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item], depth: int = 64
 ) -> Iterator[Result]:
-    """`work` of each item in order, at most `depth` of them under way."""
+    """Yields `work(item)` for each item in order. The pool works on at most `depth` items ahead."""
     pending: deque[Future[Result]] = deque()
     for item in items:
         pending.append(pool.submit(work, item))
@@ -45,3 +49,49 @@ def map_ahead(
             yield pending.popleft().result()
     while pending:
         yield pending.popleft().result()
+
+
+def overlapped(
+    on_cpu: bool,
+    items: Iterable[Item],
+    read: Callable[[Item], Given | None],
+    compute: Callable[[Given], Result],
+    finish: Callable[[Given, Result], Done],
+) -> Generator[Done | None, None, None]:
+    """Reads items, computes with them and finishes the results, several at a time. Yields in the order of the items.
+
+    On a CPU each core takes an item from `read` to `finish`, with one thread for PyTorch, so that no core waits for
+    another. On a GPU the calling thread computes, while other threads read ahead and finish; only a few results are in
+    its memory at a time.
+
+    Args:
+        read: returns None for an item to leave out, which yields None.
+        finish: takes what `read` and `compute` returned.
+    """
+    import torch
+
+    threads = cores()
+    before = torch.get_num_threads()
+
+    def whole(item: Item) -> Done | None:
+        given = read(item)
+        return None if given is None else finish(given, compute(given))
+
+    def end(step: tuple[Given, Result] | None) -> Done | None:
+        return None if step is None else finish(*step)
+
+    with ThreadPoolExecutor(threads, initializer=partial(torch.set_num_threads, 1) if on_cpu else None) as pool:
+        if on_cpu:
+            jobs = map_ahead(pool, whole, items, 2 * threads)
+        else:
+            ahead = map_ahead(pool, read, items, 2 * threads)
+            steps = (None if given is None else (given, compute(given)) for given in ahead)
+            jobs = map_ahead(pool, end, steps, min(2 * threads, _ON_GPU))
+        try:
+            yield from jobs
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        finally:
+            if on_cpu:
+                torch.set_num_threads(before)  # for threads that start later

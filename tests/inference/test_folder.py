@@ -6,7 +6,6 @@ import csv
 import os
 import shutil
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,12 +19,10 @@ from PIL import Image
 from cian import CianError, Segmenter
 from cian.config import load_config
 from cian.data.masks import read_mask, write_mask
-from cian.data.table import Table
 from cian.errors import DataError
 from cian.inference import folder
 from cian.inference.folder import predict_folder
 from cian.network import build_network
-from cian.runs import each_image
 from tests.helpers import TINY, here
 
 NAMES = ("background", "Katze", "犬")
@@ -224,33 +221,6 @@ def test_command_line(model, photos, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(folder, "predict_folder", lambda *args: given.append(args[0]))
     here(monkeypatch, "predict", "--model", "owner/name", *options)
     assert given == ["owner/name"]  # a path would have a backslash on Windows
-
-
-def test_bounded_work_on_a_gpu(photos, monkeypatch):
-    """With many cores, too, only few results wait for their CRF in the GPU's memory."""
-    monkeypatch.setattr(each_image, "cores", lambda: 16)
-    for i in range(20):
-        shutil.copy(photos / "a.png", photos / f"{i}.png")
-    files = sorted(photos.glob("*.png"))
-    table = Table.build(["x"], [file.stem for file in files], files, [None] * len(files), ["predict"] * len(files))
-    lock, alive, most = threading.Lock(), 0, 0
-
-    def compute(row: int, image: np.ndarray) -> int:
-        nonlocal alive, most
-        with lock:
-            alive += 1
-            most = max(most, alive)
-        return row
-
-    def finish(row: int, image: np.ndarray, result: int) -> None:
-        nonlocal alive
-        threading.Event().wait(0.01)
-        with lock:
-            alive -= 1
-
-    gpu = SimpleNamespace(device=SimpleNamespace(type="cuda"))
-    each_image.work_on_images(gpu, 64, table, range(len(files)), "test", compute, finish)  # type: ignore[arg-type]
-    assert alive == 0 and 2 <= most <= 4
 
 
 def test_masks_that_were_counted_are_not_read_again(model, photos, tmp_path, monkeypatch):
