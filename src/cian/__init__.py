@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from cian.config import Config, load_config
     from cian.errors import CianError
     from cian.evaluation import metrics
-    from cian.inference.segmenter import Prediction, Segmenter, load
+    from cian.inference.prediction import Prediction
+    from cian.inference.segmenter import Segmenter, load
     from cian.network import CIAN
     from cian.pipeline.run import run
 
@@ -25,7 +26,7 @@ _HOME = {
     "CianError": "cian.errors",
     "Config": "cian.config",
     "CrossImageAffinity": "cian.affinity",
-    "Prediction": "cian.inference.segmenter",
+    "Prediction": "cian.inference.prediction",
     "Segmenter": "cian.inference.segmenter",
     "cross_image_affinity": "cian.affinity",
     "load": "cian.inference.segmenter",

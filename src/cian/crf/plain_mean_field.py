@@ -8,7 +8,6 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from cian.crf.lattice import Lattice
 
@@ -19,6 +18,8 @@ def infer(unary: np.ndarray, lowest: np.ndarray, live: np.ndarray, lattice: Latt
     Shape:
         unary: (K, N) energies; lowest: (N,), the lowest energy of each pixel; live: (L,) class ids. Returns (K, N).
     """
+    from scipy.sparse import csr_matrix  # not at the top: it slows every start down
+
     pixels, corners = lattice.vertices.shape
     rows = np.arange(0, pixels * corners + 1, corners)
     shape = (pixels, lattice.first[-1] + 1)

@@ -1,4 +1,4 @@
-"""From logits to a label map: the threshold between objects and background, the dense CRF, the arg-max."""
+"""From logits to a mask: the threshold between objects and background, the dense CRF, the arg-max."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ from cian.crf import gpu
 from cian.crf.dense import dense_crf
 from cian.seeds.otsu import otsu
 
-_CELLS = 64  # on the longer side: of a picture, those that its own threshold is looked for among
-_SURE = 1.5  # nats: an object is somewhere 4.5 times as probable as background
-_HOPELESS = 1 / 250  # a class that is nowhere more probable than this share of the most probable one
+_CELLS = 64  # pixels, along the longer side, that an image's own threshold is estimated from
+_SURE = 1.5  # nats; at one pixel an object must be 4.5 times as probable as background
+_HOPELESS = 1 / 250  # a class is hopeless if no pixel gives it this share of the most probable class
 
 
 def probabilities(
     logits: Tensor, image: np.ndarray, allowed: np.ndarray | None, own_threshold: float, crf: CrfConfig | None
 ) -> np.ndarray:
-    """Class probabilities at every pixel, without and with dense CRF.
+    """Class probabilities at every pixel, with or without dense CRF.
 
     Args:
-        logits: (K, H, W) at full size; on a GPU the CRF runs there, too.
+        logits: (K, H, W) at the size of the image. If they are on a GPU, the CRF runs there.
         image: (H, W, 3) uint8.
-        allowed: (K,) bool, the classes that may occur, background among them; others get 0. None = all.
-        own_threshold: how far the border between objects and background moves to the picture's own, see `border`.
-        crf: None or 0 iterations = softmax alone. A class that is nowhere more than 1/250 as probable as the most
-            probable one takes no part and gets 0: of 21 classes of photographs half, without changing the mask.
+        allowed: (K,) bool, the classes that may occur, background among them; others get 0. None allows all.
+        own_threshold: how far, in nats, the threshold between objects and background may move; see `border`.
+        crf: None, or 0 iterations, gives the softmax. A class that is nowhere more than 1/250 as probable as the most
+            probable one is left out of the CRF and gets 0. On photographs with 21 classes, this is half of them, and
+            the mask does not change.
 
     Returns:
         (K, H, W) float32.
@@ -62,16 +63,16 @@ def probabilities(
 
 
 def _rows(values: Tensor, chosen: Tensor) -> Tensor:
-    """(K, …), some of the rows; without a copy if it is all."""
+    """The chosen rows of (K, …); no copy if all are chosen."""
     return values if chosen.all() else values[chosen]
 
 
 def border(logits: Tensor, within: float) -> float:
-    """By how many nats an object must be more probable than background, in this picture, to be called one.
+    """The image's own threshold between objects and background, in nats of the log odds.
 
-    How sure a network is varies from one picture to the next. If it is somewhere sure of an object, the border is drawn
-    where the picture itself divides into two: at Otsu's threshold of the log odds of objects against background, looked
-    for within ± `within`. Otherwise 0, as in the paper: a picture without objects divides into two, as well.
+    A network is more sure on one image than on the next. If some pixel is surely an object, the threshold is Otsu's, of
+    the log odds of objects against background, searched for within ± `within`. Otherwise it is 0, as in the paper,
+    because Otsu's method also divides an image without objects into two.
 
     Shape:
         logits: (K, H, W), background first.
@@ -83,10 +84,10 @@ def border(logits: Tensor, within: float) -> float:
 
 
 def _contenders(energies: Tensor) -> Tensor:
-    """The classes that may win a pixel by CRF: (K,) bool for energies (K, H, W).
+    """The classes that the CRF may give a pixel: (K,) bool for energies (K, H, W).
 
-    A message is a mean of the class's probabilities times the weights of the kernels (some 13 in all): a class that is
-    hopeless everywhere gets 0.05 nats.
+    A message is a mean of the class's probabilities times the kernels' weights, which sum to about 13. For a class that
+    is hopeless everywhere, this is at most 0.05 nats.
     """
     lowest = energies.amin(0)
     behind = torch.stack([(each - lowest).amin() for each in energies])
@@ -94,12 +95,13 @@ def _contenders(energies: Tensor) -> Tensor:
 
 
 def label_map(result: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The most probable class of each pixel, at the full size of an image that was perhaps worked on at a smaller one.
+    """The most probable class of each pixel, at the size of the image.
 
-    One class after the other is enlarged (bilinearly), so that memory does not grow with their number.
+    Probabilities of a smaller size are enlarged (bilinearly), one class after the other, so that memory does not grow
+    with the number of classes.
 
     Shape:
-        result: (K, h, w) float32 probabilities; returns (H, W) uint8 for `size` (H, W).
+        result: (K, h, w) float32 probabilities. Returns (H, W) uint8 for `size` (H, W).
     """
     best, mask = np.zeros(size, np.float32), np.zeros(size, np.uint8)
     for class_id, each in enumerate(result):

@@ -1,4 +1,4 @@
-"""Logits of one image: several scales, mirrored, in tiles where it is large."""
+"""Logits of one image: at several scales, mirrored, and in tiles if it is large."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from cian.network import CIAN
 
 @torch.no_grad()
 def multi_scale_logits(network: CIAN, image: np.ndarray, scales: Sequence[float], mirror: bool) -> Tensor:
-    """Logits of one image alone: the mean over the scales and, with several, over their maximum as one more map; then
-    the mean with the mirrored image's.
+    """Logits of one image, averaged over scales and with those of the mirrored image.
 
-    They are fused on the finest scale's grid and not yet at full size (see `Grid.upsample`).
+    With several scales, the maximum over them is averaged in as one more map, as in the paper. The maps are fused at
+    the resolution of the finest one; `Grid.upsample` brings them to the size of the image.
 
     Shape:
         image: (H, W, 3) uint8. Returns (K, h, w) float32.
@@ -41,8 +41,8 @@ def multi_scale_logits(network: CIAN, image: np.ndarray, scales: Sequence[float]
 def segment_logits(network: CIAN, image: np.ndarray, settings: PredictConfig) -> Tensor:
     """(H, W, 3) uint8 → multi-scale logits (K, H, W) float32 on the network's device.
 
-    Sides over `settings.tile` are cut into tiles that overlap by a quarter; there the weight goes over from one tile to
-    the next linearly, so that no seam shows.
+    Sides longer than `settings.tile` are cut into tiles that overlap by a quarter. In the overlap, the weight moves
+    linearly from one tile to the next, so that no seam shows.
     """
     height, width = image.shape[:2]
     rows, columns = (_tiles(side, settings.tile) for side in (height, width))
@@ -62,8 +62,10 @@ def segment_logits(network: CIAN, image: np.ndarray, settings: PredictConfig) ->
 
 
 def _tiles(side: int, most: int) -> list[tuple[int, int, np.ndarray]]:
-    """(start, end, weights (end - start,)) of the tiles along one side: evenly laid, none longer than `most`; the
-    weights of all tiles sum to 1 at every pixel."""
+    """The tiles along one side: (start, end, weights (end - start,)).
+
+    They are evenly spaced, and none is longer than `most`. At every pixel the weights of all tiles sum to 1.
+    """
     if side <= most:
         return [(0, side, np.ones(side, np.float32))]
     overlap = most // 4
@@ -81,5 +83,5 @@ def _tiles(side: int, most: int) -> list[tuple[int, int, np.ndarray]]:
             ramp[-shared:] *= 1 - (np.arange(shared) + 0.5) / shared
         ramps.append(ramp)
         total[start:end] += ramp
-    # where three tiles lie over each other, ramps alone do not sum to 1
+    # where three tiles overlap, the ramps alone do not sum to 1
     return [(int(s), int(e), ramp / total[s:e]) for s, e, ramp in zip(starts, ends, ramps, strict=True)]

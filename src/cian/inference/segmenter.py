@@ -4,67 +4,41 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, TypeGuard, cast, overload
 
 import numpy as np
 import torch
 from PIL import Image
 from pydantic import ValidationError
+from torch import Tensor
 
 from cian._version import __version__
 from cian.config import FILES, Config, PredictConfig, dump_config
 from cian.config.former import from_earlier
 from cian.data.images import read_image, reduced, upright
-from cian.data.masks import overlay
 from cian.errors import CianError
 from cian.files import read_json, write_json
 from cian.inference.decide import label_map, probabilities
 from cian.inference.logits import segment_logits
+from cian.inference.prediction import Prediction
 from cian.network import CIAN, build_network
+from cian.parallel import overlapped
 from cian.training.checkpoint import load_weights, save_weights
 
-FORMAT = 1  # of a model folder's config.json
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a model says about one image.
-
-    Attributes:
-        image: (H, W, 3) uint8.
-        mask: (H, W) uint8 class ids, 0 = background.
-        probabilities: (K, h, w) float32, at the size that was worked on: that of the image, if it is not larger than
-            the `max_side` of the configuration.
-        class_names: K names by class id, background first.
-    """
-
-    image: np.ndarray
-    mask: np.ndarray
-    probabilities: np.ndarray
-    class_names: tuple[str, ...]
-
-    @property
-    def classes(self) -> dict[str, float]:
-        """The classes found, with their share of the picture, largest first; background left out."""
-        shares = np.bincount(self.mask.ravel(), minlength=len(self.class_names)) / self.mask.size
-        found = {self.class_names[i]: float(shares[i]) for i in np.argsort(-shares) if i and shares[i]}
-        return found
-
-    def overlay(self, alpha: float = 0.5) -> np.ndarray:
-        """(H, W, 3) uint8: the picture with the mask over it."""
-        return overlay(self.image, self.mask, alpha)
+FORMAT = 1  # of config.json in a model's folder
+ImageLike: TypeAlias = str | Path | np.ndarray | Image.Image
 
 
 class Segmenter:
     """A trained network with its classes and its way of predicting.
 
     Args:
-        network: put into evaluation mode.
+        network: is put into evaluation mode.
         config: the configuration that it was trained with.
-        class_names: K names, background first.
+        class_names: K names in the order of the class ids, background first.
+        device: where the network runs.
     """
 
     def __init__(self, network: CIAN, config: Config, class_names: Sequence[str], device: str | torch.device = "cpu"):
@@ -72,43 +46,82 @@ class Segmenter:
         self.config = config
         self.class_names = tuple(class_names)
 
+    @overload
+    def predict(  # type: ignore[overload-overlap] # a text is an iterable as well
+        self, image: ImageLike, tags: Sequence[str] | None = None, settings: PredictConfig | None = None
+    ) -> Prediction: ...
+
+    @overload
+    def predict(
+        self, image: Iterable[ImageLike], tags: Sequence[str] | None = None, settings: PredictConfig | None = None
+    ) -> Iterator[Prediction]: ...
+
     def predict(
         self,
-        image: str | Path | np.ndarray | Image.Image,
+        image: ImageLike | Iterable[ImageLike],
         tags: Sequence[str] | None = None,
         settings: PredictConfig | None = None,
-    ) -> Prediction:
-        """Segments one image.
+    ) -> Prediction | Iterator[Prediction]:
+        """Segments an image, or several.
+
+        Several images are worked on at a time, as many as the machine has cores, while their predictions come one by
+        one and in order. Any number of images fits into memory.
 
         Args:
-            image: a path, a Pillow image (which is put upright by its EXIF orientation), or (H, W, 3) uint8 RGB. Large
-                JPEG files are read at a reduced size, so that a few pixels may differ from those of the same pixels
-                given as an array.
-            tags: if known, the only classes that may occur besides background.
-            settings: scales, mirror and CRF; default: as configured.
+            image: a path, a Pillow image (turned upright by its EXIF orientation), or a (H, W, 3) uint8 RGB array; or
+                an iterable of these. A large JPEG file is read at a reduced size, so that a few pixels may differ from
+                those of the same image given as an array.
+            tags: the only classes that may occur besides background, if known; for several images, in all of them.
+            settings: scales, mirroring, threshold and CRF. Default: those of the model's configuration.
+
+        Returns:
+            A `Prediction`; for several images an iterator of predictions.
 
         Raises:
-            CianError: the image cannot be read, or a tag is no class of the model.
+            CianError: an image cannot be read, or is of a type that is not listed above; a tag is not a class of the
+                model. With several images, those before it have been yielded.
         """
         settings = settings or self.config.predict
-        side = self.config.max_side
-        if isinstance(image, Image.Image):
-            image = upright(image)
-        if isinstance(image, np.ndarray):
-            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-                raise CianError(f"image: {image.dtype} {image.shape}; give (H, W, 3) uint8 RGB, or a path.")
-            working = reduced(image, side)
-        else:
-            path = Path(image)
-            image, working = read_image(path), read_image(path, side)
         allowed = None if tags is None else self.allowed(tags)
-        logits = segment_logits(self.network, working, settings)
-        result = probabilities(logits, working, allowed, settings.own_threshold, settings.crf)
-        return Prediction(image, label_map(result, image.shape[:2]), result, self.class_names)
+
+        def compute(given: tuple[np.ndarray, np.ndarray]) -> Tensor:
+            return segment_logits(self.network, given[1], settings)
+
+        def finish(given: tuple[np.ndarray, np.ndarray], logits: Tensor) -> Prediction:
+            full, working = given
+            result = probabilities(logits, working, allowed, settings.own_threshold, settings.crf)
+            return Prediction(full, label_map(result, full.shape[:2]), result, self.class_names)
+
+        if _is_one(image):
+            given = self._read(image)
+            return finish(given, compute(given))
+        if isinstance(image, Mapping | bytes | Tensor) or not isinstance(image, Iterable):
+            raise _not_an_image(image)
+        on_cpu = next(self.network.parameters()).device.type == "cpu"
+        return cast(Iterator[Prediction], overlapped(on_cpu, image, self._read, compute, finish))
+
+    def _read(self, image: ImageLike) -> tuple[np.ndarray, np.ndarray]:
+        """The image (H, W, 3) uint8 at its full size, and at the size that the network works on."""
+        side = self.config.max_side
+        if isinstance(image, str | Path):
+            full = read_image(Path(image))
+            return full, full if max(full.shape) <= side else read_image(Path(image), side)
+        if isinstance(image, Image.Image):
+            full = upright(image)
+        elif isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8:
+            full = image
+        else:
+            raise _not_an_image(image)
+        if not full.size:
+            raise CianError(f"image: an array of shape {full.shape} has no pixels. Give at least one.")
+        return full, reduced(full, side)
 
     def save(self, folder: str | Path) -> None:
-        """Writes what `load` reads: config.json and model.safetensors. The paths and the device of the machine that
-        trained the network stay behind: first weights, ready-made seeds and saliency maps are as by default."""
+        """Writes config.json and model.safetensors, which `load` reads.
+
+        Paths and device of the machine that trained the network are left out. The settings for first weights,
+        ready-made seeds and saliency maps become the defaults.
+        """
         folder = Path(folder)
         save_weights(self.network, folder / "model.safetensors")
         tree = dump_config(self.config)
@@ -129,7 +142,7 @@ class Segmenter:
         return hashed.hexdigest()[:16]
 
     def allowed(self, tags: Sequence[str]) -> np.ndarray:
-        """(K,) bool of background and some tags.
+        """The classes that may occur, (K,) bool: background and some tags.
 
         Raises:
             CianError: a tag is no class of the model.
@@ -145,31 +158,45 @@ class Segmenter:
         return allowed
 
 
+def _is_one(image: ImageLike | Iterable[ImageLike]) -> TypeGuard[ImageLike]:
+    """Whether `image` is one image; an array with more than three axes holds several."""
+    return isinstance(image, str | Path | Image.Image) or (isinstance(image, np.ndarray) and image.ndim <= 3)
+
+
+def _not_an_image(value: object) -> CianError:
+    kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+    if isinstance(value, np.ndarray):
+        kind = f"{value.dtype} array of shape {value.shape}"
+    elif isinstance(value, Tensor):
+        kind = f"{value.dtype} tensor of shape {tuple(value.shape)}"
+    return CianError(f"image: {kind}. Give a path, a Pillow image or a (H, W, 3) uint8 RGB array, or several of them.")
+
+
 def load(source: str | Path, device: str | torch.device = "auto") -> Segmenter:
-    """A trained model from its folder (`runs/NAME/model`, or a run) or from a Hugging Face hub id (`owner/name`).
+    """Loads a trained model.
+
+    Args:
+        source: a model's folder (`runs/NAME/model`), a run, or a Hugging Face hub id (`owner/name`).
+        device: "auto" takes a GPU if there is one, else the CPU.
 
     Raises:
-        CianError: there is no model, or its files do not fit.
+        CianError: there is no model, or its files are damaged or of another version.
     """
-    folder = Path(source)
-    if (folder / "model" / "config.json").is_file():
-        folder = folder / "model"
-    if not (folder / "config.json").is_file():
-        folder = _download(str(source))
-    saved: dict[str, Any] = read_json(folder / "config.json")
-    if saved.get("format") != FORMAT:
+    folder = _model_folder(Path(source)) or _download(str(source))
+    file = folder / "config.json"
+    saved: Any = read_json(file)
+    if not isinstance(saved, dict) or not {"format", "classes", "config"} <= saved.keys():
+        raise CianError(f"{file}: is not the configuration of a trained model. Give runs/NAME/model.")
+    if saved["format"] != FORMAT:
         raise CianError(
-            f"{folder / 'config.json'}: format {saved.get('format')!r}; this version of cian reads {FORMAT}."
+            f"{file}: has format {saved['format']!r}, and this version of cian reads format {FORMAT}. {_cure(saved)}"
         )
     try:
         tree, _ = from_earlier(saved["config"], str(folder))  # none of those settings concerns a trained network
         config = Config.model_validate(tree)
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise CianError(
-            f"{folder / 'config.json'}: {where}: {error.errors()[0]['msg']}. The model was saved by cian "
-            f"{saved.get('cian')}, this is {__version__}: use that version, or train again."
-        ) from None
+        raise CianError(f"{file}: {where}: {error.errors()[0]['msg']}. {_cure(saved)}") from None
     network = build_network(config, len(saved["classes"]), weights="random")
     load_weights(network, folder / "model.safetensors")
     if device == "auto":
@@ -177,12 +204,37 @@ def load(source: str | Path, device: str | torch.device = "auto") -> Segmenter:
     return Segmenter(network, config, saved["classes"], device)
 
 
+def _cure(saved: Mapping[str, Any]) -> str:
+    return (
+        f"The model was saved by cian {saved.get('cian', 'of an unknown version')}, and this is cian {__version__}. "
+        "Install that version, or train again."
+    )
+
+
+def _model_folder(folder: Path) -> Path | None:
+    """The folder of a model or of a run's model; None if there is no such folder.
+
+    Raises:
+        CianError: it is the folder of a run that has no model yet.
+    """
+    for place in (folder / "model", folder):
+        if (place / "config.json").is_file():
+            return place
+    if (folder / "config.yaml").is_file():
+        raise CianError(f"{folder}: this run has no model yet. Let it finish: cian run --out {folder}")
+    return None
+
+
 def _download(hub_id: str) -> Path:
+    """The model's folder, downloaded from the Hugging Face hub or kept from an earlier download.
+
+    Raises:
+        CianError: `hub_id` is not a hub id, the hub has no such model, or it cannot be reached.
+    """
+    give = "Give runs/NAME/model, or a hub id owner/name."
     owner, _, name = hub_id.partition("/")
     if not all(re.fullmatch(r"\w[\w.-]*", part, re.ASCII) for part in (owner, name)) or Path(owner).exists():
-        raise CianError(
-            f"{hub_id}: no model here (config.json is missing). Give runs/NAME/model, or a hub id owner/name."
-        )
+        raise CianError(f"{hub_id}: no model here (config.json is missing). {give}")
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils import RepositoryNotFoundError
 
@@ -190,9 +242,8 @@ def _download(hub_id: str) -> Path:
         return Path(snapshot_download(hub_id, allow_patterns=["config.json", "model.safetensors"]))
     except Exception as error:  # noqa: BLE001 - the hub client raises many kinds
         says = "has no such model" if isinstance(error, RepositoryNotFoundError) else "could not be reached"
-        cause = error.__cause__ or error  # says it in one line
+        cause = error.__cause__ or error  # its first line says why
         reason = f"{type(cause).__name__}: {str(cause).strip().partition(chr(10))[0]}"
         raise CianError(
-            f"{hub_id}: no such model folder here, and the Hugging Face hub {says} ({reason}). Give runs/NAME/model, "
-            "or a hub id owner/name."
+            f"{hub_id}: no such model folder here, and the Hugging Face hub {says} ({reason}). {give}"
         ) from None

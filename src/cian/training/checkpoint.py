@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator
 from safetensors.torch import load_file, save
 from torch import nn
 
 from cian.errors import CianError
 from cian.files import write_bytes, write_json
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 def save_checkpoint(
