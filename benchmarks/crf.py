@@ -2,9 +2,9 @@
 
     python benchmarks/crf.py [--image FILE] [--repetitions 7] [--threads N]
 
-Prints the ratio of their times (median, smallest and largest of the repetitions) for 375 × 500 pixels, 21 classes and 10
-iterations: once with all classes alive, once with 3, as when an image's tags exclude the others. Each ratio is that of
-two neighbouring calls, so another load on the machine slows both. The ratio of processor time (all threads together)
+Prints the ratio of their times (median, smallest and largest of the repetitions) for 375 × 500 pixels, 21 classes and
+10 iterations: once with all classes alive, once with 3, as when an image's tags exclude the others. A ratio is of two
+neighbouring calls, so another load on the machine slows both. The ratio of processor time (all threads together)
 says what one core gains, whether or not other programs use the second one.
 """
 

@@ -2,10 +2,10 @@
 
     python benchmarks/predict.py [--model runs/NAME/model] [--images DIR] [--count 72] [--repetitions 3]
 
-* The ratio of two times, measured in turn on the same images and cores: all of `cian predict` (reading, 3 scales, mirror,
-  upsampling, dense CRF, writing) / the network's forward passes alone. Without --model the network has 21 classes and
-  random weights, so that every class is alive for the CRF: the worst case. Without --images the demo's images are used,
-  at 375 × 500 pixels.
+* The ratio of two times, measured in turn on the same images and cores: all of `cian predict` (reading, 3 scales,
+  mirror, upsampling, dense CRF, writing) / the network's forward passes alone. Without --model the network has 21
+  classes and random weights, so that every class is alive for the CRF: the worst case. Without --images the demo's
+  images are used, at 375 × 500 pixels.
 * Peak memory of a process that predicts one photograph of 24 megapixels.
 """
 
