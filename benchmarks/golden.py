@@ -83,8 +83,8 @@ def draw(folder: Path) -> None:
 def cian(*args: Any, processes: int = 1, **settings: Any) -> None:
     start = [sys.executable, "-m", "cian"]
     if processes > 1:
-        start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--master-port"]
-        start += ["29591", "-m", "cian"]
+        start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+        start += ["-m", "cian"]
     texts = [f"{key.replace('__', '.')}={value}" for key, value in settings.items()]
     command = [*start, *map(str, args), *(part for text in texts for part in ("--set", text))]
     done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)

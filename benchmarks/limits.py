@@ -28,11 +28,11 @@ from figures import figure
 from overhead import arguments, make_step, parser_of, random_batch
 from torch.utils.flop_counter import FlopCounterMode
 
+from cian.build import build_network
 from cian.crf.dense import dense_crf
 from cian.crf.lattice import Lattice, build_lattice
 from cian.crf.mean_field import padded
 from cian.crf.parts import one_after_another
-from cian.network import build_network
 
 Work = Callable[[], object]
 
@@ -89,7 +89,7 @@ def main() -> None:
     figure(f"matrix product in float32, {torch.get_num_threads()} threads", [rate], "G operations/s", digits=0)
     figure("copying a large array", [bandwidth], "GB/s", digits=1)
 
-    network = build_network(config, 21).to(memory_format=torch.channels_last).train()
+    network = build_network(config, 21).train()
     pixels, labels = random_batch(options.batch, crop)
 
     def backbone_step() -> None:

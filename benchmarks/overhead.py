@@ -25,6 +25,7 @@ from figures import figure
 from torch.utils.data import DataLoader
 
 from cian.backbone.dense import Backbone
+from cian.build import build_network
 from cian.config import Config, RuntimeConfig, load_config
 from cian.data.dataset import TrainingSet
 from cian.data.read import read_dataset
@@ -33,7 +34,6 @@ from cian.data.table import TRAIN
 from cian.demo import data_config
 from cian.demo.animals import generate
 from cian.losses import cian_loss
-from cian.network import build_network
 from cian.training.device import loader_workers, make_accelerator
 from cian.training.trainer import make_optimizer
 
@@ -41,10 +41,8 @@ from cian.training.trainer import make_optimizer
 def make_step(config: Config, classes: int):
     set_seed(0)
     accelerator = make_accelerator(config.runtime)
-    network = build_network(config, classes, weights="random").to(memory_format=torch.channels_last).train()
-    network.to(accelerator.device)
-    settings = config.train.optimizer
-    optimizer = make_optimizer(network.parameter_groups(settings.lr, settings.new_lr_factor), settings)
+    network = build_network(config, classes, weights="random").train().to(accelerator.device)
+    optimizer = make_optimizer(network, config.train.optimizer)
     grid = network.backbone.grid
     group_size = 2 if config.affinity.mode == "cross" else 1
 

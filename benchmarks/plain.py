@@ -22,9 +22,9 @@ from figures import figure
 from overhead import seconds
 from torch import Tensor, nn
 
+from cian.build import build_network
 from cian.config import load_config
 from cian.losses import cian_loss
-from cian.network import build_network
 from cian.training.device import make_accelerator
 from cian.training.trainer import make_optimizer
 
@@ -114,16 +114,16 @@ class OurTraining:
         config = load_config(None, settings)
         self.accelerator = make_accelerator(config.runtime)
         self.group_size = 1 if mode == "none" else 2
-        self.network = build_network(config, CLASSES).to(memory_format=torch.channels_last).train().to(device)
-        groups = self.network.parameter_groups(config.train.optimizer.lr, config.train.optimizer.new_lr_factor)
-        self.optimizer = make_optimizer(groups, config.train.optimizer)
+        self.network = build_network(config, CLASSES).train().to(device)
+        self.optimizer = make_optimizer(self.network, config.train.optimizer)
         images, self.seeds = (part.to(device) for part in example(options))
         self.images = images.contiguous(memory_format=torch.channels_last)
 
     def step(self) -> None:
         with self.accelerator.autocast():
             self_logits, cross_logits = self.network(self.images, self.group_size)
-        cian_loss(self_logits, cross_logits, self.seeds)["total"].backward()
+        cross_logits = None if cross_logits is None else cross_logits.float()
+        cian_loss(self_logits.float(), cross_logits, self.seeds)["total"].backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
 

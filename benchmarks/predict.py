@@ -26,13 +26,13 @@ from figures import figure
 from overhead import seconds
 from PIL import Image
 
+from cian.build import build_network
 from cian.config import Config
 from cian.data.images import find_images, read_image
 from cian.data.table import Table
 from cian.demo.animals import generate
 from cian.inference.folder import predict_folder
 from cian.inference.segmenter import Segmenter, load
-from cian.network import build_network
 from cian.runs.each_image import for_each_image
 from cian.training.device import make_accelerator
 

@@ -63,6 +63,7 @@ def plain(module: CrossImageAffinity, x: Tensor, group_size: int) -> tuple[Tenso
     """The method as its text has it: image by image, cell by cell, key by key; independent of the module's own code."""
     n, _, h, w = x.shape
     pooled = isinstance(module.pool, nn.MaxPool2d)
+    options = module.attend.keywords
 
     def project(conv: nn.Conv2d, image: Tensor) -> Tensor:
         return torch.einsum("oc,chw->ohw", conv.weight[:, :, 0, 0], image)
@@ -109,10 +110,10 @@ def plain(module: CrossImageAffinity, x: Tensor, group_size: int) -> tuple[Tenso
     crossed = []
     for i in range(n):
         others = [(i + offset * chunk) % n for offset in range(1, group_size)]
-        messages = [own[i]] if module.include_self else []
+        messages = [own[i]] if options["include_self"] else []
         messages += [message(x[i], x[other]) for other in others]
         stacked = torch.stack(messages)
-        crossed.append(stacked.amax(0) if module.merge == "max" else stacked.mean(0))
+        crossed.append(stacked.amax(0) if options["merge"] == "max" else stacked.mean(0))
     return x + residual(own), x + residual(torch.stack(crossed))
 
 
@@ -147,31 +148,6 @@ def test_equals_plain_loops_in_values_and_gradients(group_size, merge, similarit
     torch.testing.assert_close(gradients, expected_gradients, rtol=1e-7, atol=1e-7)
 
 
-@pytest.mark.parametrize("train", [True, False])
-@pytest.mark.parametrize("dilation", [1, 3])
-def test_convolution_of_the_residual_equals_one_after_the_other(train, dilation):
-    """Values, gradients and running statistics; cells at the border, where a dilated convolution sees zeros, too."""
-    torch.manual_seed(0)
-    module = CrossImageAffinity(6, 3).double().train(train)
-    conv = nn.Conv2d(6, 2, 3, padding=dilation, dilation=dilation, bias=False).double()
-    for parameter in module.parameters():
-        nn.init.normal_(parameter)
-    nn.init.uniform_(module.norm.running_var, 0.5, 2)
-    message = torch.randn(4, 3, 5, 7, dtype=torch.float64)
-    state = {k: v.clone() for k, v in module.state_dict().items()}
-
-    def run(forward) -> list[Tensor]:
-        module.load_state_dict(state)
-        m = message.clone().requires_grad_()
-        out = forward(m)
-        inputs = [m, module.project.weight, module.norm.weight, module.norm.bias, conv.weight]
-        upstream = torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view_as(out)
-        return [out, *torch.autograd.grad(out, inputs, upstream), *(b.clone() for b in module.norm.buffers())]
-
-    found = run(lambda m: module.convolve_residual(m, conv))
-    torch.testing.assert_close(found, run(lambda m: conv(module.norm(module.project(m)))), rtol=1e-8, atol=1e-8)
-
-
 def test_starts_as_identity():
     x = torch.randn(4, 8, 5, 5)
     self_features, cross_features = CrossImageAffinity(8)(x, group_size=2)
@@ -199,23 +175,6 @@ def test_hand_computed_message():
     value = torch.tensor([4.0, 8.0]).view(1, 1, 1, 2)
     assert retrieve(query, key, value).item() == pytest.approx(7.0)
     torch.testing.assert_close(affinity_map(query, key).flatten(), torch.tensor([0.25, 0.75]))
-
-
-@pytest.mark.parametrize("held", [True, False])
-def test_both_ways_of_bfloat16_are_as_near_to_the_truth(monkeypatch, held):
-    """Messages and gradients, within the rounding of bfloat16, with the affinity held as a matrix and by the fused
-    kernel."""
-    if not held:
-        monkeypatch.setattr("cian.affinity.MOST_HELD", 0)
-    torch.manual_seed(0)
-    exact = [torch.randn(2, 16, side, side, dtype=torch.float64, requires_grad=True) for side in (9, 5, 5)]
-    rough = [x.detach().bfloat16().requires_grad_() for x in exact]
-    weight = torch.randn(2, 16, 9, 9, dtype=torch.float64)
-    expected, found = retrieve(*exact), retrieve(*rough)
-    assert found.dtype == torch.bfloat16
-    truth, got = (torch.autograd.grad((m * weight).sum(), inputs) for m, inputs in ((expected, exact), (found, rough)))
-    for a, b in zip((found, *got), (expected, *truth), strict=True):
-        assert (a.double() - b).norm() < 0.02 * b.norm()
 
 
 def test_map_is_what_retrieval_uses():
@@ -249,15 +208,3 @@ def test_runs_under_autocast_and_any_float():
     with torch.autocast("cpu", torch.bfloat16):
         out, _ = CrossImageAffinity(8)(x)
     assert out.shape == x.shape and F.mse_loss(out.float(), x) < 1e-3
-
-
-def test_convolution_of_the_residual_runs_under_autocast():
-    torch.manual_seed(0)
-    module, conv = CrossImageAffinity(8), nn.Conv2d(8, 2, 3, padding=1, bias=False)
-    nn.init.ones_(module.norm.weight)
-    message = torch.randn(2, 4, 5, 5)
-    expected = conv(module.norm(module.project(message)))
-    with torch.autocast("cpu", torch.bfloat16):
-        found = module.convolve_residual(message.bfloat16(), conv)
-    assert found.dtype == torch.bfloat16
-    torch.testing.assert_close(found.float(), expected, rtol=0.05, atol=0.05)

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from cian import Segmenter, load
+from cian.build import build_network
 from cian.config import load_config
 from cian.data.masks import read_mask
-from cian.network import build_network
 from tests.helpers import TINY
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

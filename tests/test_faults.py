@@ -19,7 +19,7 @@ import torch
 
 from cian.data.masks import read_mask
 from cian.training.interrupts import ignore_signals
-from cian.training.trainer import _Batches
+from cian.training.loading import Batches
 from tests.helpers import CLI, EXACT, TINY, cli, here, options, same, weights
 
 LONG = {"classify.min_steps": 24, "train.min_steps": 24, "runtime.checkpoint_seconds": 0.01}
@@ -173,7 +173,7 @@ class Stuck(torch.utils.data.Dataset):
 def test_a_stuck_loading_process_does_not_outlive_its_training():
     loader = torch.utils.data.DataLoader(Stuck(), None, num_workers=1, worker_init_fn=ignore_signals)
     before = multiprocessing.active_children()
-    with _Batches(loader) as batches:
+    with Batches(loader) as batches:
         assert int(next(batches)) == 0
         (process,) = set(multiprocessing.active_children()) - set(before)
     process.join(10)
@@ -190,7 +190,7 @@ class Broken(Stuck):
 def test_loading_processes_end_while_their_error_is_kept():
     loader = torch.utils.data.DataLoader(Broken(), None, num_workers=1, worker_init_fn=ignore_signals)
     before = multiprocessing.active_children()
-    with pytest.raises(ZeroDivisionError) as kept, _Batches(loader) as batches:
+    with pytest.raises(ZeroDivisionError) as kept, Batches(loader) as batches:
         next(batches)
         (process,) = set(multiprocessing.active_children()) - set(before)
         next(batches)

@@ -13,10 +13,10 @@ import pytest
 import torch
 
 import cian
+from cian.build import build_network
 from cian.config import Config, load_config
 from cian.inference.segmenter import Segmenter
 from cian.losses import cian_loss
-from cian.network import build_network
 from tests.helpers import TINY, here, options
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from cian import Segmenter
+from cian.build import build_network
 from cian.config import load_config
-from cian.network import build_network
 from tests.helpers import TINY
 from tests.inference.helpers import NAMES
 

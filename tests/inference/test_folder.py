@@ -17,12 +17,12 @@ from filelock import FileLock
 from PIL import Image
 
 from cian import CianError, Segmenter
+from cian.build import build_network
 from cian.config import load_config
 from cian.data.masks import read_mask, write_mask
 from cian.errors import DataError
 from cian.inference import folder
 from cian.inference.folder import predict_folder
-from cian.network import build_network
 from tests.helpers import TINY, here
 
 NAMES = ("background", "Katze", "犬")

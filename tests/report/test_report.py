@@ -16,11 +16,11 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from cian.build import build_network
 from cian.config import load_config
 from cian.data.masks import palette, write_mask
 from cian.data.table import Table
 from cian.files import read_json, write_json, write_text
-from cian.network import build_network
 from cian.pipeline.context import Context
 from cian.pipeline.stages import evaluate, report
 from cian.pipeline.stages.classify import build_classifier

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from cian.backbone.grid import Grid
 from cian.errors import CianError
-from cian.fast.frozen_norms import fold_frozen_norms
 
 _PLAIN_VITS = ("vision_transformer", "deit", "eva")  # timm's modules
 _FROZEN_NORMS = (nn.modules.batchnorm._BatchNorm,)
@@ -63,7 +62,6 @@ class Backbone(nn.Module):
         frozen = _stages(self.model)[: self.frozen_stages] if self.frozen_stages else []
         for norm in self._norms():
             norm.requires_grad_(False)
-        fold_frozen_norms(self.model, torch.linspace(-1, 1, 3 * 96 * 96).reshape(1, 3, 96, 96))
         for stage in frozen:
             stage.requires_grad_(False)
         self.train()
@@ -77,7 +75,7 @@ class Backbone(nn.Module):
         if features.ndim == 3:  # tokens (N, prefix + cells, C)
             height, width = (-(-side // self.grid.stride) for side in images.shape[2:])
             cells = features[:, self.prefix_tokens :]
-            features = cells.transpose(1, 2).reshape(len(images), self.channels, height, width)
+            features = cells.transpose(1, 2).unflatten(2, (height, width))
         elif features.shape[1] != self.channels:  # (N, H, W, C)
             features = features.permute(0, 3, 1, 2)
         return features

@@ -1,117 +1,102 @@
-"""The same function, faster: frozen batch norms folded into their convolutions, depthwise convolutions with faster
-gradients, and the faster of two libraries.
+"""Frozen batch norms folded into the convolutions before them.
 
-A frozen batch norm is a scale and a shift per channel. Multiplied into the convolution's weights it costs nothing,
-where a pass over the activations, and another for the gradient, would be bound by memory. The modules and the names of
-their parameters stay; gradients reach the convolution's own weights.
+A frozen batch norm is a scale and a shift of each channel. Multiplied into the convolution's weights it costs nothing.
+By itself it is a pass over the activations, and another over their gradients, both limited by memory. Gradients still
+reach the convolution's own weights.
 """
 
 from __future__ import annotations
 
-import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
-import torch.nn.functional as F
-from timm.layers.padding import pad_same
+from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.autograd.graph import Node
 
-from cian.fast.depthwise import Geometry, depthwise_conv2d, pays
-from cian.training.distributed import scale_and_shift
-
-_CUDNN = threading.Lock()  # whether cuDNN is used is one switch for all threads
+from cian.backbone.dense import Backbone
+from cian.fast.convolution import convolve, is_plain
 
 
-def fold_frozen_norms(model: nn.Module, example: Tensor) -> int:
-    """Folds each frozen batch norm of `model` into the convolution before it.
-
-    Pairs are found by running `example` once; if the outputs were to change, nothing is folded.
-
-    Args:
-        model: in evaluation mode; its batch norms must stay frozen from now on.
-        example: an input, (N, 3, H, W).
-
-    Returns:
-        The number of norms folded.
-    """
-    makers: dict[int, tuple[nn.Conv2d, Tensor]] = {}
-    pairs: list[tuple[nn.Conv2d, _BatchNorm]] = []
-
-    def made(conv: nn.Module, _: tuple, output: Tensor) -> None:
-        makers[id(output)] = conv, output  # type: ignore[assignment]  # kept alive, or its id is given away again
-
-    def used(norm: nn.Module, inputs: tuple) -> None:
-        if id(inputs[0]) in makers:
-            pairs.append((makers.pop(id(inputs[0]))[0], norm))  # type: ignore[arg-type]
-
-    hooks = []
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            hooks.append(module.register_forward_hook(made))
-        elif isinstance(module, _BatchNorm):
-            hooks.append(module.register_forward_pre_hook(used))
-    with torch.no_grad():
-        before = model(example)
-        for hook in hooks:
-            hook.remove()
-        for conv, norm in pairs:
-            conv.forward = partial(_folded, conv, norm)  # type: ignore[method-assign]
-            norm.forward = getattr(norm, "act", nn.Identity()).forward  # type: ignore[method-assign]  # timm's activate
-        if not torch.allclose(model(example), before, rtol=1e-3, atol=1e-3 * float(before.abs().max())):
-            for module in (module for pair in pairs for module in pair):
-                del module.forward
-            return 0
-    return len(pairs)
+def exchanges(network: nn.Module) -> Iterator[tuple[nn.Module, str, Callable[[Tensor], Tensor]]]:
+    """`forward` of the convolutions and batch norms of the network's backbones, where these are pairs."""
+    for backbone in network.modules():
+        if isinstance(backbone, Backbone):
+            for conv, norm in _pairs(backbone.model):
+                yield conv, "forward", partial(_folded, conv, norm)
+                yield norm, "forward", getattr(norm, "act", nn.Identity()).forward  # the activation in timm's norms
 
 
-def _folded(conv: nn.Conv2d, norm: _BatchNorm, x: Tensor) -> Tensor:
-    """norm(conv(x)) as one convolution."""
+def scale_and_shift(norm: nn.BatchNorm2d, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+    """What a batch norm multiplies each channel by, and then adds to it, given its statistics. Shape: all (C,)."""
+    scale = norm.weight * torch.rsqrt(var + norm.eps)
+    return scale, norm.bias - mean * scale
+
+
+def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    """norm(conv(x)) as one convolution. Shape: (N, C, H, W) → (N, C', H', W')."""
     assert norm.running_mean is not None and norm.running_var is not None
-    scale, shift = scale_and_shift(norm, norm.running_mean, norm.running_var)
+    scale, shift = scale_and_shift(norm, norm.running_mean, norm.running_var)  # (C',) each
     if conv.bias is not None:
         shift = shift + conv.bias * scale
     return convolve(conv, x, conv.weight * scale[:, None, None, None], shift)
 
 
-def convolve(conv: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """What `conv` does, with another weight and bias."""
-    padding = conv.padding
-    if type(conv).__name__ == "Conv2dSame":  # TensorFlow's padding, which depends on the size
-        x = pad_same(x, list(conv.kernel_size), list(conv.stride), list(conv.dilation))
-        padding = (0, 0)
-    assert not isinstance(padding, str)
-    stride, dilation = conv.stride[0], conv.dilation[0]
-    even = conv.stride == (stride, stride) and conv.dilation == (dilation, dilation)
-    if even and conv.groups == conv.in_channels == conv.out_channels:
-        geometry = Geometry(stride, padding[0], padding[1], dilation)
-        if pays(x, weight, geometry):
-            return depthwise_conv2d(x, weight, bias, geometry)
-        if x.is_cuda and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            # cuDNN compiles such a kernel anew for every size of image: lite0 2 s each; torch has one for all of them.
-            with _CUDNN, torch.backends.cudnn.flags(enabled=False):
-                return F.conv2d(x, weight, bias, conv.stride, padding, conv.dilation, conv.groups)
-    if _wants_onednn(x, weight):
-        return torch.mkldnn_convolution(x, weight, bias, padding, conv.stride, conv.dilation, conv.groups)
-    return F.conv2d(x, weight, bias, conv.stride, padding, conv.dilation, conv.groups)
+def _pairs(model: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+    """Convolutions with the batch norm that reads their output, where nothing else reads it.
+
+    They are found in the graph that autograd records while the model runs once.
+    """
+    if not any(map(_is_norm, model.modules())):
+        return []
+    made: dict[Node, nn.Module] = {}  # the convolution that made a tensor, by the tensor's place in the graph
+    used: dict[nn.Module, list[Node]] = {}  # what a norm read, each time it was called
+
+    def keep_output(conv: nn.Module, _: tuple, output: Tensor) -> None:
+        made[_node(output)] = conv
+
+    def keep_input(norm: nn.Module, inputs: tuple[Tensor]) -> None:
+        used.setdefault(norm, []).append(_node(inputs[0]))
+
+    hooks = [module.register_forward_hook(keep_output) for module in model.modules() if is_plain(module)]
+    hooks += [module.register_forward_pre_hook(keep_input) for module in model.modules() if _is_norm(module)]
+    training = model.training
+    example = torch.linspace(-1, 1, 3 * 96 * 96, device=next(model.parameters()).device).reshape(1, 3, 96, 96)
+    with torch.enable_grad():
+        output = model.eval()(example.requires_grad_())
+    model.train(training)
+    for hook in hooks:
+        hook.remove()
+    readers = _readers(_node(output))
+    calls = Counter(made.values())
+    return [
+        (made[nodes[0]], norm)  # type: ignore[misc]
+        for norm, nodes in used.items()
+        if len(nodes) == 1 and nodes[0] in made and readers[nodes[0]] == calls[made[nodes[0]]] == 1
+    ]
 
 
-class Conv2d(nn.Conv2d):
-    """torch's, by `convolve`."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        return convolve(self, input, self.weight, self.bias)
+def _is_norm(module: nn.Module) -> bool:
+    return type(module) in (nn.BatchNorm2d, BatchNormAct2d)
 
 
-def _wants_onednn(x: Tensor, weight: Tensor) -> bool:
-    """Whether torch, left alone, would multiply matrices by its slower library: in a thread of its own, as each core's
-    image is predicted, it takes oneDNN for large batches and large kernels only."""
-    return (
-        x.device.type == "cpu"
-        and x.dtype == weight.dtype == torch.float32
-        and torch.get_num_threads() == 1
-        and torch.backends.mkldnn.is_available()
-        and bool(torch.backends.mkldnn.enabled)
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()  # exports know conv2d only
-    )
+def _node(x: Tensor) -> Node:
+    """The place in the graph of a tensor that was computed with gradients."""
+    assert x.grad_fn is not None
+    return x.grad_fn
+
+
+def _readers(last: Node) -> Counter[Node]:
+    """How many operations read the output of each operation that leads to the last one."""
+    readers: Counter[Node] = Counter()
+    seen, todo = {last}, [last]
+    while todo:
+        for node, _ in todo.pop().next_functions:
+            if node is not None:
+                readers[node] += 1
+                if node not in seen:
+                    seen.add(node)
+                    todo.append(node)
+    return readers

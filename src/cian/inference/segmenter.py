@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from cian._version import __version__
+from cian.build import build_network
 from cian.config import FILES, Config, PredictConfig, dump_config
 from cian.config.former import from_earlier
 from cian.data.images import read_image, reduced, upright
@@ -23,7 +24,7 @@ from cian.files import read_json, write_json
 from cian.inference.decide import label_map, probabilities
 from cian.inference.logits import segment_logits
 from cian.inference.prediction import Prediction
-from cian.network import CIAN, build_network
+from cian.network import CIAN
 from cian.parallel import overlapped
 from cian.training.checkpoint import load_weights, save_weights
 

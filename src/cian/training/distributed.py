@@ -1,22 +1,24 @@
-"""Sums over all processes of a distributed run, so that together they compute what one with the whole batch would.
+"""Sums over all processes of a distributed training, so that together they compute what one computes alone.
 
-Gradients are averaged over processes (`DistributedDataParallel`), so a loss that is a mean over the whole batch is, in
-each process, its share of the sum times the number of processes, divided by the whole count.
+Each process has a part of the batch. `DistributedDataParallel` averages the gradients over the processes. So a loss
+that is a mean over the whole batch is, in each process, its own sum times the number of processes, divided by the count
+of all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from cian.errors import CianError, ReportedByMain
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator  # slow to import; loading a model needs this file
 
 Result = TypeVar("Result")
 
@@ -40,27 +42,30 @@ def on_main(accelerator: Accelerator, work: Callable[[], Result]) -> Result:
             result = work()
         except (CianError, OSError) as error:
             failure = error
-    result, failed = broadcast_object_list([result, failure is not None])
+    outcome: list[Any] = [result, failure is not None]
+    if world() > 1:
+        dist.broadcast_object_list(outcome)
     if failure is not None:
         raise failure
+    result, failed = outcome
     if failed:
         raise ReportedByMain("The main process of this run reports an error.")
     return result
 
 
 def leave() -> None:
-    """Ends this process's part in a distributed run that went well, before the interpreter does: while that goes down,
-    threads of the process group now and then abort it."""
+    """Ends this process's part in a distributed run that went well, before the interpreter ends: during its end,
+    threads of the process group sometimes abort it."""
     if world() > 1:
         dist.destroy_process_group()
 
 
 def all_reduce_sum(x: Tensor) -> Tensor:
-    """The sum of `x` over all processes, in each of them; gradients flow back into all of them."""
-    return x if world() == 1 else _Total.apply(x)
+    """The sum of `x` over all processes, in each of them. Gradients flow back into all of them."""
+    return x if world() == 1 else _AllReduceSum.apply(x)
 
 
-class _Total(torch.autograd.Function):
+class _AllReduceSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         x = x.clone()
@@ -69,40 +74,46 @@ class _Total(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return _Total.apply(grad)
+        return _AllReduceSum.apply(grad)
 
 
-class BatchNorm(nn.BatchNorm2d):
-    """Batch norm whose statistics in training are those of all processes' images, on any device.
+def average(total: Tensor, count: Tensor) -> Tensor:
+    """As `losses.average`, over the values of all processes: this process's part of their mean. Shape: scalars."""
+    return total * world() / all_reduce_sum(count).clamp(min=1)
+
+
+def join_batch_norms(model: nn.Module) -> None:
+    """Lets batch norms that train normalise by the statistics of all processes' images, on any device.
 
     Every process must hold as many cells as the others.
-
-    Shape:
-        (N, C, H, W), as is the result.
     """
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or world() == 1:
-            return super().forward(x)
-        mean = all_reduce_sum(x.float().mean((0, 2, 3))) / world()
-        centred = x.float() - mean[:, None, None]
-        var = all_reduce_sum(centred.square().mean((0, 2, 3))) / world()
-        self.track(mean, var, world() * x.numel() // x.shape[1])
-        scale, _ = scale_and_shift(self, mean, var)
-        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
-
-    def track(self, mean: Tensor, var: Tensor, count: int) -> None:
-        """Lets the statistics of a batch, (C,) over `count` cells each, enter the running ones; `var` is divided by
-        `count`."""
-        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
-        assert self.momentum is not None
-        with torch.no_grad():
-            self.num_batches_tracked += 1
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(var * count / (count - 1), self.momentum)
+    if world() > 1:
+        for norm in model.modules():
+            if isinstance(norm, nn.BatchNorm2d) and norm.training:
+                norm.forward = partial(_batch_norm, norm)  # type: ignore[method-assign]
 
 
-def scale_and_shift(norm: _BatchNorm, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
-    """What a batch norm with these statistics, (C,), multiplies each channel by, and adds to it."""
-    scale = norm.weight * torch.rsqrt(var + norm.eps)
-    return scale, norm.bias - mean * scale
+def _batch_norm(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    """Shape: (N, C, H, W) → (N, C, H, W)."""
+    if not norm.training:
+        return nn.BatchNorm2d.forward(norm, x)
+    mean = all_reduce_sum(x.float().mean((0, 2, 3))) / world()  # (C,)
+    centred = x.float() - mean[:, None, None]  # (N, C, H, W)
+    var = all_reduce_sum(centred.square().mean((0, 2, 3))) / world()  # (C,)
+    track(norm, mean, var, world() * x.numel() // x.shape[1])
+    scale = norm.weight * torch.rsqrt(var + norm.eps)  # (C,)
+    return (centred * scale[:, None, None] + norm.bias[:, None, None]).to(x.dtype)
+
+
+def track(norm: nn.BatchNorm2d, mean: Tensor, var: Tensor, count: int) -> None:
+    """Moves the running statistics of a batch norm towards those of a batch.
+
+    Args:
+        mean, var: (C,), over `count` cells; `var` is divided by `count`.
+    """
+    assert norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None
+    assert norm.momentum is not None
+    with torch.no_grad():
+        norm.num_batches_tracked += 1
+        norm.running_mean.lerp_(mean, norm.momentum)
+        norm.running_var.lerp_(var * count / (count - 1), norm.momentum)

@@ -14,7 +14,7 @@ from accelerate.utils import gather_object, set_seed
 from torch import Tensor, nn
 
 from cian.backbone.grid import Grid
-from cian.backbone.pretrained import build_backbone
+from cian.build import build_classifier
 from cian.config import Config
 from cian.data.dataset import TrainingSet
 from cian.data.sampler import GroupSampler
@@ -25,7 +25,8 @@ from cian.seeds.cam import object_cells
 from cian.seeds.cell_scores import at_cells
 from cian.seeds.classifier import Classifier, classification_loss
 from cian.training.checkpoint import load_weights, save_weights
-from cian.training.trainer import Batch, Losses, fit
+from cian.training.loading import Batch
+from cian.training.trainer import Losses, Task, fit
 
 FOLDER = "classify"
 MOST_IMAGES = 5000  # whose cells are compared with each other: about as many of each class
@@ -37,23 +38,22 @@ def run(context: Context) -> None:
     table = context.train_table
     folder = clean_start(context, FOLDER)
     set_seed(config.seed)
-    model = build_classifier(context, config.backbone.weights)
+    model = build_classifier(config, len(table.classes))
     settings = config.classify
     sampler = make_sampler(config, table, context.accelerator)
-    fit(
-        model,
-        partial(_loss, grid=model.backbone.grid),
-        model.parameter_groups(settings.optimizer.lr, settings.optimizer.new_lr_factor),
-        TrainingSet(table, settings.augment, config.seed, model.backbone.grid.mean_colour, max_side=config.seed_side),
-        sampler,
-        folder=folder,
-        section="classify",
-        label="classifier",
+    grid = model.backbone.grid
+    task = Task(
+        model=model,
+        loss=partial(_loss, grid=grid),
+        data=TrainingSet(table, settings.augment, config.seed, grid.mean_colour, max_side=config.seed_side),
+        sampler=sampler,
         epochs=enough_epochs(sampler, settings.epochs, settings.min_steps),
         optimizer=settings.optimizer,
-        runtime=config.runtime,
-        accelerator=context.accelerator,
+        folder=folder,
+        label="classifier",
+        section="classify",
     )
+    fit(task, config.runtime, context.accelerator)
     _estimate_cells(context, model, folder / "cells.safetensors")
 
 
@@ -122,14 +122,8 @@ def _some_of_each_class(table: Table, most: int) -> list[int]:
     return sorted(set(np.concatenate(chosen).tolist()))
 
 
-def build_classifier(context: Context, weights: str) -> Classifier:
-    settings = context.config.backbone
-    backbone = build_backbone(settings.name, settings.output_stride, weights, settings.frozen_stages)
-    return Classifier(backbone, len(context.table.classes)).to(memory_format=torch.channels_last)
-
-
 def load_classifier(context: Context) -> Classifier:
-    model = build_classifier(context, "random")
+    model = build_classifier(context.config, len(context.table.classes), weights="random")
     folder = Path(context.run.folder(FOLDER))
     load_weights(model, folder / "model.safetensors")
     load_weights(model.cells, folder / "cells.safetensors")

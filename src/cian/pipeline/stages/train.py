@@ -6,23 +6,25 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
-import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import nn
 
 from cian.backbone.grid import Grid
+from cian.build import build_network
 from cian.config import AugmentConfig, Config, TrainConfig
 from cian.data.dataset import TrainingSet
 from cian.data.sampler import GroupSampler
 from cian.data.table import Table
 from cian.losses import cian_loss
-from cian.network import CIAN, build_network
+from cian.network import CIAN
 from cian.pipeline.context import Context, clean_start
 from cian.pipeline.stages import classify
 from cian.pipeline.stages.classify import enough_epochs, training_groups
 from cian.training.checkpoint import load_weights
-from cian.training.trainer import Batch, Losses, fit
+from cian.training.distributed import average
+from cian.training.loading import Batch
+from cian.training.trainer import Losses, Task, fit
 
 BASELINE, TRAINED, RETRAINED = "baseline", "train", "retrain"
 LABELS = {BASELINE: "seeds", TRAINED: "seeds", RETRAINED: "relabel"}
@@ -43,34 +45,32 @@ def run(context: Context, name: str) -> None:
         load_weights(network, context.run.folder(TRAINED) / "model.safetensors")
     elif settings.start == "classifier" and config.has_classifier:
         network.backbone.load_state_dict(classify.load_classifier(context).backbone.state_dict())
-    network = network.to(memory_format=torch.channels_last)
     sampler = make_sampler(config, table, context.accelerator)
     epochs = enough_epochs(sampler, settings.epochs, settings.min_steps)
     optimizer = settings.optimizer
     if name == RETRAINED:
         epochs = config.retrain.epochs or epochs
         optimizer = optimizer.model_copy(update={"lr": optimizer.lr * config.retrain.lr_factor})
-    fit(
-        network,
-        partial(_loss, grid=network.backbone.grid, settings=settings, group_size=sampler.group_size),
-        network.parameter_groups(optimizer.lr, optimizer.new_lr_factor),
-        TrainingSet(
+    grid = network.backbone.grid
+    task = Task(
+        model=network,
+        loss=partial(_loss, grid=grid, settings=settings, group_size=sampler.group_size),
+        data=TrainingSet(
             table,
-            fitting_crop(settings, network.backbone.grid),
+            fitting_crop(settings, grid),
             config.seed,
-            network.backbone.grid.mean_colour,
+            grid.mean_colour,
             label_files(context, name),
             config.max_side,
         ),
-        sampler,
-        folder=folder,
-        section="train",
-        label={BASELINE: "without affinity", TRAINED: "training", RETRAINED: "retraining"}[name],
+        sampler=sampler,
         epochs=epochs,
         optimizer=optimizer,
-        runtime=config.runtime,
-        accelerator=context.accelerator,
+        folder=folder,
+        label={BASELINE: "without affinity", TRAINED: "training", RETRAINED: "retraining"}[name],
+        section="train",
     )
+    fit(task, config.runtime, context.accelerator)
 
 
 def make_sampler(config: Config, table: Table, accelerator: Accelerator) -> GroupSampler:
@@ -98,7 +98,7 @@ def load_network(context: Context, name: str) -> CIAN:
     """A trained network of this run, ready to predict."""
     network = build_network(network_config(context.config, name), context.table.num_classes, weights="random")
     load_weights(network, context.run.folder(name) / "model.safetensors")
-    return network.eval().to(context.accelerator.device).to(memory_format=torch.channels_last)
+    return network.eval().to(context.accelerator.device)
 
 
 def fitting_crop(settings: TrainConfig, grid: Grid) -> AugmentConfig:
@@ -119,4 +119,5 @@ def _loss(
         allowed=batch["tags"] if settings.tag_filter else None,
         balanced=settings.balanced,
         robust=settings.robust if progress >= settings.robust_after else 0.0,
+        average=average,
     )

@@ -1,0 +1,50 @@
+"""Networks as a configuration describes them: weights loaded, and made fast at the end (see `cian.fast`)."""
+
+from __future__ import annotations
+
+from cian.affinity import CrossImageAffinity
+from cian.backbone.dense import Backbone
+from cian.backbone.pretrained import build_backbone
+from cian.config import Config
+from cian.fast import speed_up
+from cian.network import CIAN
+from cian.seeds.classifier import Classifier
+
+
+def build_network(config: Config, num_classes: int, *, weights: str | None = None) -> CIAN:
+    """The segmentation network.
+
+    Args:
+        num_classes: K, with background.
+        weights: replaces `config.backbone.weights`; "random" where weights of the whole network are loaded next.
+    """
+    backbone = _backbone(config, weights)
+    settings = config.affinity
+    affinity = None
+    if settings.mode != "none":
+        affinity = CrossImageAffinity(
+            backbone.channels,
+            settings.hidden,
+            settings.similarity,
+            settings.merge,
+            settings.include_self,
+            settings.pool,
+        )
+        if settings.tied_start:
+            affinity.key.load_state_dict(affinity.query.state_dict())
+    return speed_up(CIAN(backbone, num_classes, affinity, config.train.head_dilation))
+
+
+def build_classifier(config: Config, num_tags: int, *, weights: str | None = None) -> Classifier:
+    """The classifier whose class activation maps become seeds.
+
+    Args:
+        num_tags: number of classes without background.
+        weights: see `build_network`.
+    """
+    return speed_up(Classifier(_backbone(config, weights), num_tags))
+
+
+def _backbone(config: Config, weights: str | None) -> Backbone:
+    settings = config.backbone
+    return build_backbone(settings.name, settings.output_stride, weights or settings.weights, settings.frozen_stages)

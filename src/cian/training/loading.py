@@ -1,0 +1,89 @@
+"""Batches for training, made by processes that load and augment the images."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from cian.config import RuntimeConfig
+from cian.data.sampler import GroupSampler
+from cian.errors import CianError
+from cian.training.device import loader_workers
+from cian.training.interrupts import ignore_signals
+
+Batch = dict[str, Tensor]
+
+
+class Plan:
+    """The sampler's plan from a place on, as a batch sampler."""
+
+    def __init__(self, sampler: GroupSampler, epochs: int, epoch: int, step: int):
+        self.sampler, self.place = sampler, (epochs, epoch, step)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        return self.sampler.batches(*self.place)
+
+
+def make_loader(data: Dataset, plan: Plan, runtime: RuntimeConfig, cuda: bool) -> DataLoader:
+    """The loader of a training; `cuda`: whether the batches go to a GPU."""
+    workers = loader_workers(runtime)
+    return DataLoader(
+        data,
+        batch_sampler=plan,
+        num_workers=workers,
+        pin_memory=cuda,
+        prefetch_factor=3 if workers else None,
+        worker_init_fn=ignore_signals,
+    )
+
+
+class Batches:
+    """The batches of a loader, as a context.
+
+    On leaving, the loading processes end, if need be by force. They ignore signals, so the main process would wait for
+    ever for one that hangs.
+    """
+
+    def __init__(self, loader: DataLoader):
+        self.loader = loader
+
+    def __enter__(self) -> Batches:
+        self.batches: Any = iter(self.loader)
+        return self
+
+    def __next__(self) -> Batch:
+        return next(self.batches)
+
+    def __exit__(self, *_: object) -> None:
+        if self.loader.num_workers:
+            self.batches._shutdown_workers()  # `del` does nothing where a traceback holds the iterator
+            for process in self.batches._workers:
+                process.kill()
+
+
+@contextmanager
+def loading_errors() -> Iterator[None]:
+    """Turns an error of a loading process into one message.
+
+    Raises:
+        CianError: an image cannot be read, or a loading process ended.
+    """
+    try:
+        yield
+    except CianError as error:
+        found = re.search(r"^cian\.[\w.]+Error: (.*)", str(error), re.DOTALL | re.MULTILINE)  # below the traceback
+        if found is None:
+            raise
+        raise CianError(found[1].strip()) from None
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise CianError(
+            "A loading process ended, probably because memory ran out. Run the same command again with "
+            "--set runtime.workers=0. (A script of your own needs `if __name__ == '__main__':` around its call.)"
+        ) from None
