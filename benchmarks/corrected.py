@@ -1,17 +1,17 @@
-"""What errors in the seeds cost: networks trained on the seeds of a run after its true masks have corrected them.
+"""What the errors of seeds cost: networks that learn from the seeds of a run, corrected by its true masks.
 
     python benchmarks/corrected.py RUN [--only [background missed classes all]] [--out runs/corrected]
 
-RUN is a run directory with finished seeds and a mask for each training image, e.g. runs/voc/seed-1/completion. Each
-correction is a new run with RUN's settings and classifier. An interrupted call resumes.
+RUN is a run directory whose seeds are made and whose training images all have masks, e.g. runs/voc/seed-1/completion.
+Each correction is a run of its own, with RUN's settings and its classifier; one that was interrupted goes on:
 
-    background  object labels that lie on background become background
-    missed      background labels that lie on an object become that object
-    classes     object labels that lie on another object become that object
-    all         all three: perfect seeds that label the same pixels
+    background  what is labelled as an object and lies on background is labelled as background
+    missed      what is labelled as background and lies on an object is labelled as that object
+    classes     what is labelled as one object and lies on another is labelled as the other
+    all         all three: perfect seeds of the same coverage
 
-Prints which labels of the seeds are wrong (`--only` without a name: nothing more), then mIoU on the held-out images,
-beside that of RUN if it is finished. Labels where the true mask is 255 are kept and do not count.
+Prints which labels of the seeds are wrong (`--only` without a name: no training), then mIoU on the held-out
+images, beside that of RUN itself if it is finished. Labels where the truth is 255 stay, and do not count.
 """
 
 from __future__ import annotations
@@ -24,11 +24,10 @@ import numpy as np
 from cian.config import load_config
 from cian.data.masks import read_mask, resize_mask, write_mask
 from cian.data.table import IGNORE, TRAIN
+from cian.evaluation.run_scores import score_table
 from cian.files import read_json
-from cian.pipeline.ablation import SEEDED
-from cian.pipeline.run import check_data, finished, plan, run_config
-from cian.pipeline.stages.evaluate import AFFINITY, FINAL, SEEDS, score
-from cian.pipeline.stages.seed import FOLDER
+from cian.pipeline.ablation import reusable
+from cian.pipeline.run import check_data, finished, run_config
 from cian.runs.directory import Run
 from cian.training.device import make_accelerator
 
@@ -36,7 +35,7 @@ CORRECTIONS = ("background", "missed", "classes", "all")
 
 
 def corrected(seeds: np.ndarray, truth: np.ndarray, correction: str) -> np.ndarray:
-    """Seeds without one kind of error. All are (H, W) uint8; 255 = unlabelled or ignored."""
+    """Seeds with one kind of error taken out; (H, W) uint8 each, 255 = open, or ignored."""
     known = (seeds != IGNORE) & (truth != IGNORE)
     where = {
         "background": (seeds > 0) & (truth == 0),
@@ -73,13 +72,14 @@ def main() -> None:
     records = source.records()
     config = load_config(source.config_file, {"compare": False, "retrain.enabled": False})
     if not ("seed" in records and records["seed"].done and config.seeds.folder is None):
-        raise SystemExit(f"{source.path}: its seeds are not finished. Run `cian seed` first.")
+        raise SystemExit(f"{source.path}: has no finished seeds of its own. Run `cian seed` first.")
     table = check_data(config, make_accelerator(config.runtime))
     train = table.split(TRAIN)
     if len(train.with_masks()) < len(train):
-        raise SystemExit(f"{source.path}: some training images have no mask. Give a run with a mask for each.")
-    print(wrong(score(source.folder(FOLDER), train, "scoring seeds").counts))
-    shared = {stage.name: stage.outputs for stage in plan(config) if stage.name in SEEDED}
+        raise SystemExit(f"{source.path}: not all of its training images have masks.")
+    print(wrong(score_table(source.folder("seeds"), train, "scoring seeds").counts))
+    made = ("classify", "seed", "seed-held-out")
+    shared = {name: outputs for name, outputs in reusable(config, table, source).items() if name in made}
     is_scored = finished(load_config(source.config_file), source, table, until="evaluate")
     rows = [show("as they are", source)] if is_scored else []
     for correction in options.only:
@@ -87,9 +87,9 @@ def main() -> None:
         target.take_over(source, shared)
         for image_id, mask in zip(train.ids, train.masks, strict=True):
             assert mask is not None
-            seeds = read_mask(source.mask(FOLDER, image_id))
+            seeds = read_mask(source.mask("seeds", image_id))
             truth = resize_mask(read_mask(mask), seeds.shape)
-            write_mask(target.mask(FOLDER, image_id), corrected(seeds, truth, correction))
+            write_mask(target.mask("seeds", image_id), corrected(seeds, truth, correction))
         rows.append(show(correction, run_config(config, target, until="evaluate", table=table)))
     if rows:
         head = "\n| seeds | mIoU of the seeds | of what is labelled | split | mIoU | with CRF |"
@@ -100,11 +100,11 @@ def show(name: str, run: Run) -> str:
     """A row of the table: the scores of the seeds, and of the network on the first held-out split."""
     metrics = read_json(run.metrics_file)
     stages, split = metrics["stages"], metrics["split"]
-    seeds = stages[SEEDS][TRAIN]
-    with_crf = f"{stages[FINAL][split]['miou']:.2f}" if FINAL in stages else "–"
+    seeds = stages["seeds"][TRAIN]
+    with_crf = f"{stages['final, with CRF'][split]['miou']:.2f}" if "final, with CRF" in stages else "–"
     return (
         f"| {name} | {seeds['miou']:.2f} | {seeds['miou_labelled']:.2f} | {split} | "
-        f"{stages[AFFINITY][split]['miou']:.2f} | {with_crf} |"
+        f"{stages['without affinity' if 'CIAN' not in stages else 'CIAN'][split]['miou']:.2f} | {with_crf} |"
     )
 
 

@@ -1,10 +1,10 @@
-"""The demo over several random seeds: seeds, without affinity, CIAN, with CRF.
+"""The demo's data with several seeds: seeds alone, without affinity, CIAN, with CRF.
 
     python benchmarks/demo.py [--seeds 0 1 2] [--out runs/demo-seeds] [--set KEY=VALUE …]
 
-Finished runs are not repeated. Prints a table of mIoU on the 60 held-out images: each random seed, mean and standard
-deviation, and the gains of affinity, paired by random seed. The data is the same for all random seeds. The random seed
-decides initial weights, order and augmentation.
+Runs that are there already are not run again. Prints a table of mIoU on the 60 held-out pictures: each seed, mean and
+standard deviation, and the gains of affinity, paired by seed. The data is the same for all seeds; the seed decides
+initial weights, order and augmentation.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from pathlib import Path
 from cian.config import parse_assignment
 from cian.demo.run import run_demo
 from cian.pipeline.ablation import mean_deviation
-from cian.pipeline.stages.evaluate import AFFINITY, FINAL, WITHOUT_AFFINITY, WITHOUT_AFFINITY_CRF
+
+GAINS = (("CIAN", "without affinity"), ("final, with CRF", "without affinity, with CRF"))  # titles in metrics.json
 
 
 def main() -> None:
@@ -34,11 +35,11 @@ def main() -> None:
             if "val" in splits:
                 table.setdefault(name, []).append(splits["val"]["miou"])
         seconds.append(sum(record.seconds for record in run.records().values()))
-    print("mIoU % on the held-out images; random seeds " + " ".join(map(str, options.seeds)))
+    print("mIoU % on the held-out pictures; seeds " + " ".join(map(str, options.seeds)))
     for name, values in table.items():
         shown = "  ".join(f"{value:5.2f}" for value in values)
         print(f"{name:25s} {shown}   mean {mean_deviation(values)}")
-    for name, base in ((AFFINITY, WITHOUT_AFFINITY), (FINAL, WITHOUT_AFFINITY_CRF)):
+    for name, base in GAINS:
         if name not in table or base not in table:
             continue
         gains = [value - other for value, other in zip(table[name], table[base], strict=True)]

@@ -22,7 +22,6 @@ from cian.data.masks import overlay, read_mask, resize_mask
 from cian.evaluation.folders import image_miou
 from cian.pipeline.context import Context
 from cian.pipeline.run import check_data
-from cian.pipeline.stages.seed import seed_file
 from cian.runs.directory import Run
 from cian.training.device import make_accelerator
 
@@ -60,7 +59,7 @@ def main() -> None:
         predicted = read_mask(run.mask("predictions", image_id))
         views = [overlay(image, resize_mask(each, image.shape[:2]), ALPHA) for each in (predicted, read_mask(mask))]
         if options.every:
-            views.insert(0, seed_view(image, seed_file(Context(run, config, table), table, row)))
+            views.insert(0, seed_view(image, Context(config, table, run).find_mask("seeds", image_id)))
         strips.append([view[::2, ::2] for view in (image, *views)])
         names = ", ".join(table.class_names[i] for i in np.unique(predicted) if i)
         print(f"{image_id}: {miou:.1f}; found {names or 'nothing'}")
@@ -68,10 +67,10 @@ def main() -> None:
     Image.fromarray(sheet(strips, 1 if options.every else 2, titles)).save(options.out)
 
 
-def seed_view(image: np.ndarray, file: Path) -> np.ndarray:
+def seed_view(image: np.ndarray, file: Path | None) -> np.ndarray:
     """The image under its seeds: background is darkened, unlabelled pixels are left as they are."""
-    if not file.exists():
-        raise SystemExit(f"{file}: no such seed map. Leave out --every, or run `cian run` to the end.")
+    if file is None:
+        raise SystemExit("An image has no seed map. Leave out --every, or run `cian run` to the end.")
     seeds = resize_mask(read_mask(file), image.shape[:2])
     view = overlay(image, seeds, ALPHA)
     view[seeds == 0] = (view[seeds == 0] / 3 + np.multiply(DARK, 2 / 3)).astype(np.uint8)

@@ -1,8 +1,8 @@
 """Golden runs: has a change that should not change results changed one?
 
-Runs a tiny pipeline through every branch (tags, saliency maps, true masks as labels, retraining, compare, an ablation,
-prediction in tiles, two processes) from fixed seeds, on one thread, and fingerprints every weight, seed map, mask and
-score. Run it before and after a change, on one machine:
+Runs a tiny pipeline through every branch (tags, saliency maps, label maps of all images, retraining, compare, an
+ablation, prediction in tiles, two processes) from fixed seeds, on one thread, and fingerprints every weight, seed map,
+mask and score. Run it before and after a change, on one machine:
 
     python benchmarks/golden.py /tmp/before
     python benchmarks/golden.py /tmp/after --against /tmp/before
@@ -101,7 +101,7 @@ def make(out: Path) -> None:
     scored = [*given, "--masks", data / "masks"]
     cian("run", *scored, "--out", out / "tags", **TINY, compare=True, retrain__enabled=True)
     cian("run", *scored, "--out", out / "saliency", **TINY, seeds__background=data / "saliency")
-    cian("run", *scored, "--out", out / "masks", **TINY, train__labels="masks")
+    cian("run", *scored, "--labels", data / "masks", "--out", out / "masks", **TINY)
     cian("run", *scored, "--out", out / "processes", **TINY, processes=2)
     cian("run", "--images", data / "images", "--tags", data / "tags.csv", "--out", out / "unscored", **TINY)
     cian("ablate", *scored, "--out", out / "ablation", "--repeat", 2, "--only", "cosine", "--only", "full-supervision",

@@ -4,8 +4,8 @@
 
 * training steps of CIAN, of the same network without the module, and of a plain transcription of the method in eager
   float32 (see plain.py), in turn: times, their ratios, the most memory while the first runs (the others are loaded);
-* dense CRF of a 375 × 500 image by the version for GPUs and by the one for CPUs;
-* `cian predict`, 3 scales, mirror, CRF, on 375 × 500 images.
+* dense CRF of a 375 × 500 picture by the version for GPUs and by the one for CPUs;
+* `cian predict`, 3 scales, mirror, CRF, on 375 × 500 pictures.
 
 Weights are random. In fp32 both ours and the transcription multiply in TensorFloat-32, as `cian` does on a GPU.
 """
@@ -24,7 +24,7 @@ from figures import figure
 from overhead import seconds
 from PIL import Image
 from plain import STRIDE, OurTraining, PlainTraining
-from predict import SCALES, random_model, write_images
+from predict import SCALES, pictures, random_model
 
 from cian.backbone.dense import Backbone
 from cian.crf.dense import dense_crf
@@ -90,13 +90,13 @@ def predict(count: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         random_model(folder / "model")
-        write_images(folder, count)
+        pictures(folder, count)
         settings = {"predict.scales": SCALES}
         times = [
             seconds(partial(predict_folder, folder / "model", folder / "images", folder / out, settings=settings))
             for out in ("first", "second")
         ]
-        figure("`cian predict`, 3 scales, mirror, CRF, 21 live classes", [count / times[1]], "images/s")
+        figure("`cian predict`, 3 scales, mirror, CRF, 21 live classes", [count / times[1]], "pictures/s")
 
 
 def main() -> None:

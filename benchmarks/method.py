@@ -27,8 +27,6 @@ from cian.data.table import IGNORE
 from cian.network import CIAN
 from cian.pipeline.context import Context
 from cian.pipeline.run import check_data
-from cian.pipeline.stages.classify import load_classifier
-from cian.pipeline.stages.seed import seed_file
 from cian.runs.directory import Run
 from cian.seeds.cam import class_activation_maps
 from cian.training.device import make_accelerator
@@ -46,7 +44,7 @@ def main() -> None:
     options = parser.parse_args()
     run = Run(options.run)
     config = load_config(run.config_file)
-    context = Context(run, config, check_data(config, make_accelerator(config.runtime)))
+    context = Context(config, check_data(config, make_accelerator(config.runtime)), run)
     table = context.held_out_seed_table
     rows = [table.ids.index(name) for name in options.images] if options.images else range(min(3, len(table)))
     strips = [steps(context, row) for row in rows]
@@ -61,19 +59,19 @@ def steps(context: Context, row: int) -> list[np.ndarray]:
     image = read_image(table.images[row], context.config.max_side)
     image_id, truth = table.ids[row], table.masks[row]
     assert truth is not None
-    maps = class_activation_maps(load_classifier(context), image, table.tags(row), context.config.seeds)
+    maps = class_activation_maps(context.load_classifier(), image, table.tags(row), context.config.seeds)
     masks = [run.mask("compare/without-crf", image_id), run.mask("predictions", image_id), truth]
     views = [
         image,
         *(heated(image, values.max(0)) for values in maps),
-        seed_view(image, seed_file(context, table, row)),
+        seed_view(image, context.find_mask("seeds", image_id)),
         *(overlay(image, resize_mask(read_mask(file), image.shape[:2]), ALPHA) for file in masks),
     ]
     return [view[::2, ::2] for view in views]
 
 
 def looks(context: Context, row: int) -> list[np.ndarray]:
-    """A held-out image with a cell marked, and where that cell looks, there and in others of its class."""
+    """A held-out image with one of its cells marked, and where that cell looks, in it and in others of its class."""
     table = context.held_out_seed_table
     network = cian.load(context.run.model, "cpu").network
     class_id, (y, x) = innermost(read_mask_of(context, row))

@@ -2,9 +2,9 @@
 
     python benchmarks/objects.py RUN [--split tune] [--step 2] [--saliency u2netp.onnx]
 
-RUN is a run directory of `cian run` with masks. In each image of the split that has tags and a mask, pixels of any
-class should score higher than those of background (the highest of its tags' maps counts). 0.5 is chance, 1 is perfect.
-Prints the mean over the images for class activation maps, object maps, and a saliency network.
+RUN is a run directory of `cian run` with masks. For every image of the split that has tags and a mask, pixels of any
+class are to score higher than those of background (of several tags' maps the highest counts); 0.5 is chance, 1 is
+perfect. Prints the mean over the images of the class activation maps, of the object maps, and of a saliency network.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from cian.data.masks import read_mask, resize_mask
 from cian.data.table import IGNORE
 from cian.pipeline.context import Context
 from cian.pipeline.run import check_data
-from cian.pipeline.stages.classify import load_classifier
 from cian.runs.directory import Run
 from cian.seeds.cam import class_activation_maps
 from cian.seeds.saliency import SaliencyNetwork
@@ -33,14 +32,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--split", default="tune")
-    parser.add_argument("--step", type=int, default=1, help="take every N-th image")
+    parser.add_argument("--step", type=int, default=1, help="every so many images")
     parser.add_argument("--saliency", type=Path)
     options = parser.parse_args()
     run = Run(options.run)
     config = load_config(run.config_file)
     table = check_data(config, make_accelerator(config.runtime))
-    context = Context(run, config, table)
-    model = load_classifier(context)
+    context = Context(config, table, run)
+    model = context.load_classifier()
     network = SaliencyNetwork(options.saliency) if options.saliency else None
     images = table.split(options.split).with_masks()
     areas: dict[str, list[float]] = {}

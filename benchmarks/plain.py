@@ -175,7 +175,7 @@ def main() -> None:
         note=f"{first:.2f} / {mine:.2f} s",
     )
     figure(
-        f"{name}: the same, the transcription with our allocator settings",
+        f"{name}: the same, the transcription with our allocator settings, too",
         [b / c for _, b, c in rounds],
         "×",
         note=f"{second:.2f} / {mine:.2f} s",

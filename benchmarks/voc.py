@@ -1,14 +1,13 @@
-"""PASCAL VOC 2012 from tags: the paper's steps and full supervision, and their scores on all of val.
+"""PASCAL VOC 2012 from tags: the paper's steps and full supervision, and their scores on the whole of val.
 
     python benchmarks/voc.py --data VOC [--saliency u2netp.onnx] [--train train-small] [--score tune] [--repeat 1]
         [--only completion baseline full-supervision …] [--val] [--out DIR] [--set KEY=VALUE …]
 
-VOC holds JPEGImages/, SegmentationClass/, tags.csv, classes.txt and ImageSets/LIST.txt. Thresholds and schedules were
-chosen on `tune`. `--val` then scores the networks on the list `val`, without tags.
-
-The runs are those of `cian ablate`: all variants of a random seed share one classifier and one set of seed maps, and
-all have the same schedule and augmentation. An interrupted call resumes. Background comes from the object maps. With
---saliency there is another variant, `with-saliency`, whose background comes from the saliency network.
+VOC holds JPEGImages/, SegmentationClass/, tags.csv, classes.txt and ImageSets/LIST.txt. Thresholds and schedules are
+tuned on `tune`; `--val` then scores the networks on the list `val`, without tags. The runs are those of `cian ablate`
+(one classifier and one set of seed maps for all of a random seed; same schedule and augmentation, full supervision
+too); one that was interrupted goes on. Background comes from the object maps; with --saliency a further variant,
+`with-saliency`, takes it from there.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from typing import Any
 
 from cian.config import dump_config, load_config, parse_assignment
 from cian.data.table import Table
+from cian.evaluation.run_scores import score_table
 from cian.files import read_json, write_json
 from cian.pipeline.ablation import BASELINE, FIRST, FULL, WITH_SALIENCY, ablate, markdown, mean_deviation, summary
 from cian.pipeline.context import Context
-from cian.pipeline.stages.evaluate import score
-from cian.pipeline.stages.predict import predict_masks
+from cian.pipeline.predict_masks import predict_masks
 from cian.runs.directory import Run
 from cian.runs.fingerprints import fingerprint
 
@@ -80,7 +79,7 @@ def main() -> None:
 
 
 def show_seeds(run: Path) -> None:
-    """How good the seed maps of a run are, by split, and how long its stages took."""
+    """How good the seed maps of a run are, by split, and what its stages cost."""
     for split, scores in read_json(run / "metrics.json")["stages"]["seeds"].items():
         precision = [value for value in scores["precision"].values() if value is not None]
         print(
@@ -109,12 +108,12 @@ def score_val(voc: Path, run: Run) -> dict[str, Any]:
     files = [voc / "JPEGImages" / f"{image_id}.jpg" for image_id in ids]
     masks = [voc / "SegmentationClass" / f"{image_id}.png" for image_id in ids]
     table = Table.build(names[1:], ids, files, [None] * len(ids), ["val"] * len(ids), masks)
-    context = Context(run, config, table)
+    context = Context(config, table, run)
     predict_masks(
         context, table, context.final_network, "val", without_crf="val/plain", with_crf=("val/crf", config.predict.crf)
     )
     scores = {
-        folder: score(run.folder(f"val/{folder}"), table, "val").scores().as_dict(table.class_names)
+        folder: score_table(run.folder(f"val/{folder}"), table, "val").scores().as_dict(table.class_names)
         for folder in ("plain", "crf")
     }
     write_json(file, scores)

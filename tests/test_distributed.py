@@ -71,7 +71,7 @@ def test_two_processes_stopped_by_a_signal_go_on(pictures, tmp_path):
     alone = run(data, tmp_path / "stopped", 1, **settings)
     assert alone.returncode == 1 and "begun with 2 processes, not 1" in alone.stderr, alone.stderr
     again = run(data, tmp_path / "stopped", 2, **settings)
-    assert again.returncode == 0 and "train: goes on" in again.stderr, again.stderr
+    assert again.returncode == 0 and "train: resuming" in again.stderr, again.stderr
     weights = [load_file(tmp_path / name / "train/model.safetensors") for name in ("whole", "stopped")]
     for name, value in weights[0].items():
         np.testing.assert_allclose(value, weights[1][name], atol=1e-6, err_msg=name)

@@ -103,12 +103,12 @@ def test_interrupt_writes_a_checkpoint(pictures, tmp_path, face, number):
 def test_a_scheduler_that_stops_a_stage_without_checkpoints(pictures, tmp_path, monkeypatch, capsys):
     command = ["run", *options(pictures(), tmp_path / "run")]
     with monkeypatch.context() as patch:
-        patch.setattr("cian.pipeline.stages.seed.seed_map", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        patch.setattr("cian.seeds.write_seeds.seed_map", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
         assert here(patch, *command) == 1
     text = capsys.readouterr().err
     assert "the same command goes on" in text and "Traceback" not in text
     assert here(monkeypatch, *command) == 0
-    assert "classify: done before" in capsys.readouterr().err
+    assert "classify: up to date" in capsys.readouterr().err
 
 
 def test_full_disk_keeps_what_was_done(pictures, tmp_path, monkeypatch, capsys):
@@ -148,7 +148,7 @@ def test_too_little_memory_on_the_gpu(pictures, tmp_path, monkeypatch, capsys):
     def full(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr("cian.pipeline.stages.classify.fit", full)
+    monkeypatch.setattr("cian.seeds.train_classifier.fit", full)
     assert here(monkeypatch, "run", *options(pictures(), tmp_path / "run")) == 1
     assert "Lower train.batch_size" in capsys.readouterr().err
 

@@ -24,17 +24,10 @@ from cian._version import __version__
 from cian.config import Config, load_run_config, parse_assignment, require_images, settings
 from cian.config import listing as settings_text
 from cian.errors import CianError, DataError, Interrupted, ReportedByMain
+from cian.pipeline.stage import Stage
+from cian.pipeline.stages import STAGES
 
-WORK, STAGES, TOOLS = "Commands", "One stage of `run` (and all before it)", "Tools"
-STAGE_COMMANDS = {
-    "classify": "Trains the classifier whose activation maps become seeds.",
-    "seed": "Makes the seed maps, seeds/ID.png.",
-    "train": "Trains the segmentation network.",
-    "relabel": "Makes dense masks of the training images; sets retrain.enabled.",
-    "retrain": "Trains again on the relabelled masks; sets retrain.enabled.",
-    "export": "Writes the model that you ship, model/.",
-    "report": "Writes the report, report.html; the same as `run`.",
-}
+WORK, STEPS, TOOLS = "Commands", "One stage of `run` (and all before it)", "Tools"
 
 
 class _Commands(TyperGroup):
@@ -47,7 +40,7 @@ class _Commands(TyperGroup):
             raise Interrupted("Stopped. Finished work is kept; the same command resumes.") from None
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        for title in (WORK, TOOLS, STAGES):
+        for title in (WORK, TOOLS, STEPS):
             commands = [
                 (name, each) for name, each in self.commands.items() if getattr(each, "rich_help_panel", "") == title
             ]
@@ -202,7 +195,7 @@ def _pipeline(until: str, out: Path, given: _Given, overwrite: bool, as_json: bo
 def _print_run(run: Any, until: str, as_json: bool) -> None:
     from cian.files import read_json
 
-    if until != "report":
+    if until != STAGES[-1].name:
         _print(str(run.path), {"run": run.path, "stage": until}, as_json)
         return
     result = {"run": run.path, "report": run.report_file, "model": run.model, "predictions": run.folder("predictions")}
@@ -213,7 +206,7 @@ def _print_run(run: Any, until: str, as_json: bool) -> None:
 @_command(WORK, cls=_WithSettings)
 def run(out: Out, data: _Given, overwrite: Overwrite = False, json_: Json = False) -> None:
     """Learns from images and tags: makes masks, a model and a report."""
-    _pipeline("report", out, data, overwrite, json_)
+    _pipeline(STAGES[-1].name, out, data, overwrite, json_)
 
 
 @_command(WORK)
@@ -431,16 +424,16 @@ def show_settings(
         console.print(line, style=style or None)
 
 
-def _stage_command(name: str, text: str) -> None:
+def _stage_command(stage: Stage, text: str) -> None:
     def command(out: Out, data: _Given, overwrite: Overwrite = False, json_: Json = False) -> None:
-        sets = ("retrain.enabled=true",) if name in ("relabel", "retrain") else ()
-        _pipeline(name, out, data, overwrite, json_, sets)
+        _pipeline(stage.name, out, data, overwrite, json_, stage.implies)
 
-    _command(STAGES, name, text, cls=_WithSettings)(command)
+    _command(STEPS, stage.name, text, cls=_WithSettings)(command)
 
 
-for _name, _text in STAGE_COMMANDS.items():
-    _stage_command(_name, _text)
+for _stage in STAGES:
+    if _stage.command is not None:
+        _stage_command(_stage, _stage.command)
 
 
 def _assignments(texts: Iterable[str]) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def test_the_papers_configuration(depth: int) -> None:
     affinity, train, predict = config.affinity, config.train, config.predict
     assert (affinity.mode, affinity.hidden, affinity.similarity, affinity.merge) == ("cross", 1024, "dot", "max")
     assert (affinity.include_self, affinity.pool, affinity.tied_start) == (True, True, False)
-    assert (train.labels, train.start, train.epochs, train.min_steps) == ("seeds", "backbone", 20, 0)
+    assert (train.start, train.epochs, train.min_steps) == ("backbone", 20, 0)
     assert (train.batch_size, train.group_size, train.head_dilation) == (16, 2, 12)
     assert (train.balanced, train.robust, train.tag_filter) == ("none", 0, False)
     assert (train.completion, train.completion_after) == (True, 0)

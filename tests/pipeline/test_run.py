@@ -17,7 +17,7 @@ from cian.data.masks import read_mask, write_mask
 from cian.evaluation.folders import evaluate_folders
 from cian.inference.folder import predict_folder
 from cian.pipeline import run
-from cian.pipeline.stages import train
+from cian.training import segmentation
 from tests.helpers import TINY, bit_for_bit, cli, draw_pictures, here, same, weights
 
 
@@ -125,7 +125,7 @@ def test_copied_data_is_the_same_data(finished, capsys):
             file.touch()
     capsys.readouterr()
     cian.run(out=finished)
-    assert "again" not in capsys.readouterr().err
+    assert "re-running" not in capsys.readouterr().err
 
 
 def test_masks_of_held_out_images_change_scores_alone(finished, capsys):
@@ -141,7 +141,7 @@ def test_masks_of_held_out_images_change_scores_alone(finished, capsys):
         text = capsys.readouterr().err
         assert (finished / "metrics.json").read_text() != metrics
         for name in ("classify", "seed", "baseline", "train", "relabel", "retrain", "export", "predict"):
-            assert f"{name}: done before" in text
+            assert f"{name}: up to date" in text
     mask.write_bytes(before)
     cian.run(out=finished)
     assert (finished / "metrics.json").read_text() == metrics
@@ -156,9 +156,9 @@ def test_other_weights_are_noticed(finished, capsys):
     capsys.readouterr()
     cian.run(out=finished)
     text = capsys.readouterr().err
-    assert "classify: done before" in text and "train: done before" in text and "baseline: done before" in text
+    assert "classify: up to date" in text and "train: up to date" in text and "baseline: up to date" in text
     for name in ("relabel", "retrain", "export", "predict", "compare", "evaluate", "report"):
-        assert f"{name}: again, for" in text
+        assert f"{name}: re-running because" in text
     assert model.read_bytes() != shipped
     file.write_bytes(before)
     cian.run(out=finished)
@@ -208,15 +208,15 @@ def test_changed_setting_redoes_what_depends_on_it(finished, capsys):
     cian.run(out=finished, **{"predict.crf.iterations": 2})
     assert {path: path.stat().st_mtime_ns for path in kept} == before
     assert all(path.stat().st_mtime_ns != time_ for path, time_ in predicted.items())
-    assert "predict.crf.iterations 1 → 2" in capsys.readouterr().err
+    assert "predict.crf.iterations changed from 1 to 2" in capsys.readouterr().err
     cian.run(out=finished, **{"predict.crf.iterations": 1})
 
 
 def test_the_loss_is_robust_after_a_share_of_the_training(pictures, tmp_path, monkeypatch):
     """Here from the second of two steps on, when the network is trained again, too."""
     found: list[float] = []
-    original = train.cian_loss
-    monkeypatch.setattr(train, "cian_loss", lambda *a, **k: (found.append(k["robust"]), original(*a, **k))[1])
+    original = segmentation.cian_loss
+    monkeypatch.setattr(segmentation, "cian_loss", lambda *a, **k: (found.append(k["robust"]), original(*a, **k))[1])
     data = pictures(count=8)
     cian.run(data / "images", data / "tags.csv", tmp_path / "run", until="retrain", **TINY)
     assert found == [0, 0.7, 0, 0.7]
@@ -233,7 +233,7 @@ def test_large_pictures_are_reduced_for_the_seeds(pictures, tmp_path, capsys):
     assert read_mask(made.path / "predictions/000.png").shape == (96, 160)
     capsys.readouterr()
     cian.run(out=made.path, until="seed", max_side=192)  # which the seeds do not depend on
-    assert "classify: done before" in (said := capsys.readouterr().err) and "seed: done before" in said
+    assert "classify: up to date" in (said := capsys.readouterr().err) and "seed: up to date" in said
 
 
 def test_another_order_of_the_classes_is_said(finished, capsys):
@@ -242,7 +242,10 @@ def test_another_order_of_the_classes_is_said(finished, capsys):
     run = cian.run(out=finished.parent / "copy", config=finished / "config.yaml", until="classify")
     cian.run(out=run.path, until="classify", **{"data.classes": str(classes)})
     text = " ".join(capsys.readouterr().err.split())
-    assert "classify: again, for the classes, or their order, changed" in text and "training images changed" not in text
+    assert (
+        "classify: re-running because the classes, or their order, changed" in text
+        and "training images changed" not in text
+    )
 
 
 def test_predict_never_touches_the_images(finished, tmp_path):
@@ -334,27 +337,35 @@ def test_changed_label_files_are_noticed(pictures, tmp_path, capsys):
     maps = tmp_path / "maps"
     shutil.copytree(data / "masks", maps)
     settings = {**TINY, "retrain.enabled": False, "affinity.mode": "none"}
-    masks = {"data.masks": str(data / "masks"), "data.classes": str(data / "classes.txt"), "train.labels": "masks"}
+    masks = {
+        "data.masks": str(data / "masks"),
+        "data.classes": str(data / "classes.txt"),
+        "data.labels": str(data / "masks"),
+    }
     for more in (masks, {"seeds.folder": str(maps)}):
-        out = tmp_path / more.get("train.labels", "seeds")
+        out = tmp_path / ("labels" if more is masks else "seeds")
 
         def once(more=more, out=out) -> str:
             cian.run(data / "images", data / "tags.csv", out, until="train", **settings, **more)
             return capsys.readouterr().err
 
         once()
-        assert "train: done before" in once()
+        assert "train: up to date" in once()
         changed = (data / "masks" if more is masks else maps) / "000.png"
         write_mask(changed, np.flipud(read_mask(changed)))
         text = once()
-        assert "train: again" in text and "train: done before" not in text
+        assert "train: re-running" in text and "train: up to date" not in text
 
 
 @bit_for_bit
 def test_upper_bound_starts_from_its_own_classifier(pictures, tmp_path):
     """Not from one that an earlier run with other settings left in the folder."""
     data = pictures(masks=True)
-    masks = {"data.masks": str(data / "masks"), "data.classes": str(data / "classes.txt"), "train.labels": "masks"}
+    masks = {
+        "data.masks": str(data / "masks"),
+        "data.classes": str(data / "classes.txt"),
+        "data.labels": str(data / "masks"),
+    }
     settings = {**TINY, **masks, "retrain.enabled": False, "affinity.mode": "none"}
     args = (data / "images", data / "tags.csv")
     cian.run(*args, tmp_path / "fresh", until="train", **settings)
@@ -436,7 +447,7 @@ def test_classes_of_ones_own_from_folders(pictures, tmp_path):
 
 def test_true_masks_give_the_upper_bound(pictures, tmp_path):
     data = pictures(masks=True)
-    settings = {**TINY, "train.labels": "masks", "affinity.mode": "none", "retrain.enabled": False}
+    settings = {**TINY, "data.labels": str(data / "masks"), "affinity.mode": "none", "retrain.enabled": False}
     run = cian.run(
         data / "images", data / "tags.csv", tmp_path / "run", **settings,
         **{"data.masks": str(data / "masks"), "data.classes": str(data / "classes.txt")},
@@ -462,10 +473,10 @@ def test_files_of_the_settings_may_be_named_from_anywhere(pictures, tmp_path, mo
     cian.run(out=run.path, until="seed")
     shutil.copytree(data / "masks", tmp_path / "moved")
     cian.run(out=run.path, until="seed", **{"seeds.folder": "moved"})
-    assert capsys.readouterr().err.count("seed: done before") == 2
+    assert capsys.readouterr().err.count("seed: up to date") == 2
     (tmp_path / "moved" / "000.png").write_bytes((data / "masks" / "001.png").read_bytes())
     cian.run(out=run.path, until="seed")
-    assert "seed: again, for the files of seeds.folder changed" in capsys.readouterr().err
+    assert "seed: re-running because the files of seeds.folder changed" in capsys.readouterr().err
 
 
 def test_ready_made_seeds_are_checked(pictures, tmp_path):
@@ -489,7 +500,7 @@ def test_check_finds_what_run_would_refuse(pictures, monkeypatch, capsys):
     data = pictures()
     args = ["check", "--images", data / "images", "--tags", data / "tags.csv", "--set", "predict.splits=valid"]
     assert here(monkeypatch, *args) == 1
-    assert "predict.splits = valid: no such split; there are train" in capsys.readouterr().err
+    assert "predict.splits = valid: no such split. The splits are train" in capsys.readouterr().err
 
 
 def test_a_class_of_the_masks_alone(pictures, tmp_path):

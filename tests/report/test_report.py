@@ -16,18 +16,16 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from cian.build import build_network
+from cian.build import build_classifier, build_network
 from cian.config import load_config
 from cian.data.masks import palette, write_mask
 from cian.data.table import Table
 from cian.files import read_json, write_json, write_text
 from cian.pipeline.context import Context
-from cian.pipeline.stages import evaluate, report
-from cian.pipeline.stages.classify import build_classifier
-from cian.pipeline.stages.train import network_config
 from cian.report.affinity_view import _shares, affinity_looks
 from cian.report.curves import _polyline, loss_curves
 from cian.report.gallery import choose
+from cian.report.page import write_report
 from cian.report.pictures import Pictures, mask_layer
 from cian.report.scores import score_rows
 from cian.runs.directory import Record, Run
@@ -37,8 +35,14 @@ HEIGHT, WIDTH = 64, 97
 TRAIN_IMAGES, VAL_IMAGES = 3, 6
 
 
-def make_run(path: Path, *, masks: bool = True, tags: bool = True, splits: bool = True, **settings: Any) -> Context:
-    """A run directory as the stages before the report leave it, of untrained networks."""
+def make_run(
+    path: Path, *, masks: bool = True, tags: bool = True, splits: bool = True, labels: int = 0, **settings: Any
+) -> Context:
+    """A run directory as the stages before the report leave it, with untrained networks.
+
+    Args:
+        labels: how many of the images, from the first on, have a whole label map.
+    """
     config = load_config(
         overrides={"backbone.name": "test_resnet", "backbone.weights": "random", "runtime.device": "cpu", **settings}
     )
@@ -74,11 +78,13 @@ def make_run(path: Path, *, masks: bool = True, tags: bool = True, splits: bool 
         for folder in ("compare/without-affinity", "compare/without-affinity-crf"):
             write_mask(run.mask(folder, image_id), np.zeros_like(truth))
     names = ["train" if i < TRAIN_IMAGES or not splits else "val" for i in range(number)]
-    table = Table.build(NAMES, ids, images, tag_rows, names, truths if masks else None)
-    context = Context(run, config, table)
-    for name in ("train", "retrain", "baseline"):
-        save(build_network(network_config(config, name), table.num_classes), run.folder(name))
-    classifier = build_classifier(context, "random")
+    label_maps = [truth if i < labels else None for i, truth in enumerate(truths)]
+    whole = [i < labels for i in range(number)]
+    table = Table.build(NAMES, ids, images, tag_rows, names, truths if masks else None, label_maps, whole)
+    context = Context(config, table, run)
+    for stage in context.networks:
+        save(build_network(stage.network_config(config), table.num_classes), run.folder(stage.name))
+    classifier = build_classifier(config, len(table.classes), weights="random")
     save(classifier, run.folder("classify"))
     save(classifier.cells, run.folder("classify"), "cells")
     lines = [
@@ -93,7 +99,7 @@ def make_run(path: Path, *, masks: bool = True, tags: bool = True, splits: bool 
         run.record(name, Record({}, True, 12.0))
     run.write_config(config.model_dump(mode="json"), {"cian": "1.2.3", "torch": "2"})
     run.write_table(table)
-    evaluate.run(context)
+    next(stage for stage in context.stages if stage.name == "evaluate").run(context)
     return context
 
 
@@ -144,7 +150,7 @@ class Page(HTMLParser):
 
 
 def render(context: Context) -> tuple[str, Page]:
-    report.run(context)
+    write_report(context)
     html = context.run.report_file.read_text(encoding="utf-8")
     return html, Page(html)
 
@@ -271,9 +277,12 @@ def test_ready_made_seeds_and_true_masks(tmp_path: Path) -> None:
     _, page = render(make_run(tmp_path / "a", **{"seeds.folder": str(folder)}))
     assert "CAM" not in page.text["pictures"] and "seeds" in page.text["pictures"]
     assert "ready-made" in page.text["scores"]
-    _, page = render(make_run(tmp_path / "b", **{"train.labels": "masks"}))
-    assert "upper bound" in page.text[""]
+    _, page = render(make_run(tmp_path / "b", labels=TRAIN_IMAGES))
+    assert "full supervision" in page.text[""]
     assert "seeds" not in page.text["pictures"]
+    _, page = render(make_run(tmp_path / "c", labels=1))
+    assert "3 images with tags and 1 label map" in page.text[""]
+    assert "seeds" in page.text["pictures"]
 
 
 def test_a_vision_transformer_without_pooling(tmp_path: Path) -> None:
@@ -360,7 +369,7 @@ def test_curves_stay_in_their_box() -> None:
 
 
 def test_losses_that_start_later_are_drawn_from_there(tmp_path: Path) -> None:
-    context = Context(Run(tmp_path), load_config(), Table.build((), (), (), ()))
+    context = Context(load_config(), Table.build((), (), (), ()), Run(tmp_path))
     lines: list[dict[str, float]] = [
         {"step": step, "epoch": step / 50, "total": 2.0, "self_seed": 1.0, "cross_seed": 1.0}
         | ({"self_completion": 0.5} if step > 50 else {})

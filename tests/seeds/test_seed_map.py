@@ -13,10 +13,10 @@ from cian import CianError
 from cian.backbone.pretrained import build_backbone
 from cian.config import CrfConfig, SeedConfig
 from cian.data.table import Table
-from cian.pipeline.stages.classify import _some_of_each_class
 from cian.seeds.cam import class_activation_maps, object_cells
 from cian.seeds.cell_scores import CellScores, at_cells
 from cian.seeds.classifier import Classifier, classification_loss
+from cian.seeds.estimate_cells import some_of_each_class
 from cian.seeds.otsu import otsu
 from cian.seeds.saliency import SaliencyFolder, SaliencyNetwork, saliency_source
 from cian.seeds.seed_map import along_edges, seed_map, threshold
@@ -292,8 +292,8 @@ def test_cells_come_from_some_images_of_each_class():
     tags = [[1] if i % 50 else [2] if i % 100 else [1, 3] for i in range(2000)]
     ids = [str(i) for i in range(2000)]
     table = Table.build(("a", "b", "c", "d"), ids, [Path(i) for i in ids], tags)
-    assert _some_of_each_class(table, 2000) == list(range(2000))
-    rows = _some_of_each_class(table, 100)
+    assert some_of_each_class(table, 2000) == list(range(2000))
+    rows = some_of_each_class(table, 100)
     assert rows == sorted(set(rows)) and len(rows) <= 100
     common, rare, beside, nowhere = table.select(rows).multi_hot().sum(0)
     assert (rare, beside, nowhere) == (20, 20, 0)  # all there are
@@ -301,7 +301,7 @@ def test_cells_come_from_some_images_of_each_class():
     without = Table.build(
         ("a", "b", "c", "d"), ids, [Path(i) for i in ids], [tags[i] if i % 2 else [] for i in range(2000)]
     )
-    rows = _some_of_each_class(without, 100)  # images of no class say what background looks like
+    rows = some_of_each_class(without, 100)  # images of no class say what background looks like
     assert sum(not len(without.tags(row)) for row in rows) == 50 and len(rows) <= 100
 
 

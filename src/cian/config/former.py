@@ -28,6 +28,7 @@ FORMER = {
     "seeds.raised_over": Former("Use seeds.foreground, which multiplies the image's own threshold."),
     "seeds.saliency_below": Former("It is called seeds.salient_below now.", now="seeds.salient_below"),
     "seeds.uncertain": Former("Use seeds.background_below and seeds.margin."),
+    "train.labels": Former("Give the label maps to learn from as data.labels (--labels DIR)."),
 }
 _VALUES: Mapping[tuple[str, Any], Any] = {("train.balanced", True): "all", ("train.balanced", False): "none"}
 
@@ -36,19 +37,30 @@ def from_earlier(tree: Mapping[str, Any], source: str) -> tuple[dict[str, Any], 
     """The settings that an earlier version wrote, under today's keys. Those that no longer exist are left out.
 
     Returns:
-        The tree, and a note for each setting that was changed.
+        The tree, and a note for each setting that was changed. A fatal one says that a setting cannot be understood.
     """
     tree, notes = _copied(tree), []
+    if _get(tree, "train.labels") == "masks":
+        masks = _get(tree, "data.masks")
+        cure = "Use data.labels for the label maps to learn from"
+        if masks is None:
+            notes.append(Problem(source, "train.labels = masks: no longer exists, and data.masks is not given", cure))
+        else:
+            _put(tree, "data.labels", masks)
+            notes.append(Problem(source, "train.labels = masks is now data.labels = data.masks", cure, fatal=False))
+    if _get(tree, "train.labels") is not None:
+        _pop(tree, "train.labels")
     for (key, value), now in _VALUES.items():
         if _get(tree, key) is value:
             _put(tree, key, now)
     for key, former in FORMER.items():
         if _get(tree, key, former) is former:
             continue
-        value = _pop(tree, key)
+        given = _pop(tree, key)
         if former.now and _get(tree, former.now) is None:
-            _put(tree, former.now, value)
-        notes.append(Problem(source, f"{key} is {'renamed' if former.now else 'ignored'}", former.says))
+            _put(tree, former.now, given)
+        value = f"{key} is {'renamed' if former.now else 'ignored'}"
+        notes.append(Problem(source, value, former.says, fatal=False))
     return tree, notes
 
 

@@ -19,10 +19,10 @@ IMAGE_SOURCES = ("data.images", "data.voc", "data.coco")
 
 
 def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
-    """The defaults, changed by a YAML file, changed by dotted keys (`{"train.epochs": 4}`).
+    """Defaults, then a YAML file, then dotted overrides (`{"train.epochs": 4}`; later wins).
 
     Raises:
-        CianError: the file cannot be read, a key is unknown, or a value is out of range. One error lists all of them.
+        CianError: the file cannot be read, a key is unknown, or a value is out of range; all of them at once.
     """
     tree: dict[str, Any] = {}
     if file is not None:
@@ -31,12 +31,14 @@ def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = 
         except OSError as error:
             raise CianError(f"{file}: {error.strerror}. Give a readable YAML file to --config.") from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise CianError(f"{file}: not a YAML file ({' '.join(str(error).split())}). Correct that line.") from None
+            raise CianError(f"{file}: not a YAML file ({' '.join(str(error).split())}). Correct it.") from None
         if not isinstance(tree, dict):
-            raise CianError(f"{file}: holds a {type(tree).__name__}, not settings. Write `key: value` lines.")
-        tree = {key: value for key, value in tree.items() if value is not None}  # an empty section
-        tree.pop("versions", None)  # a run writes them into its config.yaml
+            raise CianError(f"{file}: holds {type(tree).__name__}, not settings. Write `key: value` lines.")
+        tree = {key: value for key, value in tree.items() if value is not None}  # `data:` with nothing below
+        tree.pop("versions", None)  # written into every run's config.yaml, which can be given again
         tree, notes = from_earlier(tree, str(file))
+        if any(each.fatal for each in notes):
+            raise CianError("\n".join(str(each) for each in notes if each.fatal))
         if notes:
             from cian.terminal import note  # slow to import
 
@@ -76,7 +78,7 @@ def _assign(tree: dict[str, Any], overrides: Mapping[str, Any]) -> None:
 
 
 def _validated(tree: Mapping[str, Any], file: Path | None, overrides: Mapping[str, Any]) -> Config:
-    """The configuration of a complete tree. Each error names the key and where its value comes from."""
+    """The configuration of a whole tree; every error names its key and where its value came from."""
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
@@ -101,10 +103,10 @@ def _did_you_mean(key: str, known: Sequence[str]) -> str:
 
 
 def load_run_config(file: Path | None, overrides: Mapping[str, Any], of_run: Path | None) -> Config:
-    """As `load_config`. If neither a file nor images are given, the run's own settings are the start.
+    """As `load_config`; if neither a file nor images are given, it starts from the run's own settings.
 
     Args:
-        of_run: the run's config.yaml, if it exists.
+        of_run: the run's config.yaml, which need not exist.
     """
     if file is None and of_run is not None and of_run.is_file() and not any(key in overrides for key in IMAGE_SOURCES):
         file = of_run
@@ -114,14 +116,14 @@ def load_run_config(file: Path | None, overrides: Mapping[str, Any], of_run: Pat
 def require_images(config: Config) -> None:
     """
     Raises:
-        CianError: no setting says where the images are.
+        CianError: nothing says where the images are.
     """
     if not config.data.has_images:
         raise CianError("No images. Give --images DIR (and --tags FILE, unless each sub-folder is a class).")
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
-    """`train.epochs=4` → ("train.epochs", 4). The value is YAML, but text needs no quotes where a text is expected.
+    """`train.epochs=4` → ("train.epochs", 4). The value is YAML; that of a setting that is a text need not be quoted.
 
     Raises:
         CianError: there is no `=`, or the value is not YAML.
@@ -129,8 +131,8 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     key, sign, given = text.partition("=")
     key, value = key.strip(), given.strip()
     if not sign or not key:
-        raise CianError(f"--set {text}: not of the form KEY=VALUE. Write e.g. --set train.epochs=4.")
-    if key == "data.separator" and given and not value:  # a space or a tab
+        raise CianError(f"--set {text}: not of the form key=value, e.g. --set train.epochs=4.")
+    if key == "data.separator" and given and not value:  # a space, or a tab
         return key, given
     if value not in ("", "null", "~") and value[0] not in "[\"'" and _is_text(annotation(key)):
         return key, value
@@ -141,16 +143,16 @@ def parse_assignment(text: str) -> tuple[str, Any]:
 
 
 def dump_config(config: Config) -> dict[str, Any]:
-    """The configuration as plain YAML types."""
+    """The tree as plain YAML types."""
     return config.model_dump(mode="json")
 
 
-# Settings outside `data` that name files or folders, and the words that are allowed instead.
+# Settings outside `data` that name files, and the words that they may be instead.
 FILES = {"seeds.folder": (), "seeds.background": ("cam",), "backbone.weights": ("imagenet", "random")}
 
 
 def absolute(config: Config) -> Config:
-    """The configuration with absolute paths, so that a run resumes from any working directory."""
+    """The same with the whole paths of its files, so that a run goes on from any working directory."""
 
     def whole(value: Any) -> Any:
         if isinstance(value, Path):
@@ -173,7 +175,7 @@ def absolute(config: Config) -> Config:
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A tree as dotted keys: {"train": {"epochs": 4}} → {"train.epochs": 4}."""
+    """A tree by dotted keys: {"train": {"epochs": 4}} → {"train.epochs": 4}."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping) and get_origin(annotation(prefix + key)) is not dict:
@@ -184,8 +186,8 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _merged(defaults: Mapping[str, Any], tree: Mapping[str, Any]) -> dict[str, Any]:
-    """`defaults`, changed by `tree`. Where a section is given in part, the rest keeps the defaults of its place in the
-    tree (`classify.optimizer` is SGD), not those of the section's type."""
+    """`defaults` with what `tree` gives. A section that is given in part keeps the defaults of its place in the tree
+    (`classify.optimizer` is SGD), not those of its type."""
     merged = dict(defaults)
     for key, value in tree.items():
         default = defaults.get(key)

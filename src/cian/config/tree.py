@@ -100,8 +100,7 @@ class DataConfig(Section):
     masks: Path | tuple[Path, ...] | None = more(
         None,
         "The folder of the true masks (indexed PNG files ID.png, or SBD's ID.mat), or several folders as [DIR,DIR]: "
-        "the first that has the mask counts. Masks are only used to score, except with train.labels=masks. Option: "
-        "--masks.",
+        "the first that has the mask counts. Masks are only used to score. Option: --masks.",
     )
     labels: Path | tuple[Path, ...] | None = more(
         None,
@@ -314,9 +313,6 @@ class TrainConfig(Section):
     Each step takes groups of images that share a tag.
     """
 
-    labels: Literal["seeds", "masks"] = more(
-        "seeds", "What to learn from: seeds, or the masks of the training images, which gives the upper bound."
-    )
     start: Literal["classifier", "backbone"] = paper(
         "classifier",
         "The first weights: those of the seeds' classifier, if there is one, or `backbone.weights`. The paper: "
@@ -484,13 +480,3 @@ class Config(Section):
     def seed_side(self) -> int:
         """The longest side of an image, in pixels, for the classifier and the seeds."""
         return min(self.max_side, self.seeds.max_side)
-
-    @property
-    def seeded(self) -> bool:
-        """Whether networks learn from seed maps, not from true masks."""
-        return self.train.labels == "seeds"
-
-    @property
-    def has_classifier(self) -> bool:
-        """Whether a classifier is trained: for the seeds, or for the first weights of the upper bound too."""
-        return self.seeds.folder is None and (self.seeded or self.train.start == "classifier")

@@ -53,8 +53,7 @@ class TrainingSet(Dataset):
         labels = None
         if self.labels is not None:
             file = self.labels[index]
-            is_given = file in (self.table.labels[index], self.table.masks[index])
-            mask = read_mask(file, self.table.mask_ids if is_given else None)
+            mask = read_mask(file, self.table.mask_ids if file == self.table.labels[index] else None)
             if mask.shape != image.shape[:2]:  # a true mask of the full size
                 mask = resize_mask(mask, image.shape[:2])
             labels = torch.from_numpy(mask)

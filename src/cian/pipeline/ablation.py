@@ -1,14 +1,14 @@
 """Ablations: the same data with one thing changed at a time, over several random seeds; a table and a plot.
 
-Every variant is an ordinary run directory, OUT/seed-S/VARIANT. Those of one random seed share the classifier and the
-seed maps, so that they differ in what they are named after and in nothing else.
+Every variant is an ordinary run directory, OUT/seed-S/VARIANT. The variants of one random seed share the stages
+that they do not change, such as the classifier and the seed maps. They differ only in what they are named after.
 """
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,16 @@ from typing import Any
 import numpy as np
 from accelerate import Accelerator
 
-from cian.config import Config, dump_config, flatten, load_config
+from cian.config import Config, changed, dump_config, flatten
+from cian.data.problems import ProblemList
 from cian.data.table import TRAIN, Table
 from cian.errors import CianError
 from cian.files import atomic, read_json, write_json, write_text
-from cian.pipeline.run import check_data, check_work, finished, plan, run_config
-from cian.pipeline.stages.evaluate import AFFINITY, FINAL, RETRAINED, SEEDS
+from cian.formats.devkits import find_layout
+from cian.pipeline.context import Context
+from cian.pipeline.inputs import stage_inputs, up_to_date
+from cian.pipeline.run import check_data, check_work, finished, run_config
+from cian.pipeline.stage import Role
 from cian.runs.directory import Run
 from cian.seeds.saliency import saliency_source
 from cian.terminal import console
@@ -30,7 +34,6 @@ from cian.training.distributed import on_main
 
 STEPS = ("baseline", "self-affinity", "cross-affinity", "completion", "retraining")  # each adds to the one before
 BASELINE, FIRST, WITH_SALIENCY, FULL = "baseline", "completion", "with-saliency", "full-supervision"
-SEEDED = ("classify", "seed", "seed-held-out")
 
 
 @dataclass(frozen=True)
@@ -40,28 +43,27 @@ class Variant:
         name: what is different; names its run directory.
         group: what it is compared within.
         settings: dotted settings that differ from those of the ablation.
-        reuse: stages that are taken over from the run of the variant `FIRST`.
     """
 
     name: str
     group: str
     settings: Mapping[str, Any]
-    reuse: tuple[str, ...] = SEEDED
 
 
 def variants(config: Config, saliency: str | None = None) -> list[Variant]:
-    """All that can be compared with a configuration: the paper's steps one after the other, and each of its choices.
+    """Everything that can be compared with a configuration: the steps of the paper one after the other, and each of its
+    choices.
 
     Args:
         saliency: a folder of maps or an .onnx file, for the comparison of seeds with and without.
     """
     cross = {"affinity.mode": "cross"}
     found = [
-        Variant(FIRST, "steps", {**cross, "train.completion": True}),  # the others take over its classifier and seeds
+        Variant(FIRST, "steps", {**cross, "train.completion": True}),  # the others reuse its stages
         Variant(BASELINE, "steps", {"affinity.mode": "none"}),
         Variant("self-affinity", "steps", {"affinity.mode": "self"}),
         Variant("cross-affinity", "steps", {**cross, "train.completion": False}),
-        Variant("retraining", "steps", {**cross, "retrain.enabled": True}, (*SEEDED, "train")),
+        Variant("retraining", "steps", {**cross, "retrain.enabled": True}),
     ]
     choices: list[tuple[str, str, Any]] = [
         *((f"group-size-{size}", "train.group_size", size) for size in (2, 3, 4)),
@@ -84,31 +86,37 @@ def variants(config: Config, saliency: str | None = None) -> list[Variant]:
                 settings["train.batch_size"] = max(1, config.train.batch_size // value) * value
             found.append(Variant(name, key, settings))
     if config.seeds.background != "cam":
-        found.append(Variant("without-saliency", "seeds", {"seeds.background": "cam"}, ("classify",)))
+        found.append(Variant("without-saliency", "seeds", {"seeds.background": "cam"}))
     elif saliency is not None:
-        found.append(Variant(WITH_SALIENCY, "seeds", {"seeds.background": saliency}, ("classify",)))
-    found.append(Variant(FULL, "upper bound", {"affinity.mode": "none", "train.labels": "masks"}, ("classify",)))
+        found.append(Variant(WITH_SALIENCY, "seeds", {"seeds.background": saliency}))
+    found.append(Variant(FULL, "upper bound", {"affinity.mode": "none", "data.labels": _mask_folders(config)}))
     return found
+
+
+def _mask_folders(config: Config) -> tuple[Path, ...] | None:
+    """The folders of the masks, given or of a devkit."""
+    layout = find_layout(config.data, ProblemList())
+    return layout.masks or None if layout is not None else None
 
 
 def ablate(
     config: Config, out: Path, repeat: int = 3, only: Sequence[str] | None = None, saliency: str | None = None
 ) -> dict[str, Any]:
-    """Runs every variant with every random seed; what is done already is not done again.
+    """Runs every variant with every random seed. Finished runs are kept.
 
-    Writes OUT/ablation.json, .md and .png, anew after every run: of these variants, and of what earlier calls have
-    finished with the same settings, data and random seeds (with saliency, if it is given this time, too).
+    Writes OUT/ablation.json, .md and .png after every run. They hold these variants, and those that earlier calls have
+    finished with the same settings, data and random seeds.
 
     Args:
-        config: what all have in common; held-out images with masks are what is scored.
-        out: folder of the runs.
+        config: what all variants have in common. The scores are those of held-out images with masks.
+        out: the folder of the runs.
         repeat: random seeds `config.seed` … `config.seed + repeat - 1`.
-        only: names of the variants, default all; those that others take over from run in any case.
+        only: the names of the variants. Default: all. The variant `FIRST` always runs, for the others reuse its stages.
         saliency: see `variants`.
 
     Raises:
-        CianError: no held-out image has a mask, a name is unknown, or what `cian.run` raises; what can be known of any
-            variant before the first one runs.
+        CianError: no held-out image has a mask, a name is unknown, or as `cian.run`. Errors that can be known are
+            raised before the first variant runs.
     """
     possible = variants(config, saliency)
     chosen = _choose(possible, only)
@@ -149,7 +157,7 @@ def _check_variants(config: Config, chosen: Sequence[Variant], tables: Mapping[i
     """
     for variant, (seed, table) in product(chosen, tables.items()):
         try:
-            check_work(_settings(config, seed, variant.settings), table)
+            check_work(_settings(config, seed, variant.settings), _table(variant, table))
         except CianError as error:
             raise CianError(f"{variant.name}: {error}") from None
 
@@ -157,14 +165,15 @@ def _check_variants(config: Config, chosen: Sequence[Variant], tables: Mapping[i
 def _collect(
     result: dict[str, Any], config: Config, out: Path, possible: Sequence[Variant], tables: Mapping[int, Table]
 ) -> None:
-    """Adds the runs that are finished and not in it yet, and brings it into the order of the variants."""
+    """Adds the finished runs that the result does not hold yet, and sorts it in the order of the variants."""
     found = result["variants"]
     for variant, (seed, table) in product(possible, tables.items()):
         run = Run(_folder(out, seed, variant.name))
         if str(seed) in found.get(variant.name, {"runs": {}})["runs"] or not run.metrics_file.exists():
             continue
-        if finished(_settings(config, seed, variant.settings), run, table, "evaluate"):
-            _add(result, variant, seed, run)
+        settings, table = _settings(config, seed, variant.settings), _table(variant, table)
+        if finished(settings, run, table, "evaluate"):
+            _add(result, variant, seed, Context(settings, table, run))
     result["variants"] = {variant.name: found[variant.name] for variant in possible if variant.name in found}
 
 
@@ -195,41 +204,62 @@ def _folder(out: Path, seed: int, variant: str) -> Path:
 
 
 def _settings(config: Config, seed: int, settings: Mapping[str, Any] | None = None) -> Config:
-    """What all variants of a random seed have in common, and a variant's own."""
-    common = {**flatten(dump_config(config)), "seed": seed, "compare": False, "retrain.enabled": False}
-    return load_config(None, {**common, **(settings or {})})
+    """The settings that all variants of a random seed have in common, and a variant's own."""
+    return changed(config, {"seed": seed, "compare": False, "retrain.enabled": False, **(settings or {})})
 
 
-def _run(config: Config, out: Path, seed: int, variant: Variant, accelerator: Accelerator, table: Table) -> Run:
-    shared = {stage.name: stage.outputs for stage in plan(_settings(config, seed)) if stage.name in variant.reuse}
-    target = Run(_folder(out, seed, variant.name))
+def _table(variant: Variant, table: Table) -> Table:
+    """The data of a variant. With full supervision, the masks are the label maps, and all of them count as whole."""
+    if variant.name != FULL:
+        return table
+    return replace(table, labels=table.masks, whole=np.array([mask is not None for mask in table.masks], bool))
+
+
+def _run(config: Config, out: Path, seed: int, variant: Variant, accelerator: Accelerator, table: Table) -> Context:
+    settings, table = _settings(config, seed, variant.settings), _table(variant, table)
+    target, first = Run(_folder(out, seed, variant.name)), Run(_folder(out, seed, FIRST))
     if variant.name != FIRST and accelerator.is_main_process:
-        target.take_over(Run(_folder(out, seed, FIRST)), shared)
+        target.take_over(first, reusable(settings, table, first))
     accelerator.wait_for_everyone()
-    run_config(_settings(config, seed, variant.settings), target, until="evaluate", table=table)
+    run_config(settings, target, until="evaluate", table=table)
     accelerator.wait_for_everyone()
-    return target
+    return Context(settings, table, target)
 
 
-def _add(result: dict[str, Any], variant: Variant, seed: int, run: Run) -> None:
-    stages = read_json(run.metrics_file)["stages"]
-    split = result["split"]
+def reusable(config: Config, table: Table, source: Run) -> dict[str, tuple[str, ...]]:
+    """The finished stages of a run whose results a run with other settings or labels would make again, with their
+    outputs."""
+    context, records = Context(config, table, source), source.records()
+    found: dict[str, tuple[str, ...]] = {}
+    for stage in context.stages:
+        if all(name in found for name in stage.needs(context)) and up_to_date(
+            stage, context, records.get(stage.name), stage_inputs(stage, context)
+        ):
+            found[stage.name] = stage.outputs(context)
+    return found
+
+
+def _add(result: dict[str, Any], variant: Variant, seed: int, context: Context) -> None:
+    stages = read_json(context.run.metrics_file)["stages"]
     entry = result["variants"].setdefault(variant.name, {"group": variant.group, "runs": {}})
-    plain = stages.get(RETRAINED, stages.get(AFFINITY))[split]["miou"]
-    with_crf = stages[FINAL][split]["miou"] if FINAL in stages else None
-    seeded = stages.get(SEEDS, {}).get(split)
-    minutes = sum(record.seconds for record in run.records().values()) / 60
+
+    def miou(role: Role) -> float | None:
+        titles = [each.title for each in context.mask_folders if each.role == role and each.title in stages]
+        scores = stages[titles[0]].get(result["split"]) if titles else None
+        return None if scores is None else scores["miou"]
+
+    minutes = sum(record.seconds for record in context.run.records().values()) / 60
     entry["runs"][str(seed)] = {
-        "miou": plain,
-        "miou_crf": with_crf,
-        "seeds_miou": seeded and seeded["miou"],
+        "miou": miou("without CRF"),
+        "miou_crf": miou("final"),
+        "seeds_miou": miou("seeds"),
         "minutes": round(minutes, 1),
     }
 
 
 def summary(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row per variant, the paper's steps first: its values by seed, and its gains over the baseline, paired by
-    seed."""
+    """One row for each variant, the steps of the paper first: its values by random seed, and its gains over the
+    baseline with the same random seed."""
     base = result["variants"].get(BASELINE, {}).get("runs", {})
     rows = []
     for name, entry in result["variants"].items():
@@ -243,7 +273,7 @@ def summary(result: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def mean_deviation(values: Sequence[float], signed: bool = False) -> str:
-    """`50.35 ± 1.93`; one value alone has no deviation."""
+    """`50.35 ± 1.93`; a single value has no deviation."""
     if not values:
         return "–"
     mean = f"{statistics.mean(values):{'+' if signed else ''}.2f}"

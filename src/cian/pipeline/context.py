@@ -1,61 +1,79 @@
-"""What every stage gets: the run, its settings, the data, and the device."""
+"""What the stages work with: settings, data, device, and the run directory."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from accelerate import Accelerator
+import numpy as np
 
 from cian.config import Config
 from cian.data.table import TRAIN, Table
 from cian.files import remove_temporaries
+from cian.pipeline.stage import MaskFolder, Role, Stage
 from cian.runs.directory import Run
-from cian.training.device import make_accelerator
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from cian.network import CIAN
+    from cian.pipeline.network_stage import NetworkStage
+    from cian.seeds.classifier import Classifier
 
 
 @dataclass
-class Context:
-    """
+class Plan:
+    """What is to be done, before there is a run directory.
+
     Attributes:
-        run: the run directory.
-        config: resolved settings.
-        table: all images of the run.
+        config: the resolved settings.
+        table: all images.
     """
 
-    run: Run
     config: Config
     table: Table
 
     @cached_property
     def accelerator(self) -> Accelerator:
+        from cian.training.device import make_accelerator
+
         return make_accelerator(self.config.runtime)
+
+    # Images.
 
     @cached_property
     def train_table(self) -> Table:
+        """The training images."""
         return self.table.split(TRAIN)
 
     @cached_property
+    def seed_table(self) -> Table:
+        """The training images without a whole label map. They learn from seeds."""
+        return self.train_table.select(np.flatnonzero(~self.train_table.whole))
+
+    @cached_property
     def predict_splits(self) -> tuple[str, ...]:
-        """As configured; default: all but train, or train if there is no other."""
+        """As configured. Default: all splits but train, or train if there is no other."""
         if self.config.predict.splits is not None:
             return self.config.predict.splits
         return tuple(name for name in self.table.split_names if name != TRAIN) or (TRAIN,)
 
     @cached_property
     def predict_table(self) -> Table:
+        """The images to predict."""
         return self.table.select([i for i, split in enumerate(self.table.splits) if split in self.predict_splits])
 
     @cached_property
     def scored_table(self) -> Table:
-        """Images that are predicted and have a mask to score them on."""
+        """The images to predict that have a mask to score with."""
         return self.predict_table.with_masks()
 
     @cached_property
     def held_out_seed_table(self) -> Table:
-        """Images that are not trained on, but that seeds can be scored on: with tags and a mask (and, where seed maps
-        are given, a seed map)."""
+        """The held-out images on which seeds can be scored: those with tags and a mask and, if seed maps are given, a
+        seed map."""
         table, given = self.table, self.config.seeds.folder
         rows = [
             i
@@ -67,17 +85,109 @@ class Context:
         ]
         return table.select(rows)
 
+    def images_input(self, name: str, table: Table) -> dict[str, Any]:
+        """The fingerprint of some images, of their tags and of the classes, as an input of a stage."""
+        from cian.runs.fingerprints import table_digest
+
+        return {name: table_digest(table), "classes": list(self.table.classes)}
+
+    def labels_input(self, table: Table) -> dict[str, Any]:
+        """The fingerprint of the label maps of some images, as an input of a stage. Empty if there are none."""
+        from cian.runs.fingerprints import labels_digest
+
+        return {"labels": labels_digest(table)} if any(table.labels) else {}
+
+    def masks_input(self, table: Table) -> dict[str, Any]:
+        """The fingerprint of the masks of some images, as an input of a stage."""
+        from cian.runs.fingerprints import masks_digest
+
+        return {"masks": masks_digest(table)}
+
+    # Stages.
+
     @property
-    def final_network(self) -> str:
-        """The folder of the network that is shipped."""
-        return "retrain" if self.config.retrain.enabled else "train"
+    def has_seeds(self) -> bool:
+        """Whether seeds are needed: not if every training image has a whole label map, which is full supervision."""
+        return len(self.seed_table) > 0
+
+    @property
+    def has_classifier(self) -> bool:
+        """Whether a classifier is trained: for the seeds, or for the first weights of a fully supervised network."""
+        return self.config.seeds.folder is None and (self.has_seeds or self.config.train.start == "classifier")
+
+    @property
+    def supervision(self) -> str:
+        """What the network learns from, in words."""
+        labelled = bool(self.train_table.whole.any() or any(self.seed_table.labels))
+        return " and ".join(["the seeds"] * self.has_seeds + ["the label maps"] * labelled)
+
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages of the run, in order."""
+        from cian.pipeline.stages import STAGES
+
+        return tuple(stage for stage in STAGES if stage.wanted(self))
+
+    @cached_property
+    def networks(self) -> tuple[NetworkStage, ...]:
+        """The stages that train a segmentation network, in order. The last one trains the network that is shipped."""
+        from cian.pipeline.network_stage import NetworkStage
+        from cian.pipeline.stages import STAGES
+
+        return tuple(stage for stage in STAGES if isinstance(stage, NetworkStage) and stage.wanted(self))
+
+    @property
+    def final_network(self) -> NetworkStage:
+        """The stage that trains the network that is shipped."""
+        return self.networks[-1]
+
+    @cached_property
+    def mask_folders(self) -> tuple[MaskFolder, ...]:
+        """The folders of masks of all stages, labels first, the final masks last."""
+        order: tuple[Role, ...] = ("seeds", "labels", "compared", "without CRF", "final")
+        folders = [folder for stage in self.stages for folder in stage.masks(self)]
+        return tuple(sorted(folders, key=lambda folder: order.index(folder.role)))
 
 
-def clean_start(context: Context, folder: str) -> Path:
-    """The folder of a stage, without what a killed process left half-written."""
-    path = context.run.folder(folder)
-    if context.accelerator.is_main_process:
-        path.mkdir(parents=True, exist_ok=True)
-        remove_temporaries(path)
-    context.accelerator.wait_for_everyone()
-    return path
+@dataclass
+class Context(Plan):
+    """
+    Attributes:
+        run: the run directory.
+    """
+
+    run: Run
+
+    def clean_start(self, folder: str) -> Path:
+        """The folder of a stage, without the files that a killed process left half-written."""
+        path = self.run.folder(folder)
+        if self.accelerator.is_main_process:
+            path.mkdir(parents=True, exist_ok=True)
+            remove_temporaries(path)
+        self.accelerator.wait_for_everyone()
+        return path
+
+    def find_mask(self, role: Role, image_id: str) -> Path | None:
+        """The file of an image's mask in this role; None if there is none."""
+        files = (self.run.mask(each.folder, image_id) for each in self.mask_folders if each.role == role)
+        return next((file for file in files if file.exists()), None)
+
+    def load_classifier(self) -> Classifier:
+        """The classifier of the run, ready to use."""
+        from cian.build import build_classifier
+        from cian.training.checkpoint import load_weights
+
+        folder = self.run.folder("classify")
+        model = build_classifier(self.config, len(self.table.classes), weights="random")
+        load_weights(model, folder / "model.safetensors")
+        load_weights(model.cells, folder / "cells.safetensors")
+        return model.eval().to(self.accelerator.device)
+
+    def load_network(self, stage: NetworkStage) -> CIAN:
+        """The network that a stage has trained, ready to predict."""
+        from cian.build import build_network
+        from cian.training.checkpoint import load_weights
+
+        network = build_network(stage.network_config(self.config), self.table.num_classes, weights="random")
+        load_weights(network, self.run.folder(stage.name) / "model.safetensors")
+        return network.eval().to(self.accelerator.device)

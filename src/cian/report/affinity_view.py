@@ -15,8 +15,6 @@ from cian.data.masks import read_mask, resize_mask
 from cian.data.table import Table
 from cian.network import CIAN
 from cian.pipeline.context import Context
-from cian.pipeline.stages import predict, seed
-from cian.pipeline.stages.train import load_network
 from cian.report.gallery import CANDIDATES, mask_if_there, shown_classes, spread
 from cian.report.pictures import Pictures, base64_text, colour, heat_layer
 
@@ -35,7 +33,7 @@ def affinity_looks(context: Context, pictures: Pictures) -> dict[str, Any] | Non
     shared = [class_id for class_id in sorted(holders) if len(holders[class_id]) > 1]
     if not shared:
         return None
-    network = load_network(context, context.final_network)
+    network = context.load_network(context.final_network)
     used: set[int] = set()
     shown: set[int] = set()
     examples = []
@@ -62,7 +60,7 @@ def affinity_looks(context: Context, pictures: Pictures) -> dict[str, Any] | Non
 def _object(context: Context, table: Table, row: int, class_id: int) -> np.ndarray | None:
     """(H, W) bool: where an image shows a class, as predicted, else in truth."""
     truth = table.masks[row]
-    predicted = mask_if_there(context.run.mask(predict.FOLDER, table.ids[row]))
+    predicted = mask_if_there(context.find_mask("final", table.ids[row]))
     for mask in (predicted, None if truth is None else read_mask(truth, table.mask_ids)):
         if mask is not None and (mask == class_id).any():
             return mask == class_id
@@ -172,7 +170,7 @@ def _query_cell(
     if shown is None:
         return (grid[0] // 2) // step, (grid[1] // 2) // step
     depth = _depth(shown)
-    seeds = mask_if_there(seed.seed_file(context, table, row)) if context.config.seeded else None
+    seeds = mask_if_there(context.find_mask("seeds", table.ids[row]))
     if seeds is not None:
         beside = _depth(shown & (resize_mask(seeds, shown.shape) != class_id))
         if beside.max() > 0.35 * depth.max():
@@ -196,7 +194,7 @@ def _mask_of(context: Context, table: Table, row: int) -> np.ndarray | None:
     truth = table.masks[row]
     if truth is not None:
         return read_mask(truth, table.mask_ids)
-    return mask_if_there(context.run.mask(predict.FOLDER, table.ids[row]))
+    return mask_if_there(context.find_mask("final", table.ids[row]))
 
 
 def _shares(

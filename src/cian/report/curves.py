@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from cian.config import Config
 from cian.pipeline.context import Context
 from cian.training.log import read_metrics
 
@@ -20,22 +19,11 @@ _LOSSES = {
 }
 
 
-def trained(config: Config) -> list[tuple[str, str]]:
-    """(folder, title) of the networks that these settings train."""
-    wanted = {
-        "classify": ("Classifier", config.has_classifier),
-        "baseline": ("Training without affinity", config.compare),
-        "train": ("Training", True),
-        "retrain": ("Retraining", config.retrain.enabled),
-    }
-    return [(name, title) for name, (title, there) in wanted.items() if there]
-
-
 def loss_curves(context: Context) -> list[dict[str, Any]]:
     """One chart per trained network: its losses over the steps."""
     charts = []
-    for folder, title in trained(context.config):
-        log = read_metrics(context.run.folder(folder) / "metrics.jsonl")
+    for stage in context.stages:
+        log = read_metrics(context.run.folder(stage.name) / "metrics.jsonl") if stage.trains else []
         if not log:
             continue
         every = dict.fromkeys(name for line in log for name in line)  # some losses come in later than others
@@ -49,7 +37,7 @@ def loss_curves(context: Context) -> list[dict[str, Any]]:
         top, end = ticks[-1], float(steps[-1])
         charts.append(
             {
-                "title": title,
+                "title": stage.title.capitalize(),
                 "lines": [
                     {
                         "name": _LOSSES.get(name, (name, ""))[0],

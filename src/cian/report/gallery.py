@@ -14,8 +14,6 @@ from cian.data.masks import read_mask
 from cian.data.table import IGNORE, TRAIN, Table
 from cian.evaluation.folders import image_miou
 from cian.pipeline.context import Context
-from cian.pipeline.stages import predict, relabel, seed
-from cian.pipeline.stages.classify import load_classifier
 from cian.report.pictures import Layer, Pictures, colour, heat_layer, mask_layer
 from cian.seeds.cam import class_activation_maps
 
@@ -28,8 +26,7 @@ def galleries(context: Context, pictures: Pictures) -> tuple[dict[str, Any] | No
     """Rows of pictures: of the predicted images and, if those are others, of the training images."""
     predicted = context.predict_table
     scored = predicted.with_masks()
-    own_seeds = context.config.seeded and context.config.has_classifier
-    classifier = load_classifier(context) if own_seeds else None
+    classifier = context.load_classifier() if context.has_seeds and context.has_classifier else None
     parts: list[dict[str, Any] | None] = []
     for table, number, most in (
         (scored if len(scored) else predicted, SHOWN, SHOWN_MOST),
@@ -76,7 +73,7 @@ def shown_classes(context: Context, table: Table, row: int) -> set[int]:
     """The classes of an image: its tags or, where they are not known, those of its predicted mask."""
     if table.tagged[row]:
         return set(table.tags(row).tolist())
-    mask = mask_if_there(context.run.mask(predict.FOLDER, table.ids[row]))
+    mask = mask_if_there(context.find_mask("final", table.ids[row]))
     return set() if mask is None else set(np.unique(mask).tolist()) - {0, IGNORE}
 
 
@@ -93,32 +90,18 @@ def _row(context: Context, table: Table, row: int, classifier: Any, pictures: Pi
     def add(name: str, about: str, layer: Layer, iou: float | None = None) -> None:
         tiles.append({"name": name, "about": about, "layer": layer, "iou": iou})
 
-    def add_mask(name: str, about: str, folder: str) -> None:
-        mask = mask_if_there(context.run.mask(folder, image_id))
-        if mask is not None:
-            add(
-                name,
-                about,
-                mask_layer(mask, size),
-                None if truth is None else image_miou(mask, truth, table.num_classes),
-            )
-
     if classifier is not None and len(table.tags(row)):
         working = reduced(image, config.seed_side)
         maps = class_activation_maps(classifier, working, table.tags(row), config.seeds)
         names = {"CAM": "class activation map of its tags", "object map": "where objects of its tags are"}
         for (name, about), values in zip(names.items(), maps, strict=True):
             add(name, about, heat_layer(_resized(values.max(0), size, 4)))
-    if config.seeded:
-        seeds = mask_if_there(seed.seed_file(context, table, row))
-        if seeds is not None:
-            add("seeds", "seeds", mask_layer(seeds, size, seeds=True))
-    if table.splits[row] == TRAIN and config.retrain.enabled:
-        add_mask("relabelled", "relabelled mask", relabel.FOLDER)
-    if table.splits[row] in context.predict_splits:
-        if config.predict.crf.iterations:
-            add_mask("without CRF", "predicted mask without CRF", predict.WITHOUT_CRF)
-        add_mask("final", "final predicted mask", predict.FOLDER)
+    for folder in context.mask_folders:
+        mask = mask_if_there(context.run.mask(folder.folder, image_id)) if folder.caption else None
+        if mask is not None and table.splits[row] in folder.table.splits:
+            sparse = folder.role == "seeds"
+            iou = None if truth is None or sparse else image_miou(mask, truth, table.num_classes)
+            add(folder.caption, folder.description, mask_layer(mask, size, seeds=sparse), iou)
     if truth is not None:
         add("truth", "true mask", mask_layer(truth, size))
     classes = sorted(shown_classes(context, table, row))
@@ -131,8 +114,8 @@ def _row(context: Context, table: Table, row: int, classifier: Any, pictures: Pi
     }
 
 
-def mask_if_there(file: Path) -> np.ndarray | None:
-    return read_mask(file) if file.exists() else None
+def mask_if_there(file: Path | None) -> np.ndarray | None:
+    return read_mask(file) if file is not None and file.exists() else None
 
 
 def _resized(values: np.ndarray, size: tuple[int, int], factor: int) -> np.ndarray:

@@ -14,8 +14,6 @@ import yaml
 from cian.data.summary import frequent_pairs, summary_data
 from cian.data.table import Table
 from cian.pipeline.context import Context
-from cian.pipeline.stages import predict, relabel, seed
-from cian.report.curves import trained
 from cian.report.pictures import colour
 from cian.report.scores import MATRIX_CLASSES, PAIRS
 
@@ -43,26 +41,12 @@ def data_summary(table: Table) -> dict[str, Any]:
 
 
 def durations(context: Context) -> list[dict[str, Any]]:
-    """How long each stage took."""
-    config = context.config
-    wanted = {
-        "classify": ("classifier", "classify" in dict(trained(config))),
-        "seed": ("seeds", config.seeded),
-        "baseline": ("training without affinity", config.compare),
-        "train": ("training", True),
-        "relabel": ("relabelling", config.retrain.enabled),
-        "retrain": ("retraining", config.retrain.enabled),
-        "predict": ("predictions", True),
-        "compare": ("predictions to compare", config.compare or config.retrain.enabled),
-        "export": ("model", True),
-        "seed-held-out": ("seeds of held-out images", config.seeded),
-        "evaluate": ("scores", True),
-    }
+    """How long each finished stage took, in seconds."""
     records = context.run.records()
     rows: list[dict[str, Any]] = [
-        {"name": title, "seconds": records[name].seconds}
-        for name, (title, there) in wanted.items()
-        if there and name in records
+        {"name": stage.title, "seconds": records[stage.name].seconds}
+        for stage in context.stages
+        if stage.name in records and records[stage.name].done
     ]
     return [row for row in rows if row["seconds"] >= 0.5] or rows
 
@@ -92,15 +76,10 @@ def machine(context: Context) -> str:
 
 
 def artefacts(context: Context) -> list[tuple[str, str]]:
-    """(path relative to the run, what it is) of what is there."""
-    known = {
-        "model/": "the trained model, to ship",
-        f"{predict.FOLDER}/": "final masks ID.png, indexed with the VOC palette",
-        f"{relabel.FOLDER}/": "masks of the training images, made with their tags",
-        f"{seed.FOLDER}/": "seed maps; 255 = left open",
-        f"{predict.WITHOUT_CRF}/": "the masks before the CRF",
-        "metrics.json": "all scores",
-        "data.csv": "images, tags, splits",
-        "config.yaml": "settings and versions: give it to --config to run the same again",
+    """(path in the run directory, what it is) of the files and folders of the run."""
+    known = {path: text for stage in reversed(context.stages) for path, text in stage.files.items()}
+    known |= {
+        "data.csv": "the images, tags and splits",
+        "config.yaml": "settings and versions: give it to --config to repeat the run",
     }
     return [(path, text) for path, text in known.items() if (context.run.path / path).exists()]

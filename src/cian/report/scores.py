@@ -3,110 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import cycle
 from typing import Any
 
 import numpy as np
 
-from cian.config import Config
 from cian.data.table import TRAIN
 from cian.pipeline.context import Context
-from cian.pipeline.stages import evaluate
+from cian.pipeline.stage import MaskFolder
 from cian.report.pictures import colour
 
 MATRIX_CLASSES = 24  # a larger matrix becomes a list of its largest entries
 PAIRS = 15
 
-_STAGE_COLOURS = {
-    evaluate.SEEDS: "#a9a9a0",
-    evaluate.WITHOUT_AFFINITY: "#f2cc8f",
-    evaluate.WITHOUT_AFFINITY_CRF: "#e09f3e",
-    evaluate.AFFINITY: "#9ccbe8",
-    evaluate.AFFINITY_CRF: "#5fa8d3",
-    evaluate.RELABEL: "#8d6cab",
-    evaluate.RETRAINED: "#1b4965",
-}
+# Marks in the chart of classes: labels, then pairs of a network's masks without and with CRF.
+_LABEL_COLOURS = ("#a9a9a0", "#8d6cab")
+_NETWORK_COLOURS = ("#f2cc8f", "#e09f3e", "#9ccbe8", "#5fa8d3", "#1b4965")
 
 
 def score_rows(context: Context, scores: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of the table of scores: labels for the training first, then predictions in the order of the pipeline."""
-    order = (
-        evaluate.SEEDS,
-        evaluate.RELABEL,
-        evaluate.WITHOUT_AFFINITY,
-        evaluate.WITHOUT_AFFINITY_CRF,
-        evaluate.AFFINITY,
-        evaluate.AFFINITY_CRF,
-        evaluate.RETRAINED,
-        evaluate.FINAL,
-    )
-    rows = []
-    for name, splits in scores["stages"].items():
-        for split, values in splits.items():
+    """The rows of the table of scores: labels for the training first, then predictions, the final ones last."""
+    final = final_title(context, scores, scores["split"])
+    folders, rows = _scored(context, scores), []
+    places = {folder.title: place for place, folder in enumerate(folders)}
+    for folder in folders:
+        for split in folder.table.split_names:
+            values = scores["stages"][folder.title].get(split)
+            if values is None:
+                continue
             rows.append(
                 {
-                    "place": order.index(name),
-                    "name": name,
-                    "about": _about(context.config, name),
+                    "place": places[folder.title],
+                    "name": folder.title,
+                    "about": folder.about,
                     "split": split,
-                    "tags": _uses_tags(context.config, name, split),
-                    "images": number_scored(context, name, split),
+                    "tags": folder.tags or ("yes" if split == TRAIN else "no"),
+                    "images": len(folder.table.split(split).with_masks()),
                     "miou": values["miou"],
-                    "labelled": values["miou_labelled"] if name == evaluate.SEEDS else None,
+                    "labelled": values["miou_labelled"] if folder.role == "seeds" else None,
                     "accuracy": values["accuracy"],
                     "coverage": values["coverage"],
                     "precision": _mean(values["precision"].values()),
                     "recall": _mean(values["recall"].values()),
-                    "headline": split == scores["split"] and name == _final(scores, split),
+                    "headline": split == scores["split"] and folder.title == final,
                 }
             )
-    return sorted(rows, key=lambda row: row["place"])
+    return rows
 
 
-def _about(config: Config, name: str) -> str:
-    """What a row of the table of scores is, in a sentence."""
-    labels = "the true masks" if config.train.labels == "masks" else "the seeds"
-    module = {
-        "cross": "affinity within and across images",
-        "self": "affinity within each image",
-        "none": "no affinity module",
-    }[config.affinity.mode]
-    if name == evaluate.SEEDS:
-        if config.seeds.folder is not None:
-            return "The ready-made seed maps; what is uncertain is left open."
-        return "Sparse labels from class activation maps; what is uncertain is left open."
-    return {
-        evaluate.WITHOUT_AFFINITY: f"The same network without the affinity module, trained on {labels}. No CRF.",
-        evaluate.WITHOUT_AFFINITY_CRF: "Its masks, refined by the CRF.",
-        evaluate.AFFINITY: f"The network ({module}), trained on {labels}. No CRF.",
-        evaluate.AFFINITY_CRF: "Its masks, refined by the CRF.",
-        evaluate.RELABEL: "Masks of the training images by this network, with CRF: what the retraining learns from.",
-        evaluate.RETRAINED: "The same network, trained again on the relabelled masks. No CRF.",
-        evaluate.FINAL: "The model's final masks, refined by the CRF.",
-    }[name]
+def number_scored(context: Context, scores: dict[str, Any]) -> int:
+    """The number of images that the headline is about."""
+    return sum(row["images"] for row in score_rows(context, scores) if row["headline"])
 
 
-def _uses_tags(config: Config, name: str, split: str) -> str:
-    """Whether an image's own tags limited what may appear in its mask."""
-    if name == evaluate.SEEDS:
-        return "yes" if config.seeds.folder is None else "ready-made"
-    if name == evaluate.RELABEL:
-        return "yes" if config.relabel.tag_filter else "no"
-    return "yes" if split == TRAIN else "no"
+def final_title(context: Context, scores: dict[str, Any], split: str | None) -> str | None:
+    """The title of the last predictions that were scored on a split. None if there are none."""
+    titles = [
+        folder.title
+        for folder in _scored(context, scores)
+        if folder.role in ("without CRF", "final") and split in scores["stages"][folder.title]
+    ]
+    return titles[-1] if titles else None
 
 
-def number_scored(context: Context, name: str, split: str | None) -> int:
-    """Images of a split that a row of the table of scores is about; of no split 0."""
-    if name in (evaluate.SEEDS, evaluate.RELABEL):
-        table = context.train_table if split == TRAIN else context.held_out_seed_table
-    else:
-        table = context.predict_table
-    return sum(s == split and mask is not None for s, mask in zip(table.splits, table.masks, strict=True))
-
-
-def _final(scores: dict[str, Any], split: str | None) -> str | None:
-    """The last predictions that were scored on a split; None if there are none."""
-    names = (evaluate.FINAL, evaluate.RETRAINED, evaluate.AFFINITY)
-    return next((name for name in names if split in scores["stages"].get(name, {})), None)
+def _scored(context: Context, scores: dict[str, Any]) -> list[MaskFolder]:
+    """The folders of masks that have scores, labels first, the final masks last."""
+    return [folder for folder in context.mask_folders if folder.title in scores["stages"]]
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
@@ -117,7 +79,8 @@ def _mean(values: Iterable[float | None]) -> float | None:
 def seed_tables(context: Context, scores: dict[str, Any]) -> list[dict[str, Any]]:
     """By split: precision, recall, and share of what the seeds leave open, of each class."""
     tables = []
-    for split, values in scores["stages"].get(evaluate.SEEDS, {}).items():
+    titles = dict.fromkeys(folder.title for folder in _scored(context, scores) if folder.role == "seeds")
+    for split, values in ((split, values) for title in titles for split, values in scores["stages"][title].items()):
         counts = np.array(values["confusion"])  # (K, K + 1)
         pixels = counts.sum(1)
         rows = []
@@ -139,18 +102,19 @@ def seed_tables(context: Context, scores: dict[str, Any]) -> list[dict[str, Any]
 def per_class(context: Context, scores: dict[str, Any]) -> dict[str, Any] | None:
     """IoU of each class on the split of the headline: the final masks as bars, other stages as marks."""
     split = scores["split"]
-    final = _final(scores, split)
+    final = final_title(context, scores, split)
     if final is None:
         return None
     values = {name: by_split[split]["iou"] for name, by_split in scores["stages"].items() if split in by_split}
-    others = [name for name in _STAGE_COLOURS if name in values and name != final]
+    colours = _mark_colours(context, scores)
+    others = [name for name in colours if name in values and name != final]
     rows = [
         {
             "name": name,
             "colour": colour(i),
             "final": values[final][name],
             "marks": [
-                {"stage": other, "value": values[other][name], "colour": _STAGE_COLOURS[other]}
+                {"stage": other, "value": values[other][name], "colour": colours[other]}
                 for other in others
                 if values[other][name] is not None
             ],
@@ -163,14 +127,22 @@ def per_class(context: Context, scores: dict[str, Any]) -> dict[str, Any] | None
         "final": final,
         "rows": rows,
         "stages": [*others, final],
-        "legend": [(name, _STAGE_COLOURS[name]) for name in others],
+        "legend": [(name, colours[name]) for name in others],
     }
+
+
+def _mark_colours(context: Context, scores: dict[str, Any]) -> dict[str, str]:
+    """The colours of the marks, by title."""
+    folders = _scored(context, scores)
+    labels = dict.fromkeys(str(folder.title) for folder in folders if folder.role in ("seeds", "labels"))
+    networks = [str(folder.title) for folder in folders if folder.role not in ("seeds", "labels")]
+    return {**dict(zip(labels, cycle(_LABEL_COLOURS))), **dict(zip(networks, cycle(_NETWORK_COLOURS)))}
 
 
 def confusion(context: Context, scores: dict[str, Any]) -> dict[str, Any] | None:
     """Where the pixels of each class went in the final masks, in per cent of its pixels."""
     split = scores["split"]
-    final = _final(scores, split)
+    final = final_title(context, scores, split)
     if final is None:
         return None
     counts = np.array(scores["stages"][final][split]["confusion"], np.float64)  # (K, K + 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
@@ -32,12 +32,20 @@ def table_digest(table: Table) -> str:
 
 def masks_digest(table: Table) -> str:
     """Changes when a mask does, or which images have one, or what the ids in masks stand for."""
-    rows = [
-        (image_id, split) for image_id, split, mask in zip(table.ids, table.splits, table.masks, strict=True) if mask
-    ]
-    found = _contents(mask for mask in table.masks if mask)
+    return _paths_digest(table, table.masks)
+
+
+def labels_digest(table: Table) -> str:
+    """Changes when a label map does, or which images have one, or what the ids in label maps stand for."""
+    return _paths_digest(table, table.labels)
+
+
+def _paths_digest(table: Table, files: Sequence[Path | None]) -> str:
+    """Changes when a file does, or which images have one."""
+    rows = [(image_id, split) for image_id, split, file in zip(table.ids, table.splits, files, strict=True) if file]
+    found = _contents(file for file in files if file)
     changes = [] if table.mask_classes is None else [table.mask_classes]
-    return _rows_digest(chain(changes, ((*row, mask) for row, mask in zip(rows, found, strict=True))))
+    return _rows_digest(chain(changes, ((*row, content) for row, content in zip(rows, found, strict=True))))
 
 
 def files_digest(path: Path) -> str:

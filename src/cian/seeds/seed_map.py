@@ -63,6 +63,18 @@ def seed_map(
     return classes[labels]
 
 
+def with_labels(seeds: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The seeds, with the labelled pixels of a label map in their place.
+
+    Shape:
+        seeds: (h, w) uint8; labels: (H, W) uint8, 255 = unlabelled, reduced to (h, w) by the nearest pixel. Returns
+        (h, w) uint8.
+    """
+    if labels.shape != seeds.shape:
+        labels = resize_mask(labels, seeds.shape)
+    return np.where(labels == IGNORE, seeds, labels)
+
+
 def threshold(objects: np.ndarray, factor: float) -> float:
     """Where the object map of a picture is likely to be an object: so many times Otsu's threshold. That alone labels
     more background as objects than it leaves parts of objects out, and the first costs networks more.

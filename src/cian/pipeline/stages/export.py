@@ -1,14 +1,35 @@
-"""The model that a user ships: model/config.json + model.safetensors."""
+"""Writes the model that is shipped: model/."""
 
 from __future__ import annotations
 
-from cian.inference.segmenter import Segmenter
-from cian.pipeline.context import Context, clean_start
-from cian.pipeline.stages.train import load_network
+from typing import TYPE_CHECKING, ClassVar
+
+from cian.pipeline.stage import Stage
+
+if TYPE_CHECKING:
+    from cian.pipeline.context import Context, Plan
 
 
-def run(context: Context) -> None:
-    clean_start(context, "model")
-    if context.accelerator.is_main_process:
-        network = load_network(context, context.final_network)
-        Segmenter(network, context.config, context.table.class_names).save(context.run.model)
+class Export(Stage):
+    name = "export"
+    title = "model"
+    command = "Writes the model that you ship, model/."
+    settings = ("predict",)
+    files: ClassVar = {"model/": "the trained model, to ship"}
+
+    def needs(self, plan: Plan) -> tuple[str, ...]:
+        return (plan.final_network.name,)
+
+    def outputs(self, plan: Plan) -> tuple[str, ...]:
+        return ("model",)
+
+    def weights(self, plan: Plan) -> tuple[str, ...]:
+        return ("model/config.json", "model/model.safetensors")
+
+    def run(self, context: Context) -> None:
+        from cian.inference.segmenter import Segmenter
+
+        context.clean_start("model")
+        if context.accelerator.is_main_process:
+            network = context.load_network(context.final_network)
+            Segmenter(network, context.config, context.table.class_names).save(context.run.model)

@@ -1,94 +1,79 @@
-"""Masks from the trained networks: predictions/ID.png, and for comparison compare/…/ID.png."""
+"""Predicts the final masks with CRF (predictions/ID.png), and without CRF, to compare (compare/without-crf/ID.png)."""
 
 from __future__ import annotations
 
-import numpy as np
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from cian.config import CrfConfig
-from cian.data.images import image_size
-from cian.data.masks import write_mask
-from cian.data.table import TRAIN, Table
-from cian.inference.decide import label_map, probabilities
-from cian.inference.logits import segment_logits
-from cian.pipeline.context import Context, clean_start
-from cian.pipeline.stages.train import BASELINE, TRAINED, load_network
-from cian.runs.each_image import for_each_image
+from cian.errors import CianError
+from cian.pipeline.stage import MaskFolder, Stage
 
-FOLDER = "predictions"
-WITHOUT_CRF = "compare/without-crf"
-COMPARED = {BASELINE: "compare/without-affinity", TRAINED: "compare/before-retraining"}
-COMPARED_CRF = {name: f"{folder}-crf" for name, folder in COMPARED.items()}
+if TYPE_CHECKING:
+    from cian.config import Config
+    from cian.pipeline.context import Context, Plan
+
+_FINAL, _WITHOUT_CRF = "predictions", "compare/without-crf"
 
 
-def run(context: Context) -> None:
-    """The final masks, with CRF and, to compare, without."""
-    predict_masks(
-        context,
-        context.predict_table,
-        context.final_network,
-        "predictions",
-        with_crf=(FOLDER, context.config.predict.crf),
-        without_crf=WITHOUT_CRF,
-    )
+class Predict(Stage):
+    name = "predict"
+    title = "predictions"
+    settings = ("predict",)
+    files: ClassVar = {
+        f"{_FINAL}/": "the final masks ID.png, indexed with the palette of PASCAL VOC",
+        f"{_WITHOUT_CRF}/": "the same masks without the CRF",
+    }
 
+    def needs(self, plan: Plan) -> tuple[str, ...]:
+        return (plan.final_network.name,)
 
-def run_compare(context: Context) -> None:
-    """Masks of the other networks, without and with CRF, of the images that have a mask to score them on."""
-    config, table = context.config, context.scored_table
-    for name in ([BASELINE] if config.compare else []) + ([TRAINED] if config.retrain.enabled else []):
-        with_crf = (COMPARED_CRF[name], config.predict.crf) if config.predict.crf.iterations else None
-        predict_masks(context, table, name, f"predictions ({name})", without_crf=COMPARED[name], with_crf=with_crf)
+    def outputs(self, plan: Plan) -> tuple[str, ...]:
+        return (_WITHOUT_CRF, _FINAL)
 
+    def masks(self, plan: Plan) -> tuple[MaskFolder, ...]:
+        network, crf = plan.final_network, plan.config.predict.crf.iterations > 0
+        return (
+            MaskFolder(
+                _WITHOUT_CRF,
+                plan.predict_table,
+                "without CRF",
+                network.scores_title(plan.config),
+                about=f"{network.about(plan)} No CRF.",
+                caption="without CRF" if crf else "",
+                description="predicted mask without CRF",
+            ),
+            MaskFolder(
+                _FINAL,
+                plan.predict_table,
+                "final",
+                "final, with CRF" if crf else None,
+                about="The final masks of the model, refined by the CRF.",
+                caption="final",
+                description="final predicted mask",
+            ),
+        )
 
-def predict_masks(
-    context: Context,
-    table: Table,
-    network_name: str,
-    label: str,
-    *,
-    with_crf: tuple[str, CrfConfig] | None = None,
-    without_crf: str | None = None,
-    tag_filter: bool = True,
-    full_size: bool = True,
-) -> None:
-    """Predicts all images of a table.
+    def inputs(self, plan: Plan) -> dict[str, Any]:
+        return plan.images_input("predict_table", plan.predict_table)
 
-    Args:
-        network_name: the folder of the network.
-        with_crf: folder and settings of the masks with CRF.
-        without_crf: folder of the masks without.
-        tag_filter: training images hold only classes among their tags.
-        full_size: masks of the image's size, also where it is worked on at a smaller one.
-    """
-    settings = context.config.predict
-    folders = [folder for folder in (without_crf, with_crf and with_crf[0]) if folder]
-    for folder in folders:
-        clean_start(context, folder)
-    network = load_network(context, network_name)
+    def check_settings(self, config: Config) -> None:
+        from cian.crf.dense import check_kernels
 
-    def allowed(row: int) -> np.ndarray | None:
-        """Tags tell what a training image may hold; other splits measure the model alone."""
-        return table.allowed(row) if tag_filter and table.splits[row] == TRAIN else None
+        check_kernels("predict.crf", config.predict.crf, config.max_side)
 
-    def compute(row: int, image: np.ndarray) -> Tensor:
-        return segment_logits(network, image, settings)
+    def check(self, plan: Plan) -> None:
+        for name in plan.config.predict.splits or ():
+            if name not in plan.table.split_names:
+                splits = ", ".join(plan.table.split_names)
+                raise CianError(f"predict.splits = {name}: no such split. The splits are {splits}.")
 
-    def write(folder: str, row: int, result: np.ndarray) -> None:
-        size = image_size(table.images[row]) if full_size else (result.shape[1], result.shape[2])
-        write_mask(context.run.mask(folder, table.ids[row]), label_map(result, size))
+    def run(self, context: Context) -> None:
+        from cian.pipeline.predict_masks import predict_masks
 
-    def finish(row: int, image: np.ndarray, logits: Tensor) -> None:
-        if without_crf is not None:
-            write(without_crf, row, probabilities(logits, image, allowed(row), settings.own_threshold, None))
-        if with_crf is not None:
-            folder, crf = with_crf
-            write(folder, row, probabilities(logits, image, allowed(row), settings.own_threshold, crf))
-
-    *earlier, last = ([context.run.mask(folder, image_id) for image_id in table.ids] for folder in folders)
-    if context.accelerator.is_main_process:
-        for *others, target in zip(*earlier, last, strict=True):
-            if not all(mask.exists() for mask in others):
-                target.unlink(missing_ok=True)  # they are written together, this one last
-    context.accelerator.wait_for_everyone()
-    for_each_image(context.accelerator, context.config.max_side, table, last, label, compute, finish)
+        predict_masks(
+            context,
+            context.predict_table,
+            context.final_network,
+            self.title,
+            with_crf=(_FINAL, context.config.predict.crf),
+            without_crf=_WITHOUT_CRF,
+        )

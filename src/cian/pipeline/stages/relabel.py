@@ -1,23 +1,78 @@
-"""Dense masks of the training images from the first network: relabel/ID.png."""
+"""Makes dense masks of the training images with the first network: relabel/ID.png."""
 
 from __future__ import annotations
 
-from cian.pipeline.context import Context
-from cian.pipeline.stages.predict import predict_masks
-from cian.pipeline.stages.train import TRAINED
+from typing import TYPE_CHECKING, Any, ClassVar
 
-FOLDER = "relabel"
+from cian.pipeline.stage import MaskFolder, Stage
+
+if TYPE_CHECKING:
+    from cian.pipeline.context import Context, Plan
+    from cian.pipeline.network_stage import NetworkStage
+
+_FOLDER = "relabel"
 
 
-def run(context: Context) -> None:
-    config = context.config
-    crf = config.predict.crf.model_copy(update={"iterations": config.relabel.crf_iterations})
-    predict_masks(
-        context,
-        context.train_table,
-        TRAINED,
-        "relabelling",
-        with_crf=(FOLDER, crf),
-        tag_filter=config.relabel.tag_filter,
-        full_size=False,
+class Relabel(Stage):
+    name = "relabel"
+    title = "relabelling"
+    command = "Makes dense masks of the training images; sets retrain.enabled."
+    implies = ("retrain.enabled=true",)
+    settings = (
+        "relabel",
+        "max_side",
+        "predict.scales",
+        "predict.mirror",
+        "predict.tile",
+        "predict.own_threshold",
+        "predict.crf.gaussian",
+        "predict.crf.bilateral",
     )
+    files: ClassVar = {f"{_FOLDER}/": "masks of the training images, made with their tags"}
+
+    def wanted(self, plan: Plan) -> bool:
+        return plan.config.retrain.enabled
+
+    def needs(self, plan: Plan) -> tuple[str, ...]:
+        return (self._network(plan).name,)
+
+    def outputs(self, plan: Plan) -> tuple[str, ...]:
+        return (_FOLDER,)
+
+    def masks(self, plan: Plan) -> tuple[MaskFolder, ...]:
+        return (
+            MaskFolder(
+                _FOLDER,
+                plan.seed_table,
+                "labels",
+                "relabelled masks",
+                about="Masks of the training images by the first network, with CRF. The retraining learns from them.",
+                tags="yes" if plan.config.relabel.tag_filter else "no",
+                caption="relabelled",
+                description="relabelled mask",
+            ),
+        )
+
+    def inputs(self, plan: Plan) -> dict[str, Any]:
+        return plan.labels_input(plan.train_table)
+
+    def run(self, context: Context) -> None:
+        from cian.pipeline.predict_masks import predict_masks
+
+        config = context.config
+        crf = config.predict.crf.model_copy(update={"iterations": config.relabel.crf_iterations})
+        predict_masks(
+            context,
+            context.seed_table,
+            self._network(context),
+            self.title,
+            with_crf=(_FOLDER, crf),
+            tag_filter=config.relabel.tag_filter,
+            full_size=False,
+            keep_labels=True,
+        )
+
+    @staticmethod
+    def _network(plan: Plan) -> NetworkStage:
+        """The first network: the last one that is trained before the retraining."""
+        return plan.networks[-2]
