@@ -14,6 +14,7 @@ from scipy.io import savemat
 
 from cian.data.classes import class_names
 from cian.data.masks import write_mask
+from cian.data.table import IGNORE
 from cian.formats.devkits import COCO_CLASSES, VOC_CLASSES
 from tests.helpers import write_onnx
 
@@ -36,6 +37,9 @@ def make_workspace(root: Path) -> None:
         image, mask = draw(tags_of(image_id), number)
         save(root / "photos" / f"{image_id}.jpg", image)
         write_mask(root / "masks" / f"{image_id}.png", mask)
+        if number < 6:  # whole label maps, and strokes of 4 px
+            stroke = np.where(np.arange(SIZE[0])[:, None] % 16 < 4, mask, IGNORE).astype(np.uint8)
+            write_mask(root / "labels" / f"{image_id}.png", mask if number % 2 else stroke)
     for number, name in enumerate(("photo", "other")):
         image, mask = draw(("fox", "rabbit"), 100 + number)
         save(root / "new-photos" / f"{name}.jpg", image)
