@@ -298,6 +298,14 @@ def test_the_page_of_settings_is_up_to_date() -> None:
     assert page.read_text(encoding="utf-8") == markdown(), "run: cian settings --markdown > docs/settings.md"
 
 
+def test_contributing_maps_every_module_and_package() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for path in (ROOT / "src" / "cian").iterdir():
+        if path.suffix == ".py" or (path / "__init__.py").is_file():
+            name = f"{path.name}/" if path.is_dir() else path.name
+            assert name.startswith("_") or f"`{name}`" in page, name
+
+
 def test_readme_is_short() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 120 and len(text.split()) <= 900
