@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -150,10 +151,25 @@ def test_former_settings_in_a_file_are_understood_with_a_note(tmp_path, capsys):
     assert "seeds.saliency_below is renamed. It is called seeds.salient_below now" in notes
 
 
+def test_train_labels_of_earlier_versions_become_data_labels(tmp_path, capsys):
+    def load(text: str) -> Config:
+        file = tmp_path / "config.yaml"
+        file.write_text(text, encoding="utf-8")
+        return load_config(file)
+
+    assert load("train: {labels: seeds}") == Config() and capsys.readouterr().err == ""
+    assert load("{train: {labels: masks}, data: {masks: m}}").data.labels == Path("m")
+    assert "train.labels = masks is now data.labels" in " ".join(capsys.readouterr().err.split())
+    assert load("{train: {labels: masks}, data: {masks: m, labels: other}}").data.labels == Path("other")
+    with pytest.raises(CianError, match=r"data\.masks is not set\. Use data\.labels"):
+        load("train: {labels: masks}")
+
+
 @pytest.mark.parametrize("key", FORMER)
 def test_former_settings_are_refused_with_what_replaces_them(key):
     with pytest.raises(CianError, match=re.escape(f"setting {key}: no longer exists. {FORMER[key].says}")):
         load_config(None, {key: 1})
+    assert annotation(key) is None
     for name in re.findall(r"[a-z]+\.[a-z_.]+[a-z]", FORMER[key].says):
         assert annotation(name) is not None, name
 

@@ -39,17 +39,8 @@ def from_earlier(tree: Mapping[str, Any], source: str) -> tuple[dict[str, Any], 
     Returns:
         The tree, and a note for each setting that was changed. A fatal one says that a setting cannot be understood.
     """
-    tree, notes = _copied(tree), []
-    if _get(tree, "train.labels") == "masks":
-        masks = _get(tree, "data.masks")
-        cure = "Use data.labels for the label maps to learn from"
-        if masks is None:
-            notes.append(Problem(source, "train.labels = masks: no longer exists, and data.masks is not given", cure))
-        else:
-            _put(tree, "data.labels", masks)
-            notes.append(Problem(source, "train.labels = masks is now data.labels = data.masks", cure, fatal=False))
-    if _get(tree, "train.labels") is not None:
-        _pop(tree, "train.labels")
+    tree = _copied(tree)
+    notes = _labels(tree, source)
     for (key, value), now in _VALUES.items():
         if _get(tree, key) is value:
             _put(tree, key, now)
@@ -62,6 +53,20 @@ def from_earlier(tree: Mapping[str, Any], source: str) -> tuple[dict[str, Any], 
         value = f"{key} is {'renamed' if former.now else 'ignored'}"
         notes.append(Problem(source, value, former.says, fatal=False))
     return tree, notes
+
+
+def _labels(tree: dict[str, Any], source: str) -> list[Problem]:
+    """Takes `train.labels` out of a tree. What it said is said by `data.labels` today."""
+    if _get(tree, "train.labels") is None:
+        return []
+    given, masks = _pop(tree, "train.labels"), _get(tree, "data.masks")
+    if given == "seeds" or _get(tree, "data.labels") is not None:
+        return []
+    cure = "Use data.labels for the label maps to learn from"
+    if masks is None:
+        return [Problem(source, f"train.labels = {given} no longer exists, and data.masks is not set", cure)]
+    _put(tree, "data.labels", masks)
+    return [Problem(source, "train.labels = masks is now data.labels = data.masks", cure, fatal=False)]
 
 
 def refuse_former(keys: Mapping[str, Any]) -> None:

@@ -37,8 +37,9 @@ def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = 
         tree = {key: value for key, value in tree.items() if value is not None}  # `data:` with nothing below
         tree.pop("versions", None)  # written into every run's config.yaml, which can be given again
         tree, notes = from_earlier(tree, str(file))
-        if any(each.fatal for each in notes):
-            raise CianError("\n".join(str(each) for each in notes if each.fatal))
+        fatal = [f"{each}." for each in notes if each.fatal]
+        if fatal:
+            raise CianError("\n".join(fatal))
         if notes:
             from cian.terminal import note  # slow to import
 
