@@ -52,7 +52,7 @@ def test_public_surface():
     } == {
         "run": pipeline,
         "check": f"{given} --json --quiet",
-        "predict": "--model --images --out --tags --overlays --set --overwrite --quiet",
+        "predict": "--model --images --out --tags --overlays --set --overwrite --json --quiet",
         "evaluate": "--predictions --masks --classes --list --submit --competition --images --json --quiet",
         "demo": "--out --data --set --overwrite --json --quiet",
         "ablate": f"--out {given} --repeat --only --saliency --json --quiet",

@@ -1,8 +1,9 @@
-"""`cian predict`: masks of new pictures, what was found in them, and what else may be in the folders."""
+"""`cian predict`: masks of new images, the classes in them, and what else may be in the folders."""
 
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 import sys
@@ -74,7 +75,7 @@ def process(monkeypatch, index: int, count: int, wait: Callable[[], None] = lamb
 
 
 def test_only_one_process_clears_the_folder(model, photos, tmp_path, monkeypatch):
-    """What another process is writing, and the masks that it has written, stay."""
+    """A process other than the main one removes no file."""
     out = tmp_path / "masks"
     predict_folder(model, photos, out)
     half = out / ".cian-tmp-x.png"
@@ -97,11 +98,11 @@ def test_second_command_in_the_same_folder(model, photos, tmp_path):
     (tmp_path / "masks").mkdir()
     with FileLock(tmp_path / "masks" / ".lock"), pytest.raises(CianError, match="another process writes masks here"):
         predict_folder(model, photos, tmp_path / "masks")
-    assert predict_folder(model, photos, tmp_path / "masks") == 3
+    assert predict_folder(model, photos, tmp_path / "masks").written == 3
 
 
 def test_masks_do_not_go_among_the_photographs(model, photos):
-    """Of a single image neither: the next command would take its mask for a photograph."""
+    """Otherwise the next command would take masks for photographs. The same holds for a single image."""
     Image.new("RGB", (20, 20)).save(photos / "photo.jpg")
     for images, out in ((photos / "photo.jpg", photos), (photos, photos / "masks")):
         with pytest.raises(CianError, match=r"Give (another folder|a folder outside of it)"):
@@ -111,29 +112,29 @@ def test_masks_do_not_go_among_the_photographs(model, photos):
 
 def test_overlays_afterwards(model, photos, tmp_path, segmented):
     out = tmp_path / "masks"
-    assert predict_folder(model, photos, out) == segmented() == 3
+    assert predict_folder(model, photos, out).written == segmented() == 3
     masks = {file: file.read_bytes() for file in out.rglob("*.png")}
-    assert predict_folder(model, photos, out, overlays=True) == 0 == segmented()
+    assert predict_folder(model, photos, out, overlays=True).written == 0 == segmented()
     views = {file: file.read_bytes() for file in (out / "overlays").rglob("*.jpg")}
     assert len(views) == 3 and {file: file.read_bytes() for file in out.rglob("*.png")} == masks
 
     (out / "c.png").unlink()
-    assert predict_folder(model, photos, out, overlays=True) == segmented() == 1
+    assert predict_folder(model, photos, out, overlays=True).written == segmented() == 1
     predict_folder(model, photos, tmp_path / "both", overlays=True)
     assert {file: (tmp_path / "both" / file.relative_to(out)).read_bytes() for file in views} == views
     predict_folder(model, photos, out, overwrite=True)
-    assert not list((out / "overlays").rglob("*.jpg"))  # they showed other masks
+    assert not list((out / "overlays").rglob("*.jpg"))  # they showed the masks from before
 
 
 def test_says_what_was_found(model, photos, tmp_path, capsys):
     out = tmp_path / "masks"
     (photos / "c.png").rename(tmp_path / "c.png")
     predict_folder(model, photos, out)
-    assert f"2 masks in {out}/; " in capsys.readouterr().err
+    assert f"2 masks in {out}/. Their classes are in {out / 'found.csv'}" in capsys.readouterr().err
     (tmp_path / "c.png").rename(photos / "c.png")
     predict_folder(model, photos, out)
     text = capsys.readouterr().err
-    assert f"3 masks in {out}/ (2 done before); " in text and str(out / "found.csv") in text
+    assert f"3 masks in {out}/, 2 of them from before. " in text
 
     expected = []
     for image_id in ("a", "c", "ü/b"):
@@ -145,7 +146,7 @@ def test_says_what_was_found(model, photos, tmp_path, capsys):
     assert found(out) == [["image", "class", "pixels", "percent"], *expected]
 
     (out / "a.png").unlink()
-    predict_folder(model, photos / "c.png", out)  # of others it keeps what still has a mask
+    predict_folder(model, photos / "c.png", out)  # rows of other images are kept while these have a mask
     assert found(out)[1:] == [row for row in expected if row[0] != "a"]
 
 
@@ -162,7 +163,7 @@ def test_settings_without_effect_are_refused(model, photos, tmp_path, key):
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_masks_of_somebody_else_stay(model, photos, tmp_path, overwrite):
+def test_masks_of_another_program_are_kept(model, photos, tmp_path, overwrite):
     (tmp_path / "masks").mkdir()
     drawn = tmp_path / "masks" / "a.png"
     Image.new("L", (40, 30), 7).save(drawn)
@@ -172,40 +173,40 @@ def test_masks_of_somebody_else_stay(model, photos, tmp_path, overwrite):
     assert drawn.read_bytes() == before and not (tmp_path / "masks" / "found.csv").exists()
 
 
-def test_damaged_pictures_do_not_hold_up_the_others(model, photos, tmp_path, capsys):
+def test_damaged_images_do_not_hold_up_the_others(model, photos, tmp_path, capsys):
     (photos / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
     (photos / "empty.png").write_bytes(b"")
     (photos / "phone.avif").write_bytes(b"x")
     out = tmp_path / "masks"
-    for done in ("", " (3 done before)"):
+    for before in ("", ", 3 of them from before"):
         with pytest.raises(DataError) as caught:
             predict_folder(model, photos, out)
         assert [Path(problem.file).name for problem in caught.value.problems] == ["bad.jpg", "empty.png"]
         text = " ".join(capsys.readouterr().err.split())
-        assert f"3 masks in {out}/{done}; " in text and "1 file skipped, because cian does not read .avif" in text
+        assert f"3 masks in {out}/{before}. " in text and "1 file skipped, because cian does not read .avif" in text
     assert {row[0] for row in found(out)[1:]} == {"a", "c", "ü/b"}
     for name in ("bad.jpg", "empty.png"):
         (photos / name).unlink()
-    assert predict_folder(model, photos, out) == 0
+    assert predict_folder(model, photos, out).written == 0
 
 
-def test_pictures_whose_tags_changed_are_predicted_again(model, photos, tmp_path, segmented, capsys):
+def test_images_whose_tags_changed_are_predicted_again(model, photos, tmp_path, segmented, capsys):
     tags, out = tmp_path / "tags.csv", tmp_path / "masks"
     tags.write_text("image,tags\na.png,Katze\n", encoding="utf-8")
-    assert predict_folder(model, photos, out, tags) == segmented() == 3
+    assert predict_folder(model, photos, out, tags).written == segmented() == 3
     assert "will not be used" not in capsys.readouterr().err
     assert {row[1] for row in found(out) if row[0] == "a"} <= {"Katze"}
     tags.write_text("image,tags\na.png,Katze\nc.png,犬\n", encoding="utf-8")
-    assert predict_folder(model, photos, out, tags) == segmented() == 1
+    assert predict_folder(model, photos, out, tags).written == segmented() == 1
     assert {row[1] for row in found(out) if row[0] == "c"} <= {"犬"}
-    assert predict_folder(model, photos, out, tags) == segmented() == 0
-    with pytest.raises(CianError, match=r"c\.png: was made with tags"):
+    assert predict_folder(model, photos, out, tags).written == segmented() == 0
+    with pytest.raises(CianError, match=r"c\.png: was made with tags, and none are given now"):
         predict_folder(model, photos / "c.png", out)
-    assert predict_folder(model, photos / "c.png", out, overwrite=True) == segmented() == 1
-    assert predict_folder(model, photos, out, tags) == segmented() == 1
+    assert predict_folder(model, photos / "c.png", out, overwrite=True).written == segmented() == 1
+    assert predict_folder(model, photos, out, tags).written == segmented() == 1
 
 
-def test_a_crf_that_cannot_be_is_refused_at_once(model, photos, tmp_path):
+def test_a_crf_that_cannot_work_is_refused_at_once(model, photos, tmp_path):
     with pytest.raises(CianError, match=r"predict\.crf: .*sxy"):
         predict_folder(model, photos, tmp_path / "masks", settings={"predict.crf.bilateral": [80, 0.01, 10]})
     assert not (tmp_path / "masks").exists()
@@ -217,20 +218,29 @@ def test_command_line(model, photos, tmp_path, monkeypatch, capsys):
     assert here(monkeypatch, "predict", "--help") == 0
     text = capsys.readouterr().out
     assert "predict.crf.iterations=0" in text and "train.epochs" not in text and "found.csv" in text
+    assert here(monkeypatch, "predict", "--model", model, *options, "--set", "predict.crf.iterations=0", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "folder": str(tmp_path / "masks"),
+        "masks": 3,
+        "written": 0,
+        "found": str(tmp_path / "masks" / "found.csv"),
+        "skipped": [],
+    }
     given = []
-    monkeypatch.setattr(folder, "predict_folder", lambda *args: given.append(args[0]))
+    done = folder.Predicted(0, 0, tmp_path, [])
+    monkeypatch.setattr(folder, "predict_folder", lambda *args: (given.append(args[0]), done)[1])
     here(monkeypatch, "predict", "--model", "owner/name", *options)
     assert given == ["owner/name"]  # a path would have a backslash on Windows
 
 
 def test_masks_that_were_counted_are_not_read_again(model, photos, tmp_path, monkeypatch):
-    """But one that somebody has corrected is, and found.csv is the same as if all had been."""
+    """A corrected mask is read, and found.csv is the same as if all masks had been read."""
     out = tmp_path / "masks"
     predict_folder(model, photos, out)
     found = (out / "found.csv").read_bytes()
     read: list[str] = []
-    monkeypatch.setattr(folder, "read_mask", lambda path: (read.append(path.name), read_mask(path))[1])
-    assert predict_folder(model, photos, out) == 0 and not read
+    monkeypatch.setattr("cian.inference.found.read_mask", lambda path: (read.append(path.name), read_mask(path))[1])
+    assert predict_folder(model, photos, out).written == 0 and not read
     assert (out / "found.csv").read_bytes() == found
     write_mask(out / "a.png", np.full((30, 40), 2, np.uint8))
     predict_folder(model, photos, out)
@@ -240,17 +250,17 @@ def test_masks_that_were_counted_are_not_read_again(model, photos, tmp_path, mon
     assert sorted(read[1:]) == ["a.png", "b.png", "c.png"]
 
 
-def test_tags_of_held_out_pictures(model, photos, tmp_path):
-    """Nothing is trained here: a list without training pictures will do, with any number of each class."""
+def test_tags_of_held_out_images(model, photos, tmp_path):
+    """Nothing is trained, so a list without training images will do, with any number of images of each class."""
     tags = tmp_path / "tags.csv"
     tags.write_text("image,tags,fold\na.png,犬,val\nü/b.png,Katze,val\nc.png,,val\n", "utf-8")
     out = tmp_path / "masks"
-    assert predict_folder(model, photos, out, tags, settings={"data.split_column": "fold"}) == 3
+    assert predict_folder(model, photos, out, tags, settings={"data.split_column": "fold"}).written == 3
     assert not read_mask(out / "c.png").any() and set(np.unique(read_mask(out / "a.png"))) <= {0, 2}
 
 
 def test_corrected_masks_are_not_replaced(model, photos, tmp_path, capsys):
-    """By what other tags would give, though other calls come between; and their overlays follow them."""
+    """Other tags do not replace them, also after other calls; and their overlays show the corrected mask."""
     out, tags = tmp_path / "masks", tmp_path / "tags.csv"
     predict_folder(model, photos, out, overlays=True)
     before = (out / "overlays" / "a.jpg").read_bytes()
@@ -258,63 +268,64 @@ def test_corrected_masks_are_not_replaced(model, photos, tmp_path, capsys):
         note = image.info["cian"]
     write_mask(out / "a.png", np.full((30, 40), 2, np.uint8))
     write_mask(out / "c.png", np.full((30, 40), 2, np.uint8), note)  # a program that keeps the texts of a PNG file
-    assert predict_folder(model, photos, out, overlays=True) == 0
+    assert predict_folder(model, photos, out, overlays=True).written == 0
     assert (out / "overlays" / "a.jpg").read_bytes() != before
     tags.write_text("image,tags\na.png,Katze\nc.png,Katze\nü/b.png,Katze\n", "utf-8")
     capsys.readouterr()
-    assert predict_folder(model, photos, out, tags, overlays=True) == 1
+    assert predict_folder(model, photos, out, tags, overlays=True).written == 1
     assert (read_mask(out / "a.png") == 2).all() and (read_mask(out / "c.png") == 2).all()
-    assert "2 masks (a.png, …) not as `cian predict` writes them" in " ".join(capsys.readouterr().err.split())
-    assert predict_folder(model, photos, out, tags, overwrite=True) == 3
+    text = " ".join(capsys.readouterr().err.split())
+    assert "2 masks corrected or written by another program (a.png, …) are kept. --overwrite replaces them" in text
+    assert predict_folder(model, photos, out, tags, overwrite=True).written == 3
 
 
-def test_masks_of_other_pictures_of_the_same_name(model, photos, tmp_path):
-    """What changes in a file beside its pixels does not count."""
+def test_masks_of_other_images_with_the_same_name(model, photos, tmp_path):
+    """Only the pixels of an image count, not the rest of its file."""
     out = tmp_path / "masks"
     predict_folder(model, photos, out)
     before = (out / "a.png").read_bytes()
     with Image.open(photos / "a.png") as image:
         image.save(photos / "a.png", dpi=(300, 300))
-    assert predict_folder(model, photos, out) == 0
+    assert predict_folder(model, photos, out).written == 0
     shutil.copy(photos / "c.png", photos / "a.png")
-    with pytest.raises(CianError, match=r"masks/a\.png: is of another picture than .*photos/a\.png\. Remove"):
+    with pytest.raises(CianError, match=r"masks/a\.png: is the mask of another image than .*photos/a\.png\. Remove"):
         predict_folder(model, photos, out)
     assert (out / "a.png").read_bytes() == before
     (out / "a.png").unlink()
-    assert predict_folder(model, photos, out) == 1
+    assert predict_folder(model, photos, out).written == 1
 
 
 def test_masks_of_two_settings_in_one_folder(model, photos, tmp_path):
-    """What --overwrite did not make anew is still known to be of other settings."""
+    """A mask that --overwrite did not replace is still known to be of other settings."""
     out, other = tmp_path / "masks", {"predict.scales": [0.5]}
     predict_folder(model, photos, out)
-    assert predict_folder(model, photos / "a.png", out, settings=other, overwrite=True) == 1
+    assert predict_folder(model, photos / "a.png", out, settings=other, overwrite=True).written == 1
     with pytest.raises(CianError, match="was made with another model or other settings"):
         predict_folder(model, photos, out, settings=other)
-    assert predict_folder(model, photos, out, settings=other, overwrite=True) == 3
-    assert predict_folder(model, photos, out, settings=other) == 0
+    assert predict_folder(model, photos, out, settings=other, overwrite=True).written == 3
+    assert predict_folder(model, photos, out, settings=other).written == 0
 
 
-def test_new_pictures_beside_masks_of_other_settings_are_refused(model, photos, tmp_path):
+def test_new_images_beside_masks_of_other_settings_are_refused(model, photos, tmp_path):
     out = tmp_path / "masks"
     predict_folder(model, photos / "a.png", out)
     with pytest.raises(CianError, match=r"a\.png: was made with another model or other settings"):
         predict_folder(model, photos / "c.png", out, settings={"predict.scales": [0.5]})
     assert not (out / "c.png").exists()
-    assert predict_folder(model, photos / "c.png", out) == 1
+    assert predict_folder(model, photos / "c.png", out).written == 1
 
 
-def test_a_note_that_is_not_understood_is_somebody_elses(model, photos, tmp_path):
+def test_a_mask_whose_note_is_not_understood_is_kept(model, photos, tmp_path):
     out = tmp_path / "masks"
     predict_folder(model, photos, out)
     for name, text in (("a.png", "hello"), ("c.png", '{"made_by": "a later version"}')):
         write_mask(out / name, np.full((30, 40), 2, np.uint8), text)
-    assert predict_folder(model, photos, out) == 0
+    assert predict_folder(model, photos, out).written == 0
     assert (read_mask(out / "a.png") == 2).all() and (read_mask(out / "c.png") == 2).all()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems' names are Unicode")
-def test_names_that_are_no_text(model, photos, tmp_path):
+def test_file_names_that_are_not_text(model, photos, tmp_path):
     shutil.copy(photos / "a.png", os.fsencode(photos) + b"/\xe9t\xe9.png")
     with pytest.raises(CianError, match=r"\\udce9t\\udce9\.png: the file name is not valid text\. Rename it"):
         predict_folder(model, photos, tmp_path / "masks")

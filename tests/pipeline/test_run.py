@@ -265,7 +265,7 @@ def test_predict_never_touches_the_images(finished, tmp_path):
 
 def test_predict_at_another_size_is_not_done_before(finished, tmp_path):
     image = finished.parent / "data/images/000.png"
-    assert predict_folder(finished, image, tmp_path / "masks") == 1
+    assert predict_folder(finished, image, tmp_path / "masks").written == 1
     with pytest.raises(cian.CianError, match="--overwrite"):
         predict_folder(finished, image, tmp_path / "masks", settings={"max_side": 256})
 
@@ -290,7 +290,7 @@ def test_predict_reads_tags_as_it_is_told_to(finished, tmp_path):
     (photos / "a[b].png").write_bytes((finished.parent / "data/images/000.png").read_bytes())
     (tmp_path / "tags.csv").write_text("image,tags\na[b].png,blue|red\n")
     settings = {"data.separator": "|", "predict.crf.iterations": 0}
-    assert predict_folder(finished, photos, tmp_path / "masks", tmp_path / "tags.csv", settings=settings) == 1
+    assert predict_folder(finished, photos, tmp_path / "masks", tmp_path / "tags.csv", settings=settings).written == 1
     (photos / "c[d].png").write_bytes(b"")
     with pytest.raises(cian.CianError, match=r"c\[d\]\.png"):
         predict_folder(finished, photos, tmp_path / "other", settings=settings)

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import json
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext, suppress
-from dataclasses import asdict, dataclass
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from accelerate.utils import gather_object
 from PIL import Image
 from torch import Tensor
 
-from cian.config import DataConfig, changed, dump_config, flatten, load_config
+from cian.config import Config, DataConfig, changed, dump_config, flatten, load_config
 from cian.crf.dense import check_kernels
-from cian.data.images import find_files, find_pictures, image_size, read_image
-from cian.data.masks import overlay, read_mask, read_note, resize_mask, write_mask
+from cian.data.images import find_files, find_pictures, image_size
+from cian.data.masks import overlay, read_mask, resize_mask
 from cian.data.problems import printable
 from cian.data.read import ADD_ROWS, read_dataset
 from cian.data.table import Table
@@ -30,13 +26,50 @@ from cian.errors import CianError, DataError, Problem
 from cian.files import atomic, lock, refuse_within, remove_temporaries
 from cian.formats.file_index import skipped
 from cian.inference.decide import label_map, probabilities
+from cian.inference.found import FOUND, Rows, count_classes, modified, update_found
 from cian.inference.logits import segment_logits
-from cian.inference.segmenter import load
+from cian.inference.provenance import (
+    check_image,
+    check_maker,
+    check_tags,
+    is_corrected,
+    read_origin,
+    write_predicted,
+)
+from cian.inference.segmenter import Segmenter, load
 from cian.parallel import cores, map_ahead
 from cian.runs.each_image import for_each_image
 from cian.runs.fingerprints import digest
-from cian.terminal import Ticker, console, note
+from cian.terminal import console, note
 from cian.training.device import make_accelerator
+
+_SETTINGS = ("predict", "runtime", "data", "max_side")  # those that have an effect on a trained model
+
+
+class Predicted(NamedTuple):
+    """What `predict_folder` did.
+
+    Attributes:
+        masks: number of images that have a mask now.
+        written: number of masks written by this call.
+        found: the file that lists the classes of each image.
+        skipped: files in the folder whose format is not read.
+    """
+
+    masks: int
+    written: int
+    found: Path
+    skipped: list[Path]
+
+
+class _Target(NamedTuple):
+    """An image to predict, its tags if given, and the files of its mask and its overlay."""
+
+    id: str
+    image: Path
+    tags: list[str] | None
+    mask: Path
+    overlay: Path
 
 
 def predict_folder(
@@ -47,294 +80,202 @@ def predict_folder(
     overlays: bool = False,
     settings: Mapping[str, Any] | None = None,
     overwrite: bool = False,
-) -> int:
-    """Masks OUT/ID.png of new images from a trained model; images that have one already are skipped, unless other tags
-    are given for them now.
+) -> Predicted:
+    """Predicts masks OUT/ID.png of images with a trained model.
 
-    OUT/found.csv has a row for each image and class found in it: image (ID), class, pixels, percent (their share of the
-    picture); background is left out. Rows of other images stay as long as their masks do.
+    Images that have a mask are skipped, unless their tags are others than when the mask was made. OUT/found.csv has a
+    row for each image and class in its mask: image (ID), class, pixels, percent (their share of the image), without
+    background. Rows of other images are kept as long as their masks exist.
 
     Args:
         model: see `cian.load`.
         images: an image, or a folder, searched recursively.
-        tags: see `cian.run`; then only these classes may appear in an image.
-        overlays: also write OUT/overlays/ID.jpg, to look at; of a mask that is there already, too.
+        tags: see `cian.run`; only these classes may appear in an image.
+        overlays: also write OUT/overlays/ID.jpg, to look at, for masks that exist as well.
         settings: dotted settings of predict, runtime and data, and max_side, e.g. {"predict.crf.iterations": 0,
             "runtime.device": "cpu", "data.separator": "|"}.
-        overwrite: predict all images anew.
-
-    Returns:
-        The number of masks written.
+        overwrite: predict all images again, and replace corrected masks.
 
     Raises:
-        CianError: a file is missing, a tag is no class of the model, a setting has no effect here, or OUT lies among
-            the images, holds masks of another model, of other pictures or of something else, or is being written by
-            another process.
-        DataError: images cannot be read; all others have their masks then.
+        CianError: a file is missing; a tag is not a class of the model; a setting has no effect here; or OUT lies in
+            the folder of the images, holds masks of another model, of other images or of something else, or is being
+            written by another process.
+        DataError: images cannot be read. All others have their masks.
     """
-    overrides = flatten(settings or {})
-    for key in overrides:
-        if key.split(".")[0] not in ("predict", "runtime", "data", "max_side"):
-            raise CianError(
-                f"setting {key}: has no effect on a trained model. Here only predict.*, runtime.*, data.* and max_side "
-                "do: leave it out, or give it to `cian run`."
-            )
+    overrides = _checked(settings or {})
     given = load_config(None, {k: v for k, v in overrides.items() if k.startswith(("runtime.", "data."))})
     accelerator = make_accelerator(given.runtime)
     segmenter = load(model, accelerator.device)
     config = changed(segmenter.config, overrides)
     check_kernels("predict.crf", config.predict.crf, config.max_side)
-    files, unread = ([images], []) if images.is_file() else find_pictures(images)
-    if unread and tags is None:  # else it is said where the tags are read
+    root, files, unread = _find_images(images, out)
+    if unread and tags is None:  # with tags, reading them says it
         note(Problem(str(images), *skipped(unread)))
-    if not files:
-        raise CianError(f"{images}: no images here. Give an image, or a folder of images.")
-    root = images.parent if images.is_file() else images
-    if images.is_dir():
-        refuse_within(out, images)
-    elif out.resolve() == root.resolve():
-        raise CianError(
-            f"--out {out}: the folder of the image, where its mask would pass for one. Give another folder."
-        )
-    ids = mask_ids(root, files)
-    masks = [out / f"{image_id}.png" for image_id in ids]
-    views = [out / "overlays" / f"{image_id}.jpg" for image_id in ids]
-    known = _tags_by_id(root, tags, given.data, config.seed) if tags is not None else {}
+    known = {} if tags is None else _tags_by_id(root, tags, given.data, config.seed)
     allowed = {image_id: segmenter.allowed(names) for image_id, names in known.items()}
-    table = Table.build(segmenter.class_names[1:], ids, files, [None] * len(ids), ["predict"] * len(ids))
-    settings_now = {"predict": dump_config(config)["predict"], "max_side": config.max_side}
-    made_with = digest({"weights": segmenter.digest(), **settings_now})
-    given_tags = [sorted(known[key]) if (key := _key(image_id)) in known else None for image_id in ids]
-    found: dict[int, list[list[str]]] = {}
+    targets = _targets(root, files, out, known)
+    made_with = _fingerprint(segmenter, config)
+    found: dict[str, Rows] = {}
     unreadable: list[Problem] = []
 
     def compute(row: int, image: np.ndarray) -> Tensor | None:
         """None where only the overlay is missing."""
-        return None if masks[row].exists() else segment_logits(segmenter.network, image, config.predict)
+        return None if targets[row].mask.exists() else segment_logits(segmenter.network, image, config.predict)
 
     def finish(row: int, image: np.ndarray, logits: Tensor | None) -> None:
+        target = targets[row]
         if logits is None:
-            mask = read_mask(masks[row])
+            mask = read_mask(target.mask)
         else:
-            chosen = allowed.get(_key(ids[row]))
+            chosen = allowed.get(_key(target.id))
             result = probabilities(logits, image, chosen, config.predict.own_threshold, config.predict.crf)
-            mask = label_map(result, image_size(files[row]))
-            origin = Origin(made_with, given_tags[row], _pixels(image), _stamp(files[row]), _pixels(mask))
-            write_mask(masks[row], mask, json.dumps(asdict(origin)))
-        found[row] = _found(ids[row], mask, segmenter.class_names)
+            mask = label_map(result, image_size(target.image))
+            write_predicted(target.mask, mask, image, target.image, target.tags, made_with)
+        found[target.id] = count_classes(target.id, mask, segmenter.class_names)
         if overlays:
-            with atomic(views[row]) as temporary:
+            with atomic(target.overlay) as temporary:
                 Image.fromarray(overlay(image, resize_mask(mask, image.shape[:2]))).save(temporary, quality=90)
 
+    ids, masks = [target.id for target in targets], [target.mask for target in targets]
+    table = Table.build(segmenter.class_names[1:], ids, files, [None] * len(ids), ["predict"] * len(ids))
     is_main = accelerator.is_main_process
     with lock(out, "writes masks here") if is_main else nullcontext():  # one process locks and prepares it for all
         if is_main:
-            _prepare(out, files, masks, views, given_tags, made_with, config.max_side, overwrite)
+            _prepare(out, targets, made_with, config.max_side, overwrite)
         accelerator.wait_for_everyone()
         missing = sum(not mask.exists() for mask in masks)
         accelerator.wait_for_everyone()  # all have counted before one writes
-        targets = views if overlays else masks
         for_each_image(
-            accelerator, config.max_side, table, targets, "predicting", compute, finish,
+            accelerator,
+            config.max_side,
+            table,
+            [target.overlay for target in targets] if overlays else masks,
+            "predicting",
+            compute,
+            finish,
             unreadable=lambda error: unreadable.append(error.problem),
-        )  # fmt: skip
-        found = {row: lines for part in gather_object([found]) for row, lines in part.items()}
+        )
+        counted = {image_id: rows for part in gather_object([found]) for image_id, rows in part.items()}
         failed = [problem for part in gather_object([unreadable]) for problem in part]
+        total = len(ids) - len(failed)
         if is_main:
-            lines = {ids[row]: lines for row, lines in found.items()}
-            rows = _read_found(out / "found.csv")
-            todo = {i: mask for i, mask in zip(ids, masks, strict=True) if i not in lines}
-            lines |= _found_before(out, rows, todo, segmenter.class_names)
-            _write_found(out, rows, lines)
-            count = f"{len(lines)} mask{'' if len(lines) == 1 else 's'}"
-            done = f" ({len(ids) - missing} done before)" if missing < len(ids) else ""
-            console.print(f"{count} in {out}/{done}; what they show: {out / 'found.csv'}", soft_wrap=True)
+            total = len(update_found(out, counted, dict(zip(ids, masks, strict=True)), segmenter.class_names))
+            before = f", {len(ids) - missing} of them from before" if missing < len(ids) else ""
+            count = f"{total} mask{'' if total == 1 else 's'}"
+            console.print(f"{count} in {out}/{before}. Their classes are in {out / FOUND}", soft_wrap=True)
     if failed:
         raise DataError(sorted(failed, key=lambda problem: problem.file), shown=len(failed))
-    return missing
+    return Predicted(total, missing, out / FOUND, unread)
 
 
-@dataclass(frozen=True)
-class Origin:
-    """What a mask was predicted from; kept as a note in its file.
-
-    Attributes:
-        made_with: fingerprint of the model and the settings.
-        tags: of the picture; None where none were given.
-        picture: fingerprint of its pixels.
-        file: size and time of its file: where they are the same, so are the pixels.
-        mask: fingerprint of the mask's own pixels, which somebody may have corrected since.
-    """
-
-    made_with: str
-    tags: list[str] | None
-    picture: str
-    file: list[int]
-    mask: str
-
-
-def _origin(mask: Path) -> Origin | None:
-    """None where `cian predict` did not write the mask, or another program or version has."""
-    text = read_note(mask)
-    try:
-        return None if text is None else Origin(**json.loads(text))
-    except (ValueError, TypeError):
-        return None
-
-
-def _pixels(pixels: np.ndarray) -> str:
-    """A short fingerprint."""
-    hashed = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=8)
-    hashed.update(pixels.tobytes())
-    return hashed.hexdigest()
-
-
-def _stamp(file: Path) -> list[int]:
-    """Size in bytes and time of change in ns; empty if the file is gone."""
-    try:
-        status = file.stat()
-    except OSError:
-        return []
-    return [status.st_size, status.st_mtime_ns]
-
-
-def _prepare(
-    out: Path,
-    files: Sequence[Path],
-    masks: Sequence[Path],
-    views: Sequence[Path],
-    tags: Sequence[list[str] | None],
-    made_with: str,
-    max_side: int,
-    anew: bool,
-) -> None:
-    """Removes what a killed process left half-written, masks of images that have other tags now, overlays without their
-    mask or older than it, and, if `anew`, all of these masks. Masks that `cian predict` did not write, or that somebody
-    has corrected since, stay otherwise.
-
-    Args:
-        files, masks, views, tags: of each image.
-        made_with, max_side: of the model and the settings.
+def _checked(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by dotted key.
 
     Raises:
-        CianError: masks there were made with something else or of other pictures, and are not to be made anew; or none
-            of them by `cian predict`.
+        CianError: one has no effect on a trained model.
     """
-    there = [row for row, mask in enumerate(masks) if mask.exists()]
-    unasked = [] if anew else sorted(set(find_files(out, (".png",))) - set(masks))
+    overrides = flatten(settings)
+    for key in overrides:
+        if key.split(".")[0] not in _SETTINGS:
+            raise CianError(
+                f"setting {key}: has no effect on a trained model; only predict.*, runtime.*, data.* and max_side do. "
+                "Leave it out, or give it to `cian run`."
+            )
+    return overrides
+
+
+def _find_images(images: Path, out: Path) -> tuple[Path, list[Path], list[Path]]:
+    """The folder that IDs are relative to, the images, and the files whose format is not read.
+
+    Raises:
+        CianError: there are no images, or `out` lies among them.
+    """
+    if images.is_file():
+        if out.resolve() == images.parent.resolve():
+            raise CianError(
+                f"--out {out}: is the folder of the image, where its mask would be taken for an image. Give another "
+                "folder."
+            )
+        return images.parent, [images], []
+    files, unread = find_pictures(images)
+    if unread and not files:
+        note(Problem(str(images), *skipped(unread)))
+    if not files:
+        raise CianError(f"{images}: no images here. Give an image, or a folder of images.")
+    refuse_within(out, images)
+    return images, files, unread
+
+
+def _fingerprint(segmenter: Segmenter, config: Config) -> str:
+    """A fingerprint of the model and of the settings that masks depend on."""
+    settings = {"predict": dump_config(config)["predict"], "max_side": config.max_side}
+    return digest({"weights": segmenter.digest(), **settings})
+
+
+def _targets(root: Path, files: Sequence[Path], out: Path, tags: Mapping[str, list[str]]) -> list[_Target]:
+    """
+    Args:
+        tags: of each image that has some, by the key of its ID.
+    """
+    targets = []
+    for image_id, file in zip(mask_ids(root, files), files, strict=True):
+        given = tags.get(_key(image_id))
+        mask, view = out / f"{image_id}.png", out / "overlays" / f"{image_id}.jpg"
+        targets.append(_Target(image_id, file, None if given is None else sorted(given), mask, view))
+    return targets
+
+
+def _prepare(out: Path, targets: Sequence[_Target], made_with: str, max_side: int, overwrite: bool) -> None:
+    """Removes from OUT what is to be made again: masks of images whose tags have changed (all masks with `overwrite`),
+    overlays without a mask or older than it, and files that a killed process left half-written.
+
+    Masks that `cian predict` did not write, or that somebody has corrected since, are kept unless `overwrite`.
+
+    Raises:
+        CianError: without `overwrite`, masks were made with another model, other settings or from other images; or none
+            of the masks were written by `cian predict`.
+    """
+    existing = [target for target in targets if target.mask.exists()]
     with ThreadPoolExecutor(cores()) as pool:
-        origins = dict(zip(there, map_ahead(pool, _origin, (masks[row] for row in there)), strict=True))
-        for mask, origin in zip(unasked, map_ahead(pool, _origin, unasked), strict=True):
-            if origin is not None:
-                _check_maker(origin, mask, made_with)
-    others = [masks[row] for row, origin in origins.items() if origin is None]
-    if others and len(others) == len(there) and not (out / "found.csv").exists():
-        raise CianError(f"{others[0]}: was not written by `cian predict`. Give a new or an empty folder to --out.")
-    again = set(there) if anew else set()
-    if not anew:
-        for row, origin in origins.items():
+        origins = list(map_ahead(pool, read_origin, (target.mask for target in existing)))
+        if not overwrite:  # masks of images that are not asked for now count as well
+            others = sorted(set(find_files(out, (".png",))) - {target.mask for target in targets})
+            for mask, origin in zip(others, map_ahead(pool, read_origin, others), strict=True):
+                if origin is not None:
+                    check_maker(mask, origin, made_with)
+    kept = [target.mask for target, origin in zip(existing, origins, strict=True) if origin is None]
+    if kept and len(kept) == len(existing) and not (out / FOUND).exists():
+        raise CianError(f"{kept[0]}: was not written by `cian predict`. Give a new or an empty folder to --out.")
+    again = {target.id for target in existing} if overwrite else set()
+    if not overwrite:
+        for target, origin in zip(existing, origins, strict=True):
             if origin is None:
                 continue
-            _check(origin, files[row], masks[row], tags[row], made_with, max_side)
-            if origin.tags != tags[row]:
-                if _pixels(read_mask(masks[row])) == origin.mask:
-                    again.add(row)
-                else:
-                    others.append(masks[row])
-        if others:
-            count = f"{len(others)} mask{'s' * (len(others) > 1)}"
-            value = f"{count} ({others[0].name}{', …' * (len(others) > 1)}) not as `cian predict` writes them"
-            note(Problem(str(out), value, "They stay as they are; --overwrite would replace them"))
+            check_maker(target.mask, origin, made_with)
+            check_image(target.mask, origin, target.image, max_side)
+            check_tags(target.mask, origin, target.tags)
+            if origin.tags == target.tags:
+                continue
+            if is_corrected(target.mask, origin):
+                kept.append(target.mask)
+            else:
+                again.add(target.id)
+        if kept:
+            many = len(kept) > 1
+            count = f"{len(kept)} masks" if many else "1 mask"
+            names = f"{kept[0].name}, …" if many else kept[0].name
+            value = f"{count} corrected or written by another program ({names}) {'are' if many else 'is'} kept"
+            note(Problem(str(out), value, f"--overwrite replaces {'them' if many else 'it'}"))
     remove_temporaries(out)
-    for row, (mask, view) in enumerate(zip(masks, views, strict=True)):
-        if row in again:
-            mask.unlink()
-        if not mask.exists() or _time(mask) > _time(view):
-            view.unlink(missing_ok=True)
-
-
-def _check_maker(origin: Origin, mask: Path, made_with: str) -> None:
-    if origin.made_with != made_with:
-        raise CianError(f"{mask}: was made with another model or other settings. Give another --out, or --overwrite.")
-
-
-def _check(origin: Origin, file: Path, mask: Path, tags: list[str] | None, made_with: str, max_side: int) -> None:
-    _check_maker(origin, mask, made_with)
-    if origin.file != _stamp(file):
-        picture = origin.picture
-        with suppress(CianError):  # what cannot be read is said when its turn comes
-            picture = _pixels(read_image(file, max_side))
-        if picture != origin.picture:
-            raise CianError(
-                f"{mask}: is of another picture than {file}. Remove this mask, or give another --out, or --overwrite."
-            )
-    if tags is None and origin.tags is not None:
-        raise CianError(f"{mask}: was made with tags. Give them again, another --out, or --overwrite.")
-
-
-def _time(file: Path) -> int:
-    """When a file was written, in ns; 0 if it is not there."""
-    return file.stat().st_mtime_ns if file.exists() else 0
-
-
-def _found(image_id: str, mask: np.ndarray, class_names: Sequence[str]) -> list[list[str]]:
-    """Rows of found.csv of one image: its id, a class, the pixels and their share in %."""
-    counts = Image.fromarray(mask).histogram()  # of 256 values; np.bincount takes eight times the memory
-    classes = list(zip(class_names, counts, strict=False))[1:]
-    return [[image_id, name, str(n), f"{100 * n / mask.size:.2f}"] for name, n in classes if n]
-
-
-def _found_before(
-    out: Path, rows: Mapping[str, list[list[str]]], masks: Mapping[str, Path], class_names: Sequence[str]
-) -> dict[str, list[list[str]]]:
-    """The rows of found.csv of images whose masks were there already, by ID. A mask is read where found.csv, which is
-    written after all masks, is older: one that a killed process left, or that somebody has corrected since.
-
-    Args:
-        rows: what found.csv holds, by ID.
-    """
-    counted = _time(out / "found.csv")
-    there = {image_id: time for image_id, mask in masks.items() if (time := _time(mask))}
-    known = {image_id: rows.get(image_id, []) for image_id, time in there.items() if time < counted}
-    todo = [image_id for image_id in there if image_id not in known]
-
-    def read(image_id: str) -> list[list[str]]:
-        return _found(image_id, read_mask(masks[image_id]), class_names)
-
-    if todo:
-        with Ticker("counting", len(todo), unit="masks") as ticker, ThreadPoolExecutor(cores()) as pool:
-            for image_id, lines in zip(todo, map_ahead(pool, read, todo), strict=True):
-                known[image_id] = lines
-                ticker.advance()
-    return known
-
-
-def _read_found(path: Path) -> dict[str, list[list[str]]]:
-    """The rows of found.csv, by ID."""
-    rows: dict[str, list[list[str]]] = {}
-    if path.exists():
-        with path.open(newline="", encoding="utf-8", errors="replace") as file:
-            for row in list(csv.reader(file))[1:]:
-                if len(row) == 4:
-                    rows.setdefault(row[0], []).append(row)
-    return rows
-
-
-def _write_found(out: Path, before: Mapping[str, list[list[str]]], lines: Mapping[str, list[list[str]]]) -> None:
-    """found.csv with new rows of some images, by ID; those of others before stay as long as their mask does."""
-    rows = [
-        row
-        for image_id in before.keys() - lines.keys()
-        if (out / f"{image_id}.png").is_file()
-        for row in before[image_id]
-    ]
-    rows += [row for found in lines.values() for row in found]
-    with atomic(out / "found.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([["image", "class", "pixels", "percent"], *sorted(rows)])
+    for target in targets:
+        if target.id in again:
+            target.mask.unlink()
+        if not target.mask.exists() or modified(target.mask) > modified(target.overlay):
+            target.overlay.unlink(missing_ok=True)
 
 
 def mask_ids(root: Path, files: Sequence[Path]) -> list[str]:
-    """What the masks of images are called: their path below `root`, without suffix.
+    """The IDs of images: their paths below `root`, without suffix. A mask is called ID.png.
 
     Raises:
         CianError: two images would share one mask, or a name is not valid text.
@@ -350,17 +291,22 @@ def mask_ids(root: Path, files: Sequence[Path]) -> list[str]:
 
 
 def _key(image_id: str) -> str:
-    """An ID as tags files are read."""
+    """An ID in the form that IDs from a file of tags have."""
     return unicodedata.normalize("NFC", image_id)
 
 
 def _tags_by_id(images: Path, tags: Path, settings: DataConfig, seed: int) -> dict[str, list[str]]:
+    """The tags of images, by the key of their IDs.
+
+    Raises:
+        DataError: the tags cannot be read.
+    """
     data = settings.model_copy(update={"images": images, "tags": tags, "untagged": "negative"})
     table, problems = read_dataset(data, seed, training=False)
     fatal = [problem for problem in problems if problem.fatal]
     if fatal or table is None:
         raise DataError(fatal)
     for problem in problems:
-        if problem.cure != ADD_ROWS:  # without tags they are predicted all the same
+        if problem.cure != ADD_ROWS:  # images without tags are predicted as well
             note(problem)
     return {image_id: [table.class_names[tag] for tag in table.tags(i)] for i, image_id in enumerate(table.ids)}
