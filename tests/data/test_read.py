@@ -6,10 +6,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from cian.config import DataConfig
+from cian.data.masks import write_mask
 from cian.data.problems import ProblemList
 from cian.data.read import read_dataset
 from cian.data.table import TRAIN
@@ -48,6 +50,15 @@ def test_images_without_a_row(tmp_path: Path) -> None:
     assert tags_of(table) == {"a": ("dog",)}
     text = only(problems, is_fatal=False)
     assert "no row for 4 images (b.jpg, c.jpg, d.jpg, …), which will not be used. Add rows if they should be" in text
+
+
+def test_images_without_a_row_but_with_a_label_map(tmp_path: Path) -> None:
+    """The classes in the label map are the tags."""
+    for name, value in (("b", 1), ("c", 2), ("d", 0)):
+        write_mask(tmp_path / "labels" / f"{name}.png", np.full((4, 4), value, np.uint8))
+    table, problems = read(tmp_path, "image,tags\na,dog\nf,cat\n", "a b c d e f", labels=tmp_path / "labels")
+    assert tags_of(table) == {"a": ("dog",), "b": ("cat",), "c": ("dog",), "d": (), "f": ("cat",)}
+    assert "no row for 1 image (e.jpg), which will not be used" in only(problems, is_fatal=False)
 
 
 def test_images_without_a_tag(tmp_path: Path) -> None:

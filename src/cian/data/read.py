@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
 
 from cian.config import DataConfig
 from cian.data.classes import ClassChanges, check_name, class_changes, class_names, resolve_classes
+from cian.data.masks import read_mask
 from cian.data.problems import ProblemList, few, printable, quoted
 from cian.data.splits import draw_val, read_lists
 from cian.data.table import TRAIN, Table
@@ -27,7 +31,8 @@ ADD_ROWS = "Add rows if they should be"
 
 
 def read_dataset(config: DataConfig, seed: int, training: bool = True) -> tuple[Table | None, list[Problem]]:
-    """The table of a data set, and everything that is wrong with it. Image and mask files are found but not opened.
+    """The table of a data set, and everything that is wrong with it. Image and mask files are found but not opened,
+    except the label maps of images without a row: their classes are the tags of these images.
 
     Rows of tags name images by file name, by path under `config.images`, or by either without suffix. Names are
     compared in Unicode normal form C. Images without a row are left out, unless a list file of a split other than
@@ -90,7 +95,9 @@ def _read(config: DataConfig, seed: int, training: bool, problems: ProblemList) 
         cure = "Remove data.val_fraction" + ", or give one of the files as data.tags" * bool(source.files)
         problems.add("settings", value, cure)
     changes, before = _change_classes(config, source, given, rows, problems)
-    _check_rows(config, source, images, rows, listed is not None, held_out, problems)
+    labels = find_masks(layout.labels, images.ids, problems) if layout.labels else [None] * len(images)
+    from_labels = _add_labelled(labels, before, changes, rows, listed is not None, problems)
+    _check_rows(config, source, images, rows, from_labels, listed is not None, held_out, problems)
     _check_ids(images, rows, problems)
 
     kept = [i for i, split in enumerate(rows.splits) if split is not None]
@@ -117,7 +124,7 @@ def _read(config: DataConfig, seed: int, training: bool, problems: ProblemList) 
         numbered,
         splits,
         find_masks(layout.masks, ids, problems),
-        find_masks(layout.labels, ids, problems),
+        [labels[i] for i in kept],
         mask_classes=[changes.name(name) for name in before] if changes else None,
     )
 
@@ -207,11 +214,41 @@ def _change_classes(
     return changes, before
 
 
+def _add_labelled(
+    labels: Sequence[Path | None],
+    names: Sequence[str],
+    changes: ClassChanges,
+    rows: _Rows,
+    listed: bool,
+    problems: ProblemList,
+) -> set[int]:
+    """Adds the training images that have no row but a label map, with the classes in it as their tags.
+
+    Args:
+        labels: the label map of each image.
+        names: the class of each id in the label maps, from id 1.
+        listed: whether list files say the splits.
+
+    Returns:
+        The images.
+    """
+    added: set[int] = set()
+    for i, (file, tags, split) in enumerate(zip(labels, rows.tags, rows.splits, strict=True)):
+        if file is not None and tags is None and (split == TRAIN or (split is None and not listed)):
+            with problems.collecting():
+                held = np.unique(read_mask(file))
+                rows.tags[i] = changes.names(names[value - 1] for value in held if 0 < value <= len(names))
+                rows.splits[i] = TRAIN
+                added.add(i)
+    return added
+
+
 def _check_rows(
     config: DataConfig,
     source: TagSource,
     images: FileIndex,
     rows: _Rows,
+    from_labels: set[int],
     listed: bool,
     held_out: bool,
     problems: ProblemList,
@@ -219,6 +256,7 @@ def _check_rows(
     """Images without a row, and rows without a tag.
 
     Args:
+        from_labels: the images whose tags come from their label maps; they may show none of the classes.
         listed: whether list files say the splits.
         held_out: whether the user says which images are held out. Those need no tags.
     """
@@ -230,7 +268,7 @@ def _check_rows(
             without_row.append(images.paths[i])
         elif split == TRAIN and tags is None:
             listed_without_row.append(images.paths[i])
-        elif split is not None and tags == () and config.untagged == "error":
+        elif split is not None and tags == () and config.untagged == "error" and i not in from_labels:
             if held_out and split != TRAIN:
                 rows.tags[i] = None
             else:
