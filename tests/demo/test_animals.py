@@ -72,14 +72,14 @@ def test_tags_agree_with_masks(small: Path) -> None:
 
 
 def test_statistics() -> None:
-    pictures = [animals.draw(0, index) for index in range(40)]
-    sizes = {mask.shape for _, mask in pictures}
+    images = [animals.draw(0, index) for index in range(40)]
+    sizes = {mask.shape for _, mask in images}
     assert len(sizes) >= 5 and any(h > w for h, w in sizes) and any(h < w for h, w in sizes)
     assert all(min(size) >= 190 and max(size) <= 290 for size in sizes)
-    coverage = np.array([np.mean(mask > 0) for _, mask in pictures])
+    coverage = np.array([np.mean(mask > 0) for _, mask in images])
     assert coverage.min() >= COVERAGE[0] and coverage.max() <= COVERAGE[1]
     assert 0.2 <= coverage.mean() <= 0.3
-    kinds = np.array([len(np.unique(mask)) - 1 for _, mask in pictures])
+    kinds = np.array([len(np.unique(mask)) - 1 for _, mask in images])
     assert kinds.max() == 2 and 0.12 <= np.mean(kinds == 2) <= 0.35
 
 
@@ -88,11 +88,11 @@ def test_same_seed_same_bytes(small: Path, tmp_path: Path) -> None:
     assert contents(tmp_path / "again") == contents(small)
 
 
-def test_other_seed_other_pictures() -> None:
+def test_another_seed_gives_other_images() -> None:
     assert animals.draw(0, 0)[0].tobytes() != animals.draw(1, 0)[0].tobytes()
 
 
-def test_first_pictures_do_not_depend_on_the_number(small: Path, tmp_path: Path) -> None:
+def test_first_images_do_not_depend_on_the_number(small: Path, tmp_path: Path) -> None:
     generate(tmp_path / "few", train=3, val=2)
     whole = contents(small)
     few = {name: data for name, data in contents(tmp_path / "few").items() if name.endswith((".jpg", ".png"))}
@@ -118,7 +118,7 @@ def test_complete_set_is_kept(small: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("lost", ["tags.csv", "images/000.jpg", "masks/001.png"])
-def test_incomplete_set_is_made_anew(tmp_path: Path, lost: str) -> None:
+def test_incomplete_set_is_made_again(tmp_path: Path, lost: str) -> None:
     folder = tmp_path / "animals"
     generate(folder, train=2, val=0)
     before = contents(folder)
@@ -133,14 +133,14 @@ def test_other_parameters_replace(tmp_path: Path) -> None:
     assert [row["image"] for row in table(tmp_path / "set")] == ["000.jpg"]
 
 
-def test_pictures_that_were_laid_beside_the_demos_stay(tmp_path: Path) -> None:
+def test_images_that_a_user_added_are_kept(tmp_path: Path) -> None:
     generate(tmp_path / "set", train=1, val=0)
     (tmp_path / "set/images/.DS_Store").write_bytes(b"")
     generate(tmp_path / "set", train=1, val=0)
-    assert (tmp_path / "set/images/.DS_Store").exists()  # nothing was drawn anew
+    assert (tmp_path / "set/images/.DS_Store").exists()  # nothing was drawn again
     (tmp_path / "set/images/000.jpg").rename(tmp_path / "set/images/mine.jpg")
     (tmp_path / "set/images/mine.jpg").write_bytes(b"mine")
-    with pytest.raises(CianError, match=r"set: holds other files \(images/mine\.jpg\), which would be lost"):
+    with pytest.raises(CianError, match=r"set: holds other files \(images/mine\.jpg\) that would be lost"):
         generate(tmp_path / "set", train=1, val=0)
     assert (tmp_path / "set/images/mine.jpg").read_bytes() == b"mine"
 
@@ -192,7 +192,7 @@ def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture
 def originals(tmp_path: Path) -> Path:
-    """A miniature of torchvision's layout: two breeds of cats, one of dogs; two pictures each, one in either list."""
+    """A miniature of torchvision's layout: two breeds of cats, one of dogs; two images each, one in either list."""
     root = tmp_path / "originals" / "oxford-iiit-pet"
     (root / "images").mkdir(parents=True)
     (root / "annotations" / "trimaps").mkdir(parents=True)
@@ -262,7 +262,7 @@ def test_pets_without_internet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(OxfordIIITPet, "_download", offline)
     with pytest.raises(CianError, match=r"name resolution>\)\. Connect to the internet, or get images\.tar\.gz"):
         prepare_pets(tmp_path / "pets")
-    with pytest.raises(CianError, match="not there"):
+    with pytest.raises(CianError, match="is missing and could not be downloaded"):
         prepare_pets(tmp_path / "pets", download=False)
 
 

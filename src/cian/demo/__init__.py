@@ -1,10 +1,10 @@
-"""Data sets to try cian on, all in one layout on disk.
+"""Data sets to try cian on. All have the same layout on disk.
 
-images/NAME.jpg     pictures
-masks/NAME.png      indexed masks; only ever used to score
+images/NAME.jpg     images
+masks/NAME.png      indexed masks, used only for scores
 tags.csv            image,tags,split
-classes.txt         one name a line in order of the class ids, background first
-dataset.json        what it was made from; written last, so a folder that has it is complete
+classes.txt         one class name a line, in the order of the class ids, background first
+dataset.json        what the data set was made from; written last, so a folder that has it is complete
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _JPEG_QUALITY = 92
 
 
 class Record(NamedTuple):
-    """One picture of a data set.
+    """One image of a data set.
 
     Attributes:
         name: file name without suffix.
         image: (H, W, 3) uint8, or the path of a JPEG file to copy.
         mask: (H, W) uint8 class ids, 255 = ignore.
-        tags: names of the classes in the picture.
+        tags: names of the classes in the image.
         split: name of its split.
     """
 
@@ -71,14 +71,14 @@ def write_data_set(
 ) -> None:
     """Writes a data set into `folder`, all of it or nothing.
 
-    An incomplete or different data set of ours is replaced. `parameters`, plain JSON values with the `name` of the data
-    set, are what `is_complete` compares.
+    An incomplete or different data set of cian is replaced. `parameters` are plain JSON values, with the `name` of the
+    data set among them; `is_complete` compares them.
 
     Raises:
-        CianError: `folder` cannot be written, or holds anything that is not ours.
+        CianError: `folder` cannot be written, or holds other files.
     """
     folder = folder.absolute()
-    cure = "Give a new or empty folder for the data set (of `cian demo`: another --out)"
+    cure = "Give a new or empty folder for the data set; for `cian demo`, another --out"
     try:
         strangers = {path.name for path in folder.iterdir()} if folder.exists() else set()
     except NotADirectoryError:
@@ -86,7 +86,7 @@ def write_data_set(
     if _is_ours(folder):
         strangers = (strangers - _LAYOUT) | _added(folder)
     if strangers:
-        raise CianError(f"{folder}: holds other files ({min(strangers)}), which would be lost. {cure}.")
+        raise CianError(f"{folder}: holds other files ({min(strangers)}) that would be lost. {cure}.")
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
@@ -102,12 +102,12 @@ def write_data_set(
 
 
 def _visible(folder: Path) -> list[Path]:
-    """The files of a folder, but for what file managers leave there."""
+    """The files of a folder, without those that file managers add."""
     return [path for path in folder.glob("*") if not path.name.startswith(".") and path.name != "Thumbs.db"]
 
 
 def _added(folder: Path) -> set[str]:
-    """Pictures and masks that are not of the data set, as its tags.csv lists it."""
+    """Images and masks that are not in the tags.csv of the data set."""
     try:
         with (folder / "tags.csv").open(encoding="utf-8", newline="") as file:
             names = {Path(row["image"]).stem for row in csv.DictReader(file)}
@@ -118,7 +118,7 @@ def _added(folder: Path) -> set[str]:
 
 
 def _marker(folder: Path) -> dict[str, Any]:
-    """What `folder` was made from; empty if that is not known."""
+    """What `folder` was made from; empty if this is not known."""
     try:
         marker = json.loads((folder / _MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,6 +1,6 @@
-"""Oxford-IIIT Pet (Parkhi et al. 2012; CC BY-SA 4.0) in cian's layout: photographs of cats and dogs, with masks.
+"""Oxford-IIIT Pet (Parkhi et al. 2012; CC BY-SA 4.0): photographs of cats and dogs, with masks.
 
-Three quarters of a gigabyte, downloaded through torchvision: 3,680 pictures to train on, 3,669 to score on.
+torchvision downloads three quarters of a gigabyte: 3,680 images to train on, and 3,669 to score on.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cian.demo import Record, data_config, is_complete, write_data_set
 from cian.errors import CianError
 
 SPECIES = ("cat", "dog")  # by the number in the lists, from 1
-SPLITS = {"trainval": "train", "test": "val"}  # theirs, ours
+SPLITS = {"trainval": "train", "test": "val"}  # the original name: the name here
 _PET, _BACKGROUND, _BORDER = 1, 2, 3  # values of a trimap
 _ORIENTATION = 0x0112  # EXIF tag; trimaps belong to the pixels as stored
 
@@ -37,14 +37,14 @@ def prepare_pets(
     classes: Literal["species", "breed"] = "species",
     source: Path | None = None,
 ) -> DataConfig:
-    """Writes Oxford-IIIT Pet into `folder`; a complete one that was made with the same parameters is kept as it is.
+    """Writes Oxford-IIIT Pet into `folder`. A complete data set with the same parameters is kept.
 
-    The pet's pixels get its class, the border around it is ignored.
+    The pet's pixels get its class; the border around it is ignored (255).
 
     Args:
         folder: where `images/`, `masks/`, `tags.csv` and `classes.txt` go.
-        download: fetch the originals if they are not there.
-        limit: most pictures of a split, spread evenly over the breeds; None = all.
+        download: fetch the originals if they are missing.
+        limit: largest number of images in a split, spread evenly over the breeds; None takes all.
         classes: cat and dog, or the 37 breeds.
         source: folder of the originals, as torchvision lays them out; default: FOLDER-source.
 
@@ -52,7 +52,7 @@ def prepare_pets(
         The `data` section of the configuration.
 
     Raises:
-        CianError: the originals cannot be had or are damaged, or `folder` cannot be written.
+        CianError: the originals are missing or damaged, or `folder` cannot be written.
     """
     folder = Path(folder)
     parameters = {"name": "pets", "version": 1, "classes": classes, "limit": limit}
@@ -71,10 +71,10 @@ def _fetch(source: Path, download: bool) -> Path:
 
     try:
         OxfordIIITPet(source, target_types=["category", "segmentation"], download=download)
-    except Exception as error:  # sockets, archives, checksums: whatever it is, the cure is the same
+    except Exception as error:  # sockets, archives, checksums: the cure is the same for all
         reason = " ".join(str(error).split()) or type(error).__name__
         raise CianError(
-            f"{source}: Oxford-IIIT Pet is not there, and could not be downloaded ({reason}). Connect to the internet, "
+            f"{source}: Oxford-IIIT Pet is missing and could not be downloaded ({reason}). Connect to the internet, "
             f"or get images.tar.gz and annotations.tar.gz from https://www.robots.ox.ac.uk/~vgg/data/pets/ and unpack "
             f"both into {source / 'oxford-iiit-pet'}."
         ) from error
@@ -82,7 +82,7 @@ def _fetch(source: Path, download: bool) -> Path:
 
 
 def _rows(root: Path, split: str, breeds: bool, limit: int | None) -> list[_Row]:
-    """The pictures of one of their splits; a line of its list is `NAME BREED SPECIES NUMBER`."""
+    """The images of one of the original splits. A line of its list is `NAME BREED SPECIES NUMBER`."""
     file = root / "annotations" / f"{split}.txt"
     rows = []
     for line in file.read_text(encoding="utf-8").splitlines():
@@ -107,9 +107,9 @@ def _records(root: Path, rows: list[_Row], names: list[str]) -> Iterator[Record]
             with Image.open(trimap_file) as opened:
                 trimap = np.asarray(opened)
         except (OSError, SyntaxError) as error:
-            raise _damaged(image_file, f"it or its trimap cannot be read ({error})", root) from None
+            raise _damaged(image_file, f"the image or its trimap cannot be read ({error})", root) from None
         if trimap.shape != size:
-            raise _damaged(trimap_file, f"is {trimap.shape}, its picture {size}", root)
+            raise _damaged(trimap_file, f"has size {trimap.shape}, but its image has {size}", root)
         if not set(np.unique(trimap).tolist()) <= {_PET, _BACKGROUND, _BORDER}:
             raise _damaged(trimap_file, "has values other than 1, 2 and 3", root)
         ids = np.zeros(4, np.uint8)
@@ -118,7 +118,7 @@ def _records(root: Path, rows: list[_Row], names: list[str]) -> Iterator[Record]
 
 
 def _image(file: Path) -> tuple[np.ndarray | Path, tuple[int, int]]:
-    """A picture and its (height, width): the file if it is an ordinary JPEG, else (a few are not) its pixels."""
+    """An image and its (height, width): the file if it is an ordinary JPEG, as most are, or else its pixels."""
     with Image.open(file) as opened:
         size = opened.height, opened.width
         if opened.format == "JPEG" and opened.mode == "RGB" and opened.getexif().get(_ORIENTATION, 1) == 1:

@@ -1,4 +1,4 @@
-"""`cian demo`: the whole pipeline on a data set that comes with cian, in minutes."""
+"""`cian demo`: the whole pipeline, in minutes, on a data set that comes with cian."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cian.errors import CianError
 from cian.pipeline.run import run_config
 from cian.runs.directory import Run
 
-# What differs from the defaults: the pictures are small, their animals are large, and it must not take long.
+# What differs from the defaults, because the images are small, the animals in them large, and time is short.
 SETTINGS: dict[str, Any] = {
     "compare": True,
     "classify.batch_size": 8,
@@ -35,15 +35,15 @@ SETTINGS: dict[str, Any] = {
 def run_demo(
     out: Path, data: str = "animals", settings: Mapping[str, Any] | None = None, overwrite: bool = False
 ) -> Run:
-    """Makes (or downloads) a data set beside `out` and runs the pipeline on it.
+    """Draws or downloads a data set, and runs the pipeline on it.
 
     Args:
-        out: the run directory; the data goes to OUT-data.
-        data: "animals", drawn here, or "pets", Oxford-IIIT Pet through torchvision.
-        settings: dotted settings that differ from the demo's.
+        out: the run directory. The data set goes to OUT-data, beside it.
+        data: "animals", which cian draws, or "pets", Oxford-IIIT Pet, which torchvision downloads.
+        settings: dotted settings that replace those of the demo.
 
     Raises:
-        CianError: there is no such data set, or what `cian.run` raises.
+        CianError: there is no such data set, or for the reasons of `cian.run`.
     """
     folder = out.with_name(f"{out.name}-data")
     if data == "animals":
@@ -57,6 +57,6 @@ def run_demo(
         prepare_pets(folder)
         own = {"compare": True}
     else:
-        raise CianError(f"--data {data}: no such data set. Use animals or pets.")
+        raise CianError(f"--data {data}: there is no such data set. Use animals or pets.")
     config = changed(Config(data=data_config(folder)), {**own, **(settings or {})})
     return run_config(config, Run(out), overwrite=overwrite)

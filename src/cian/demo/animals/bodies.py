@@ -14,7 +14,7 @@ POSES = {"stand": 0.3, "walk": 0.2, "graze": 0.12, "sit": 0.16, "lie": 0.12, "tu
 
 @dataclass(frozen=True)
 class Placed:
-    """An animal's place in a picture."""
+    """The place of an animal in an image."""
 
     kind: int
     pose: str

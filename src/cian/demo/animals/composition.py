@@ -1,4 +1,4 @@
-"""One picture: a landscape, animals in it, and things around them and in front of them."""
+"""One image: a landscape, animals in it, and things around them and in front of them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from cian.demo.animals.props import SIZES, draw_prop
 FORMATS = ((192, 256), (208, 272), (216, 288), (240, 288), (224, 256), (256, 192), (288, 216), (288, 240))
 
 
-def picture(rng: np.random.Generator, kind: int) -> tuple[Canvas, set[int]]:
-    """One picture that shows `kind`, and perhaps another one; the class ids that it should show."""
+def compose(rng: np.random.Generator, kind: int) -> tuple[Canvas, set[int]]:
+    """An image that shows `kind` and perhaps another kind, and the class ids that it should show."""
     height, width = FORMATS[rng.integers(len(FORMATS))]
     canvas = Canvas(height, width, rng)
     kinds = [kind] * int(rng.choice([1, 2, 3], p=[0.5, 0.34, 0.16]))
@@ -96,7 +96,7 @@ def _obstacles(rng: np.random.Generator, scene: Scene, animals: Sequence[Placed]
 
 
 def _arrange(rng: np.random.Generator, kinds: Sequence[int], height: int, width: int, land: float) -> list[Placed]:
-    """Places animals on the ground so that every head is in the picture and none hides another one's head."""
+    """Places animals on the ground so that every head is in the image and none hides the head of another."""
     area = rng.uniform(0.19, 0.40) * height * width / len(kinds)
     for attempt in itertools.count():
         scale = math.sqrt(area) * 0.985**attempt  # smaller each time, until they fit

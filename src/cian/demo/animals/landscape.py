@@ -11,7 +11,7 @@ from cian.demo.animals.drawing import Canvas, Capsule, Rgb, channels, mix, noise
 
 @dataclass(frozen=True)
 class Scene:
-    """A kind of landscape: colours, and what stands around in it."""
+    """A kind of landscape: its colours, and the things in it."""
 
     sky: tuple[Rgb, Rgb]  # top, horizon
     hills: Rgb
@@ -90,7 +90,7 @@ SCENES = {
 
 
 def draw_landscape(canvas: Canvas, rng: np.random.Generator, scene: Scene) -> tuple[float, float]:
-    """Paints sky and ground; returns the rows of the horizon, maybe above the picture, and of where land begins."""
+    """Paints sky and ground. Returns the rows of the horizon (it may be above the image) and of where land begins."""
     height, width = canvas.shape
     horizon = rng.uniform(-0.35, -0.05) * height if rng.random() < 0.3 else rng.uniform(0.16, 0.42) * height
     shade = channels((rng.normal(1, 0.05) * (1 + rng.normal(0, 0.02, 3))).astype(np.float32))

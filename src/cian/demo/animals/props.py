@@ -1,4 +1,4 @@
-"""What stands around in a landscape: plants, rocks, fences."""
+"""Things in a landscape: plants, rocks, fences."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from cian.demo.animals.landscape import Scene
 
 @dataclass
 class Spot:
-    """A thing while it is painted: where (`f`: origin on the ground, one unit is about its height), and in which
-    colours. All its pixels become background."""
+    """A thing while it is painted: its place (`f`: origin on the ground, one unit is about its height) and its
+    colours. Its pixels become background."""
 
     canvas: Canvas
     rng: np.random.Generator
@@ -122,7 +122,7 @@ def _fence(s: Spot) -> None:
 
 
 def _trunk(s: Spot) -> None:
-    """A tree's trunk that goes up out of the picture."""
+    """The trunk of a tree that is higher than the image."""
     bark = channels(s.bark) * (1 + 0.2 * noise(s.rng, s.canvas.shape, (14, 2.5), 2))
     s.paint(
         [Capsule(s.f.x, s.f.y, 0.13 * s.f.scale, s.f.x + s.rng.normal(0, 6), -30, 0.1 * s.f.scale)], bark, volume=0.12
