@@ -269,7 +269,10 @@ def predict(
     from cian.inference.folder import predict_folder
 
     result = predict_folder(model, images, out, tags, overlays, _assignments(set_ or ()), overwrite)
-    _print(str(out), {"folder": out, **result._asdict()}, json_)
+    unreadable = result.unreadable
+    _print(str(out), {"folder": out, **result._asdict(), "unreadable": [each.file for each in unreadable]}, json_)
+    if unreadable:
+        raise DataError(unreadable, shown=len(unreadable))
 
 
 @_command(WORK)

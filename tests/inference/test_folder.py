@@ -21,7 +21,6 @@ from cian import CianError, Segmenter
 from cian.build import build_network
 from cian.config import load_config
 from cian.data.masks import read_mask, write_mask
-from cian.errors import DataError
 from cian.inference import folder
 from cian.inference.folder import predict_folder
 from tests.helpers import TINY, here
@@ -179,9 +178,9 @@ def test_damaged_images_do_not_hold_up_the_others(model, photos, tmp_path, capsy
     (photos / "phone.avif").write_bytes(b"x")
     out = tmp_path / "masks"
     for before in ("", ", 3 of them from before"):
-        with pytest.raises(DataError) as caught:
-            predict_folder(model, photos, out)
-        assert [Path(problem.file).name for problem in caught.value.problems] == ["bad.jpg", "empty.png"]
+        result = predict_folder(model, photos, out)
+        assert [Path(problem.file).name for problem in result.unreadable] == ["bad.jpg", "empty.png"]
+        assert (result.masks, result.written) == (3, 0 if before else 3)
         text = " ".join(capsys.readouterr().err.split())
         assert f"3 masks in {out}/{before}. " in text and "1 file skipped, because cian does not read .avif" in text
     assert {row[0] for row in found(out)[1:]} == {"a", "c", "ü/b"}
@@ -225,9 +224,14 @@ def test_command_line(model, photos, tmp_path, monkeypatch, capsys):
         "written": 0,
         "found": str(tmp_path / "masks" / "found.csv"),
         "skipped": [],
+        "unreadable": [],
     }
+    (photos / "bad.jpg").write_bytes(b"no image")
+    assert here(monkeypatch, "predict", "--model", model, *options, "--set", "predict.crf.iterations=0", "--json") == 1
+    out, err = capsys.readouterr()
+    assert json.loads(out)["unreadable"] == [str(photos / "bad.jpg")] and "bad.jpg" in err
     given = []
-    done = folder.Predicted(0, 0, tmp_path, [])
+    done = folder.Predicted(0, 0, tmp_path, [], [])
     monkeypatch.setattr(folder, "predict_folder", lambda *args: (given.append(args[0]), done)[1])
     here(monkeypatch, "predict", "--model", "owner/name", *options)
     assert given == ["owner/name"]  # a path would have a backslash on Windows

@@ -54,12 +54,14 @@ class Predicted(NamedTuple):
         written: number of masks written by this call.
         found: the file that lists the classes of each image.
         skipped: files in the folder whose format is not read.
+        unreadable: a problem for each image that cannot be read. All others have their masks.
     """
 
     masks: int
     written: int
     found: Path
     skipped: list[Path]
+    unreadable: list[Problem]
 
 
 class _Target(NamedTuple):
@@ -100,7 +102,6 @@ def predict_folder(
         CianError: a file is missing; a tag is not a class of the model; a setting has no effect here; or OUT lies in
             the folder of the images, holds masks of another model, of other images or of something else, or is being
             written by another process.
-        DataError: images cannot be read. All others have their masks.
     """
     overrides = _checked(settings or {})
     given = load_config(None, {k: v for k, v in overrides.items() if k.startswith(("runtime.", "data."))})
@@ -163,9 +164,8 @@ def predict_folder(
             before = f", {len(ids) - missing} of them from before" if missing < len(ids) else ""
             count = f"{total} mask{'' if total == 1 else 's'}"
             console.print(f"{count} in {out}/{before}. Their classes are in {out / FOUND}", soft_wrap=True)
-    if failed:
-        raise DataError(sorted(failed, key=lambda problem: problem.file), shown=len(failed))
-    return Predicted(total, missing, out / FOUND, unread)
+    failed.sort(key=lambda problem: problem.file)
+    return Predicted(total, missing - len(failed), out / FOUND, unread, failed)
 
 
 def _checked(settings: Mapping[str, Any]) -> dict[str, Any]:
