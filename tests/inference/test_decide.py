@@ -18,19 +18,18 @@ def test_probabilities_without_crf_are_the_softmax(image):
 
 
 def unsure(object_odds: float, ground_odds: float) -> torch.Tensor:
-    """Logits (3, 41, 60) of a picture whose left quarter is more like an object than the rest."""
+    """Logits (3, 41, 60) of an image whose left quarter is more like an object than the rest."""
     odds = torch.full((41, 60), ground_odds)
     odds[:, :15] = object_odds
     return torch.stack([torch.zeros(41, 60), odds, torch.full((41, 60), -50.0)])
 
 
-def test_border_is_where_the_picture_divides():
-    """Between the two kinds of pixels that a picture has, no further than allowed from where both classes are as
-    probable, and there where it shows no object for sure."""
+def test_border_is_where_the_image_divides():
+    """It lies between the two kinds of pixels, within the given range, and is 0 if no pixel is surely an object."""
     assert -1 < border(unsure(1.6, -1.0), 2.5) < 1.6
     assert 0.5 < border(unsure(2.0, 0.5), 2.5) < 2.0
     assert -2 <= border(unsure(9.0, -9.0), 2) <= 2
-    assert border(unsure(-0.5, -2.0), 2.5) == border(unsure(1.4, -2.0), 2.5) == 0  # it is not sure of any
+    assert border(unsure(-0.5, -2.0), 2.5) == border(unsure(1.4, -2.0), 2.5) == 0  # no pixel is surely an object
     assert border(unsure(1.0, -1.0)[:1], 2.5) == 0  # background alone
 
 
@@ -44,14 +43,14 @@ def test_own_threshold_moves_the_border(image):
     moved[0] += border(logits, 2.5)
     expected = probabilities(moved, image, None, 0, crf)
     np.testing.assert_allclose(probabilities(logits, image, None, 2.5, crf), expected, atol=1e-6)
-    assert logits[0].max() == 0  # those of the caller stay
-    logits[2] = 5.0  # a class that is not among the tags has no say
+    assert logits[0].max() == 0  # the logits of the caller are not changed
+    logits[2] = 5.0  # a class that is not among the tags does not count
     mask = probabilities(logits, image, np.array([True, True, False]), 2.5, None).argmax(0)
     assert (mask[:, :15] == 1).all() and (mask[:, 15:] == 0).all()
 
 
 def test_crf_leaves_out_hopeless_classes_alone(image):
-    """Half of the classes are nowhere near the best: the CRF of the others finds what that of all finds."""
+    """Half of the classes are hopeless at every pixel. The CRF without them gives the result of the CRF of all."""
     crf = CrfConfig(iterations=5)
     coarse = torch.randn(1, 8, 4, 6, generator=torch.Generator().manual_seed(0)) * 6
     logits = torch.nn.functional.interpolate(coarse, image.shape[:2], mode="bilinear")[0]

@@ -173,7 +173,7 @@ def test_masks_of_another_program_are_kept(model, photos, tmp_path, overwrite):
 
 
 def test_damaged_images_do_not_hold_up_the_others(model, photos, tmp_path, capsys):
-    (photos / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
+    (photos / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 no image")
     (photos / "empty.png").write_bytes(b"")
     (photos / "phone.avif").write_bytes(b"x")
     out = tmp_path / "masks"

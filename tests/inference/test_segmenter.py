@@ -172,7 +172,7 @@ def test_hub_that_has_no_model(monkeypatch, tmp_path, error, says):
 
 @pytest.mark.parametrize("source", ["runs/frist", "runs/first/model", "model", "a b/c", "/owner/name", "owner/"])
 def test_hub_is_asked_for_a_hub_id_only(monkeypatch, tmp_path, source):
-    """Not for a mistyped folder."""
+    """The hub is not asked for a folder whose name is mistyped."""
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("asked"))
     (tmp_path / "runs").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -210,7 +210,7 @@ def test_model_of_another_version_is_one_message(segmenter, tmp_path):
 
 
 def test_pillow_images(segmenter, image, tmp_path):
-    """Upright, as files are read."""
+    """Pillow images are turned upright, as files are."""
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(image).save(tmp_path / "a.png", exif=exif)
