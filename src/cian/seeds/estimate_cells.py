@@ -58,7 +58,7 @@ def estimate_cells(model: Classifier, table: Table, side: int, file: Path, accel
     def objects(row: int, image: np.ndarray) -> Tensor:
         return object_cells(model, image, table.tags(row)).flatten()
 
-    cells = collect("comparing cells", features)
+    cells = collect("object maps, pass 1 of 2", features)
     channels = model.backbone.channels
     if accelerator.is_main_process:
         scores = model.cells.cpu()
@@ -67,7 +67,7 @@ def estimate_cells(model: Classifier, table: Table, side: int, file: Path, accel
     accelerator.wait_for_everyone()
     load_weights(model.cells, file)
     model.to(accelerator.device)
-    known = collect("telling objects", objects)
+    known = collect("object maps, pass 2 of 2", objects)
     if accelerator.is_main_process:
         scores = model.cells.cpu()
         every = torch.cat(cells)
