@@ -97,8 +97,9 @@ def _batch_norm(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
     """Shape: (N, C, H, W) → (N, C, H, W)."""
     if not norm.training:
         return nn.BatchNorm2d.forward(norm, x)
-    mean = all_reduce_sum(x.float().mean((0, 2, 3))) / world()  # (C,)
-    centred = x.float() - mean[:, None, None]  # (N, C, H, W)
+    precise = x.to(torch.promote_types(x.dtype, torch.float32))
+    mean = all_reduce_sum(precise.mean((0, 2, 3))) / world()  # (C,)
+    centred = precise - mean[:, None, None]  # (N, C, H, W)
     var = all_reduce_sum(centred.square().mean((0, 2, 3))) / world()  # (C,)
     track(norm, mean, var, world() * x.numel() // x.shape[1])
     scale = norm.weight * torch.rsqrt(var + norm.eps)  # (C,)

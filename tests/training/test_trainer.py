@@ -1,0 +1,118 @@
+"""The training loop on a toy network, whose samples are numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from cian import CianError
+from cian.config import OptimizerConfig, RuntimeConfig
+from cian.data.sampler import GroupSampler
+from cian.errors import Interrupted
+from cian.training.device import make_accelerator
+from cian.training.trainer import Task, fit, make_optimizer
+
+RUNTIME = RuntimeConfig(device="cpu", workers=0)
+
+
+class Numbers(torch.utils.data.Dataset):
+    def __getitem__(self, item: tuple[int, int]) -> dict[str, Tensor]:
+        index, epoch = item
+        return {"x": torch.tensor([float(index), float(epoch)])}
+
+
+class Toy(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.backbone = nn.Linear(2, 3)
+        self.head = nn.Linear(3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.backbone(x))
+
+
+def task(folder: Path, loss=None, **optimizer) -> Task:
+    """Four epochs of five steps."""
+    untagged = np.zeros(0, np.int32), np.zeros(11, np.int64)
+    settings = OptimizerConfig(lr=0.01, **optimizer)
+    loss = loss or (lambda model, batch, _: {"total": model(batch["x"]).square().mean()})
+    return Task(Toy(), loss, Numbers(), GroupSampler(*untagged, 2), 4, settings, folder, "toy", "train")  # type: ignore[arg-type]
+
+
+def train(task: Task) -> dict[str, Tensor]:
+    fit(task, RUNTIME, make_accelerator(RUNTIME))
+    return load_file(task.weights)
+
+
+def test_training_that_is_stopped_and_resumed_equals_a_whole_one(tmp_path):
+    whole = train(task(tmp_path / "whole"))
+    calls = []
+
+    def stopping(model, batch, done):
+        calls.append(done)
+        if len(calls) == 7:
+            os.kill(os.getpid(), signal.SIGINT)
+        return {"total": model(batch["x"]).square().mean()}
+
+    first = task(tmp_path / "stopped", stopping)
+    with pytest.raises(Interrupted, match="toy: stopped in epoch 2 of 4; a checkpoint is written"):
+        train(first)
+    assert first.checkpoint.exists() and not first.weights.exists()
+    resumed = train(task(tmp_path / "stopped", stopping))
+    assert len(calls) == 20 and not first.checkpoint.exists()
+    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+    lines = [[json.loads(line) for line in (tmp_path / name / "metrics.jsonl").open()] for name in ("whole", "stopped")]
+    assert [line["step"] for line in lines[0]] == [line["step"] for line in lines[1]] == [5, 10, 15, 20]
+    assert [line["epoch"] for line in lines[1]] == [1, 2, 3, 4]
+
+
+def test_finished_training_is_not_repeated(tmp_path):
+    def never(*_):
+        raise AssertionError
+
+    done = train(task(tmp_path))
+    again = train(task(tmp_path, never))
+    assert all(torch.equal(value, again[name]) for name, value in done.items())
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_cure(tmp_path):
+    broken = task(tmp_path, lambda model, batch, _: {"total": model(batch["x"]).sum() * torch.inf})
+    with pytest.raises(CianError, match=r"toy: the loss became .* in epoch 1, step 5\..*train\.optimizer\.lr=0\.01"):
+        train(broken)
+    assert not broken.weights.exists()
+
+
+@pytest.mark.parametrize("per_epoch", [True, False])
+def test_learning_rate_decays_as_a_power(tmp_path, per_epoch):
+    train(task(tmp_path, poly_per_epoch=per_epoch, poly_power=2))
+    rates = [json.loads(line)["lr"] for line in (tmp_path / "metrics.jsonl").open()]
+    last_of_epochs = [epoch + (0 if per_epoch else 4 / 5) for epoch in range(4)]
+    assert rates == pytest.approx([0.01 * (1 - place / 4) ** 2 for place in last_of_epochs])
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_what_is_new_learns_faster_and_what_is_frozen_not_at_all(name):
+    toy = Toy()
+    toy.backbone.bias.requires_grad_(False)
+    old, new = make_optimizer(toy, OptimizerConfig(name=name, lr=0.5, new_lr_factor=10)).param_groups
+    assert old["lr"] == 0.5 and new["lr"] == 5
+    assert [id(p) for p in old["params"]] == [id(toy.backbone.weight)]
+    assert [id(p) for p in new["params"]] == [id(p) for p in toy.head.parameters()]
+
+
+def test_loading_a_model_imports_no_trainer():
+    code = "import sys, cian.inference.segmenter; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "cian.network" in modules
+    assert not {"cian.training.trainer", "cian.training.loading", "cian.data.dataset", "accelerate"} & set(modules)
