@@ -34,9 +34,7 @@ class CIAN(nn.Module):
         nn.init.normal_(self.head.weight, std=0.01)
 
     def forward(self, images: Tensor, group_size: int = 1) -> tuple[Tensor, Tensor | None]:
-        """Logits of the self branch and of the cross branch, which share the head.
-
-        In prediction an image is its own reference: group_size 1 gives the self branch alone.
+        """Logits of the self branch and of the cross branch. In prediction an image is its own reference: group_size 1.
 
         Shape: normalised images (N, 3, H, W), in `group_size` chunks (see `cross_image_affinity`) → two (N, K, h, w) at
             the backbone's stride; cross is None for group_size 1 and without affinity.
