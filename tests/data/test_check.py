@@ -11,9 +11,9 @@ from PIL import Image
 from rich.console import Console
 
 from cian.config import DataConfig
-from cian.data import check
-from cian.data.check import check_dataset, fits
-from cian.data.masks import write_mask
+from cian.data import advice, check
+from cian.data.check import check_dataset
+from cian.data.masks import fits, write_mask
 from cian.data.summary import summary, summary_data
 from cian.data.table import Table
 from cian.errors import DataError, Problem
@@ -92,14 +92,14 @@ def test_class_ids_in_masks(dataset: DataConfig, tmp_path: Path) -> None:
 
 
 def test_held_out_images_without_masks(dataset: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check, "_FEW", 0)
+    monkeypatch.setattr(advice, "_FEW", 0)
     (tmp_path / "tags.csv").write_text("image,tags,fold\na,dog,train\nb,dog,val\nc,cat,train\nd,cat,train\n")
     split = dataset.model_copy(update={"split_column": "fold", "min_images": 1})
     assert not texts(split, is_fatal=False)
     (tmp_path / "masks" / "b.png").unlink()
     assert texts(split, is_fatal=False) == [
         "data: no held-out image has a mask, so nothing that the model has not seen is scored. "
-        "Name images with masks in --split val=FILE, or draw masks of held-out ones"
+        "Name images with masks in --split val=FILE, or draw masks for held-out images"
     ]
     assert texts(dataset, is_fatal=False) == [
         f"{tmp_path / 'tags.csv'}: these columns are not used: 'fold'. "
@@ -126,7 +126,7 @@ def test_masks_of_0_and_255(dataset: DataConfig, tmp_path: Path) -> None:
 
 
 def test_classes_that_no_mask_holds(dataset: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check, "_FEW", 0)
+    monkeypatch.setattr(advice, "_FEW", 0)
     for name in "ab":
         write_mask(tmp_path / "masks" / f"{name}.png", np.ones((30, 40), np.uint8))
     assert texts(dataset, is_fatal=False) == [
@@ -165,15 +165,15 @@ def test_few_training_images(dataset: DataConfig, monkeypatch: pytest.MonkeyPatc
     assert texts(dataset, is_fatal=False) == [
         "data: few training images: cat 2, dog 2. Some dozens of each class give better masks"
     ]
-    monkeypatch.setattr(check, "_FEW", 2)
+    monkeypatch.setattr(advice, "_FEW", 2)
     assert not texts(dataset, is_fatal=False)
 
 
 def test_masks_without_classes(dataset: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check, "_FEW", 0)
+    monkeypatch.setattr(advice, "_FEW", 0)
     alphabetical = dataset.model_copy(update={"classes": None})
     assert texts(alphabetical, is_fatal=False) == [
-        "settings: no data.classes (--classes): mask ids are taken as 1 = cat, 2 = dog. "
+        "settings: no data.classes (--classes): the ids in masks are taken as 1 = cat, 2 = dog. "
         "Give that file if the masks have another order"
     ]
     assert not texts(alphabetical.model_copy(update={"masks": None}), is_fatal=False)
@@ -281,7 +281,7 @@ def test_every_problem_says_file_value_and_cure() -> None:
 
 
 def test_what_tags_cannot_tell_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check, "_FEW", 0)
+    monkeypatch.setattr(advice, "_FEW", 0)
     (tmp_path / "images").mkdir()
     for name in "abcd":
         Image.new("RGB", (40, 30)).save(tmp_path / "images" / f"{name}.jpg")
@@ -293,6 +293,44 @@ def test_what_tags_cannot_tell_apart(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     assert not notes("a,dog\nb,dog;cat\nc,cat\nd,\n") and not notes("a,dog\nb,dog\nc,dog\nd,\n")
     (note,) = notes("a,dog\nb,dog;cat\nc,dog;cat\nd,dog\n")
-    assert "every training image shows dog, so nothing tells it from what is around it" in note
+    assert "every training image shows dog, so nothing tells it from its surroundings" in note
     (note,) = notes("a,dog;cat\nb,dog;cat\nc,yak\nd,yak\n")
     assert "always in the same training images: cat and dog, so nothing tells one from the other" in note
+
+
+def test_ids_in_masks_follow_dropped_and_merged_classes(tmp_path: Path, dataset: DataConfig) -> None:
+    """Masks keep the ids of the file of classes. Dropped classes count as 255, merged ones as their new class."""
+    write_mask(tmp_path / "masks" / "c.png", np.repeat([[1, 2, 2, 2]], 30, axis=0).repeat(10, axis=1).astype(np.uint8))
+    dropped = dataset.model_copy(update={"drop": ("dog",), "labels": dataset.masks})
+    table, _ = check_dataset(dropped, 0)
+    assert table is not None and table.ids == ("c", "d") and table.whole.tolist() == [False, True]
+    write_mask(tmp_path / "masks" / "c.png", np.full((30, 40), 3, np.uint8))
+    assert texts(dropped) == [
+        f"{tmp_path / 'masks' / 'c.png'}: holds the values 3, but class ids are 0 to 2, and 255 is ignore. "
+        "Correct the mask, or give all classes in data.classes"
+    ]
+    write_mask(tmp_path / "masks" / "c.png", np.full((30, 40), 1, np.uint8))
+    merged = dataset.model_copy(update={"merge": {"dog": "cat"}, "labels": dataset.masks})
+    table, problems = check_dataset(merged, 0)
+    assert table is not None and table.classes == ("cat",) and table.whole.all()
+    assert not any("masks show a class" in str(problem) or "label maps with" in str(problem) for problem in problems)
+    notes = texts(dropped.model_copy(update={"classes": None}), is_fatal=False)
+    assert any("the ids in masks are taken as 1 = cat, 2 = dropped. Give that file" in note for note in notes)
+
+
+def test_label_maps_that_contradict_tags(tmp_path: Path, dataset: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(advice, "_FEW", 0)
+    write_mask(tmp_path / "labels" / "a.png", np.ones((30, 40), np.uint8))
+    given = dataset.model_copy(update={"labels": tmp_path / "labels"})
+    assert texts(given, is_fatal=False) == [
+        f"data: label maps with a class that is not among the tags of their image: {tmp_path / 'labels' / 'a.png'} "
+        "(cat). The label map is used as it is. Correct it, or add the tag"
+    ]
+
+
+def test_the_summary_says_what_the_tags_are(dataset: DataConfig) -> None:
+    table, _ = check_dataset(dataset, 0)
+    assert table is not None
+    assert table.source == f"{dataset.tags} (CSV, a row for each image)"
+    assert table.select([0]).source == table.source
+    assert "(CSV, a row for each image)" in " ".join(_printed(table).split())

@@ -1,6 +1,6 @@
-"""Random scale, mirror, crop and colour of an image together with its labels (torchvision v2 functionals).
+"""Random scale, mirror, crop and colour of an image and its labels (torchvision v2 functionals).
 
-All randomness comes from a generator that the caller seeds, so that a sample depends on (seed, epoch, image) alone and
+All randomness comes from a generator that the caller seeds, so that a sample depends only on (seed, epoch, image) and
 not on the number of workers.
 """
 
@@ -28,7 +28,7 @@ def augment(
     rng: np.random.Generator,
     fill: tuple[int, int, int],
 ) -> tuple[Tensor, Tensor | None]:
-    """One random square crop; what lies outside the image is `fill` and, in the labels, 255.
+    """One random square crop. Outside the image it is `fill`, and 255 in the labels.
 
     Shape:
         image: (3, H, W) uint8; labels: (H, W) uint8 or None. Returns (3, crop, crop) and (crop, crop).
@@ -37,7 +37,7 @@ def augment(
     scale = float(rng.choice(settings.scales))
     height, width = (max(1, round(side * scale)) for side in image.shape[1:])
     mirror = bool(settings.mirror and rng.random() < 0.5)
-    # Where the crop is larger than the image it is placed at random as well: offsets may be negative.
+    # A crop that is larger than the image is also placed at random: offsets may be negative.
     top, left = (int(rng.integers(min(0, side - crop), max(0, side - crop) + 1)) for side in (height, width))
     image = F.resize(image, [height, width], antialias=True)
     image = _crop(image, top, left, crop, fill)

@@ -1,4 +1,4 @@
-"""Training samples from a table: decoded, augmented, as uint8 (normalised on the device)."""
+"""Training samples from a table: decoded and augmented, as uint8. The device normalises them."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ class TrainingSet(Dataset):
 
     Args:
         table: the images.
-        settings: augmentation.
-        seed: with the epoch and the image's index it decides the augmentation.
-        fill: colour outside the image, 0 … 255.
-        labels: the label map of each image, of its size or larger; None for images without.
+        settings: the augmentation.
+        seed: the augmentation of a sample follows from the seed, the epoch and the index of the image.
+        fill: the colour outside the image, 0 … 255.
+        labels: the label map of each image, of its size or larger; None as a whole for training on tags.
         max_side: see `read_image`.
 
-    Items, by (index, epoch): `image` (3, crop, crop) uint8, `labels` (crop, crop) uint8 with 255 = ignore (if any),
-    `tags` (K,) bool: background and the image's tags.
+    Shape:
+        Items, by (index, epoch): `image` (3, crop, crop) uint8; `labels` (crop, crop) uint8, 255 = ignore, if there are
+        labels; `tags` (K,) bool, background and the image's tags.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class TrainingSet(Dataset):
         if self.labels is not None:
             file = self.labels[index]
             mask = read_mask(file, self.table.mask_ids if file == self.table.labels[index] else None)
-            if mask.shape != image.shape[:2]:  # a true mask of the full size
+            if mask.shape != image.shape[:2]:  # a label map of the original size
                 mask = resize_mask(mask, image.shape[:2])
             labels = torch.from_numpy(mask)
         rng = np.random.default_rng([self.seed, epoch, index])

@@ -18,7 +18,7 @@ from cian.errors import CianError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".ppm", ".pgm"})
 HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})  # read if pillow-heif is installed
-PICTURE_SUFFIXES = (  # pictures of every kind; those that are not read are reported
+PICTURE_SUFFIXES = (  # images of every kind; those that are not read are reported
     IMAGE_SUFFIXES
     | HEIF_SUFFIXES
     | {".avif", ".jxl", ".jp2", ".j2k", ".tga", ".exr", ".dcm", ".svg", ".eps", ".pdf", ".psd", ".xcf"}
@@ -41,21 +41,20 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = frozenset({5, 6, 7, 8})
-_TOPS = (1023, 4095, 16383, 65535)  # of 10, 12, 14 and 16 bits: cameras store what they have in 16
+_TOPS = (1023, 4095, 16383, 65535)  # of 10, 12, 14 and 16 bits: cameras store fewer bits in 16
 _WITH_ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 
 
 def read_image(path: Path, max_side: int | None = None) -> np.ndarray:
     """Reads the first frame of an image, turned upright by its EXIF orientation.
 
-    Transparent images are composited on white; 16 bit grey is scaled by the bits that it uses (10, 12, 14 or 16),
-    32 bit integers and floats, which have no natural range, by their minimum and maximum.
+    Transparent images are composited on white. 16 bit grey is scaled by the bits that it uses (10, 12, 14 or 16).
+    Integers of 32 bits and floats have no natural range, so they are scaled by their minimum and maximum. HEIC is read
+    if pillow-heif is installed.
 
     Args:
         max_side: larger images are reduced so that their longer side has this many pixels (JPEGs are decoded at a
             reduced size, which is fast).
-
-    HEIC is read if pillow-heif is installed.
 
     Returns:
         (H, W, 3) uint8 RGB, writable.
@@ -67,7 +66,7 @@ def read_image(path: Path, max_side: int | None = None) -> np.ndarray:
         orientation = _orientation(image)  # before decoding: some decoders drop it
         size = None if max_side is None else _reduced(image.size, max_side)
         if size is not None:
-            image.draft(None, size)  # keeps the mode; only JPEG decoders know it
+            image.draft(None, size)  # keeps the mode; only JPEG decoders do something
         pixels = _rgb(image)  # (H, W, 3)
         if max_side is not None:
             pixels = reduced(pixels, max_side)
@@ -75,7 +74,7 @@ def read_image(path: Path, max_side: int | None = None) -> np.ndarray:
 
 
 def upright(image: Image.Image) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of a Pillow image, as `read_image` has it of a file."""
+    """(H, W, 3) uint8 RGB of a Pillow image, as `read_image` returns it for a file."""
     orientation = _orientation(image)
     return _turned(_rgb(image), orientation)
 
@@ -87,7 +86,11 @@ def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def reduced(image: np.ndarray, max_side: int) -> np.ndarray:
-    """(H, W, 3) uint8 with a longer side of at most `max_side` pixels; a smaller image is returned as it is."""
+    """The image reduced to a longer side of at most `max_side` pixels. A smaller image is returned as it is.
+
+    Shape:
+        image: (H, W, 3) uint8; the result is of the same kind.
+    """
     size = _reduced(image.shape[1::-1], max_side)
     if size is None:
         return image
@@ -95,7 +98,7 @@ def reduced(image: np.ndarray, max_side: int) -> np.ndarray:
 
 
 def _reduced(size: tuple[int, int], max_side: int) -> tuple[int, int] | None:
-    """The size with its longer side brought down to `max_side`; None where it is not longer."""
+    """The size with its longer side reduced to `max_side`; None if it is not longer."""
     width, height = size
     scale = max_side / max(size)
     return None if scale >= 1 else (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -105,7 +108,7 @@ def image_size(path: Path) -> tuple[int, int]:
     """(height, width) of the image as `read_image` returns it, without decoding its pixels.
 
     Raises:
-        CianError: as `read_image`, but a file that is truncated after its header passes.
+        CianError: as `read_image`, except for files that are truncated after their header.
     """
     with open_image(path) as image:
         width, height = image.size
@@ -113,7 +116,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def find_images(folder: Path) -> list[Path]:
-    """All images in a folder and its sub-folders, sorted; hidden files and folders are ignored.
+    """All images in a folder and its sub-folders, sorted. Hidden files and folders are ignored.
 
     Raises:
         CianError: the folder, or one in it, does not exist or cannot be read.
@@ -122,22 +125,25 @@ def find_images(folder: Path) -> list[Path]:
 
 
 def find_pictures(folder: Path) -> tuple[list[Path], list[Path]]:
-    """(what `find_images` returns, the pictures of kinds that are not read), from one pass over the folder."""
+    """(images, images of kinds that are not read) in a folder, from one pass; see `find_images`."""
     found = _walk(folder, PICTURE_SUFFIXES)
     read = {suffix for suffix, files in found.items() if files and _is_read(suffix)}
     return _paths(found[suffix] for suffix in read), _paths(found[suffix] for suffix in found.keys() - read)
 
 
 def find_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
-    """As `find_images`, for lower-case suffixes with their dot; upper-case file names match too.
+    """All files with some suffixes in a folder and its sub-folders, sorted. See `find_images`.
 
-    Links to folders are followed, each folder being visited once.
+    Links to folders are followed. Each folder is visited once.
+
+    Args:
+        suffixes: in lower case, with their dot. File names may be in upper case.
     """
     return _paths(_walk(folder, suffixes).values())
 
 
 def unread_cure(suffixes: Iterable[str]) -> str:
-    """What to do about pictures whose kind is not read."""
+    """What to do about images of kinds that are not read."""
     return "Convert to JPEG" + ", or run `pip install pillow-heif` for HEIC" * any(s in HEIF_SUFFIXES for s in suffixes)
 
 
@@ -149,7 +155,7 @@ def _is_read(suffix: str) -> bool:
 def _register_heif() -> bool:
     """Lets Pillow read HEIC; False if pillow-heif is not installed."""
     try:
-        from pillow_heif import register_heif_opener  # not at the top: it is optional, and slows every start down
+        from pillow_heif import register_heif_opener  # imported here because it is optional and slows down every start
     except ImportError:
         return False
     register_heif_opener()
@@ -169,7 +175,7 @@ def _walk(folder: Path, suffixes: Collection[str]) -> dict[str, list[str]]:
                 continue
             visited.add((status.st_dev, status.st_ino))
             folders = _list(current, found)
-            pending += sorted(folders, reverse=True)  # in order, so that it is always the same link that is followed
+            pending += sorted(folders, reverse=True)  # in order, so that always the same link is followed
         except FileNotFoundError:
             raise file_error(current, "no such folder", "Give one that exists") from None
         except (OSError, ValueError) as error:
@@ -182,7 +188,7 @@ def _paths(names: Iterable[list[str]]) -> list[Path]:
 
 
 def _list(folder: str, found: dict[str, list[str]]) -> list[str]:
-    """Adds the files right in a folder to those of their suffix, and returns the folders in it."""
+    """Adds the files directly in a folder to those of their suffix, and returns the folders in it."""
     folders = []
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -199,7 +205,7 @@ def _list(folder: str, found: dict[str, list[str]]) -> list[str]:
 
 @contextmanager
 def open_image(path: Path, formats: list[str] | None = None) -> Iterator[Image.Image]:
-    """Opens an image with Pillow; whatever goes wrong within the block becomes an error that names the file."""
+    """Opens an image with Pillow. Every failure within the block becomes an error that names the file."""
     is_read = _is_read(path.suffix.lower())
     try:
         with Image.open(path, formats=formats) as image:
@@ -219,16 +225,16 @@ def open_image(path: Path, formats: list[str] | None = None) -> Iterator[Image.I
         raise file_error(path, f"cannot be opened ({reason(error)})", "Give a readable image file") from None
     except MemoryError:
         raise file_error(path, "does not fit into memory", "Reduce it, or use a machine with more memory") from None
-    except Exception as error:  # noqa: BLE001 (at a broken file Pillow's decoders raise anything)
+    except Exception as error:  # noqa: BLE001 (Pillow's decoders raise anything for a broken file)
         raise file_error(path, f"damaged ({reason(error)})", "Replace it by an intact copy, or remove it") from None
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 … 8, from what stands before the pixels; 1 where it is absent or broken."""
-    if image.format in ("TIFF", "HEIF"):  # their decoders turn them
+    """The EXIF orientation, 1 … 8, from the part of the file before the pixels; 1 if it is missing or broken."""
+    if image.format in ("TIFF", "HEIF"):  # their decoders turn the image
         return 1
     try:
-        # Not `image.getexif()`: PNG's decodes all pixels, to look behind them.
+        # Not `image.getexif()`: for PNG it decodes all pixels, to look behind them.
         return int(Image.Image.getexif(image).get(_ORIENTATION_TAG, 1))
     except Exception:  # noqa: BLE001 (broken EXIF must not cost an intact image)
         return 1

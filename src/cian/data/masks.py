@@ -1,4 +1,4 @@
-"""Masks as indexed PNG files with the PASCAL VOC palette: the value of a pixel is its class id, 255 is ignore."""
+"""Masks and label maps: indexed PNG files with the palette of PASCAL VOC. Values are class ids, 255 is ignore."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cian.formats.sbd import read_sbd
 
 _CURE = "Save it as an indexed or an 8 bit grey PNG whose values are class ids"
 _NOTE = "cian"  # the key of a note in a PNG file
-_GREY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow spreads grey of 2 and 4 bits over 0 … 255; class ids are not spread
+_GREY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow spreads grey of 2 and 4 bits over 0 … 255
 
 
 @functools.cache
@@ -28,7 +28,7 @@ def palette() -> np.ndarray:
     for bit in range(8):
         for channel in range(3):
             colours[:, channel] |= (((ids >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
-    colours.flags.writeable = False  # one array is shared by all callers
+    colours.flags.writeable = False  # all callers share one array
     return colours
 
 
@@ -113,6 +113,20 @@ def only_ignored(where: Path) -> FileError:
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """(H, W) uint8 → size (height, width), writable, by the nearest pixel: class ids are never blended."""
     return np.array(Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST))
+
+
+def fits(mask: tuple[int, int], image: tuple[int, int]) -> bool:
+    """Whether a mask can score its image: both have the same (height, width), or the mask is larger in the same
+    proportions, because the image was reduced."""
+    return mask[0] >= image[0] and mask[1] >= image[1] and proportional(mask, image)
+
+
+def proportional(first: tuple[int, int], second: tuple[int, int]) -> bool:
+    """Whether one (height, width) is the other one reduced, up to the rounding of a side to whole pixels."""
+    (height, width), (large_height, large_width) = sorted((first, second))
+    off_height = abs(large_height * width / large_width - height)
+    off_width = abs(large_width * height / large_height - width)
+    return min(off_height, off_width) <= 1
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, alpha: float = 0.5) -> np.ndarray:

@@ -126,6 +126,7 @@ def _read(config: DataConfig, seed: int, training: bool, problems: ProblemList) 
         find_masks(layout.masks, ids, problems),
         [labels[i] for i in kept],
         mask_classes=[changes.name(name) for name in before] if changes else None,
+        source=f"{source.path} ({source.saw})",
     )
 
 

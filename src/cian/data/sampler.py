@@ -1,7 +1,7 @@
 """Batches of image groups that share a tag (arXiv 1811.10842, section 4 of its method).
 
-Every epoch shuffles the images; a group is the next image and then the next ones that share at least one tag with all
-its members. Everything follows from (seed, epoch), so that a resumed run and every process of a distributed one see the
+Every epoch shuffles the images. A group is the next image and then the next ones that share at least one tag with all
+members. Everything follows from (seed, epoch), so that a resumed run and all processes of a distributed run see the
 same plan.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from cian.compiled import jit
 from cian.errors import CianError
 
-LOOKAHEAD = 256  # candidates that are looked at for one place in a group: bounds the time to O(N)
+_LOOKAHEAD = 256  # candidates for one place in a group; the bound makes the time linear
 
 
 def form_groups(tag_ids: np.ndarray, tag_offsets: np.ndarray, group_size: int, rng: np.random.Generator) -> np.ndarray:
@@ -70,11 +70,9 @@ def _fill_groups(tags, starts, places, tag_starts, group_size, most_tags):
     """(groups, group_size) places, each group in the order in which its members were found."""
     n = starts.size - 1
     groups = np.empty((n // group_size, group_size), np.int64)
-    heads = tag_starts[:-1].copy()  # of each tag, the first of its places that may still be free
+    heads = tag_starts[:-1].copy()  # for each tag, the first of its places that may still be free
     used = np.zeros(n, np.bool_)
-    queue = np.empty(
-        max(1, most_tags), np.int64
-    )  # where the search stands in the places of each tag of the first member
+    queue = np.empty(max(1, most_tags), np.int64)  # for each tag of the first member, the place to look at next
     made = 0
     for first in range(n):
         if used[first] or made == len(groups):
@@ -90,7 +88,7 @@ def _fill_groups(tags, starts, places, tag_starts, group_size, most_tags):
                 heads[tag] += 1
             queue[t] = heads[tag]
         last = -1
-        for _ in range(LOOKAHEAD * group_size):
+        for _ in range(_LOOKAHEAD * group_size):
             nearest = -1
             for t in range(own.size):
                 if queue[t] < tag_starts[own[t] + 1] and (nearest < 0 or places[queue[t]] < places[queue[nearest]]):
@@ -106,7 +104,7 @@ def _fill_groups(tags, starts, places, tag_starts, group_size, most_tags):
             last = place
         if size == group_size:
             made += 1
-        else:  # no partner is left for the first; the others go back to the queue
+        else:  # too few partners are left for the first one; the others return to the queue
             for k in range(1, size):
                 used[members[k]] = False
     return groups[:made]
@@ -127,16 +125,16 @@ def _shares_with_all(tags, starts, place, members):
 class GroupSampler:
     """The plan of batches for every epoch, for one of several processes.
 
-    A batch is laid out as `group_size` chunks: image j of each chunk is in group j, as `CrossImageAffinity` wants it.
+    A batch is laid out as `group_size` chunks: image j of each chunk is in group j, as `CrossImageAffinity` expects it.
 
     Args:
         tag_ids, tag_offsets: tags of N images, see `Table`.
         batch_size: images per process.
-        rank, world: this process and the number of processes; together they see the global batch.
-        setting: what the batch size is called, for the error.
+        rank, world: this process and the number of processes. Together they see the global batch.
+        setting: the setting of the batch size, for the error.
 
     Raises:
-        CianError: not even one batch can be made.
+        CianError: the images make no batch.
     """
 
     def __init__(
@@ -167,7 +165,7 @@ class GroupSampler:
             )
 
     def epoch(self, epoch: int) -> np.ndarray:
-        """(batches, batch_size) image indices of one epoch for this process; the incomplete last batch is dropped."""
+        """(batches, batch_size) image indices of one epoch for this process. An incomplete last batch is dropped."""
         if self._cache is None or self._cache[0] != epoch:
             rng = np.random.default_rng([self.seed, epoch])
             groups = form_groups(self.tag_ids, self.tag_offsets, self.group_size, rng)
@@ -178,7 +176,7 @@ class GroupSampler:
         return self._cache[1]
 
     def batches(self, epochs: int, epoch: int = 0, step: int = 0) -> Iterator[list[tuple[int, int]]]:
-        """(image index, epoch) pairs of every batch from a place in the plan to its end."""
+        """The (image index, epoch) pairs of each batch, from a place in the plan to its end."""
         for number in range(epoch, epochs):
             for batch in self.epoch(number)[step:]:
                 yield [(int(index), number) for index in batch]

@@ -20,9 +20,9 @@ def summary_data(table: Table) -> dict[str, Any]:
     """Counts of a table, as plain Python values.
 
     Returns:
-        `classes`: names without background; by split numbers of images: `images`, `empty` (known to show no class),
-        `untagged` (not known) and `masks`, and `counts`: images of each class; `co_occurrence`: C lists of C
-        numbers of images that show both classes (on the diagonal those that show the class), over all splits.
+        `classes`: names without background. By split, numbers of images: `images`, `empty` (known to show no class),
+        `untagged` (classes unknown) and `masks`; and `counts`, the images of each class. `co_occurrence`: C lists of C
+        numbers of images that show both classes, over all splits (on the diagonal, those that show the class).
     """
     codes = {name: code for code, name in enumerate(table.split_names)}
     split = np.fromiter((codes[name] for name in table.splits), np.int64, len(table))  # (N,)
@@ -48,7 +48,7 @@ def summary_data(table: Table) -> dict[str, Any]:
 
 
 def frequent_pairs(data: dict[str, Any], most: int) -> list[tuple[int, str, str]]:
-    """(images, class, class) of the classes that occur together most often; `data` as of `summary_data`."""
+    """(images, class, class) of the classes that occur together most often; `data` from `summary_data`."""
     names, matrix = data["classes"], np.array(data["co_occurrence"])
     first, second = np.triu_indices(len(names), k=1)
     together = matrix[first, second]
@@ -57,7 +57,7 @@ def frequent_pairs(data: dict[str, Any], most: int) -> list[tuple[int, str, str]
 
 
 def summary(table: Table) -> RenderableType:
-    """Images per class and split, and which classes occur together, for the terminal."""
+    """For the terminal: what a table was read from, images per class and split, and which classes occur together."""
     data = summary_data(table)
     counts = rich.table.Table()
     counts.add_column("id", justify="right")
@@ -69,16 +69,17 @@ def summary(table: Table) -> RenderableType:
     counts.add_section()
     for title, key in (("images", "images"), ("no class", "empty"), ("untagged", "untagged"), ("masks", "masks")):
         counts.add_row("", title, *map(str, data[key].values()))
-    return Group(_title("Images per class"), counts, *_co_occurrence(data))
+    source = [Text(f"Tags: {table.source}")] if table.source else []
+    return Group(*source, _title("Images per class"), counts, *_co_occurrence(data))
 
 
 def _title(text: str) -> Text:
-    """A line above a table: as the table's own title it would be broken at the table's width."""
+    """A line above a table. The table's own title would be broken at the table's width."""
     return Text(text, "table.title")
 
 
 def _co_occurrence(data: dict[str, Any]) -> tuple[Text, rich.table.Table]:
-    """A matrix, or if that would be too wide the most frequent pairs, below its title."""
+    """A title, and below it a matrix, or the most frequent pairs if a matrix would be too wide."""
     names = data["classes"]
     if len(names) <= _MATRIX_CLASSES:
         title = _title("Images that show both classes, by id")  # names would not fit beside twenty columns

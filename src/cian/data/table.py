@@ -39,6 +39,7 @@ class Table:
             needs no seeds. Known only after `check_dataset` has read the label maps.
         mask_classes: the class for each id in the files of masks and label maps, from id 1, or None where the class is
             dropped. None as a whole if these are `classes`. `mask_ids` is made from it.
+        source: what the tags were read from, in words.
     """
 
     classes: tuple[str, ...]
@@ -52,6 +53,7 @@ class Table:
     tagged: np.ndarray
     whole: np.ndarray
     mask_classes: tuple[str | None, ...] | None
+    source: str
 
     @classmethod
     def build(
@@ -65,6 +67,7 @@ class Table:
         labels: Sequence[Path | None] | None = None,
         whole: Sequence[bool] | np.ndarray | None = None,
         mask_classes: Sequence[str | None] | None = None,
+        source: str = "",
     ) -> Table:
         """Makes a table from per-image lists. `tags` gives the class ids (from 1) of each image, None = unknown."""
         rows = [None if row is None else sorted(set(row)) for row in tags]
@@ -82,6 +85,7 @@ class Table:
             tagged=np.array([row is not None for row in rows], bool),
             whole=np.array(whole, bool) if whole is not None else np.zeros(len(rows), bool),
             mask_classes=None if mask_classes is None else tuple(mask_classes),
+            source=source,
         )
 
     def __len__(self) -> int:
@@ -149,6 +153,7 @@ class Table:
             [self.labels[i] for i in rows],
             self.whole[rows],
             self.mask_classes,
+            self.source,
         )
 
     def split(self, name: str) -> Table:

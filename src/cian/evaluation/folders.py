@@ -16,10 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from cian.data.check import proportional
 from cian.data.classes import class_names
 from cian.data.images import PICTURE_SUFFIXES, find_files, image_size
-from cian.data.masks import indexed, only_ignored, read_mask, resize_mask
+from cian.data.masks import indexed, only_ignored, proportional, read_mask, resize_mask
 from cian.data.problems import ProblemList, file_error
 from cian.data.table import BACKGROUND
 from cian.errors import CianError, DataError

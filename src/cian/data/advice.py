@@ -1,0 +1,107 @@
+"""What in a data set may make masks or scores worse: notes, with what to do, that stop no run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cian.config import DataConfig
+from cian.data.masks import only_ignored
+from cian.data.problems import ProblemList
+from cian.data.summary import summary_data
+from cian.data.table import IGNORE, TRAIN, Table
+
+_FEW = 20  # training images of a class
+# Share of masks that may show untagged classes without a note: people leave small objects out of tags.
+_MISTAGGED = 0.05
+
+
+def note_masks(config: DataConfig, table: Table, problems: ProblemList) -> None:
+    """Notes masks that cannot score what they should, from their presence alone."""
+    if not any(table.masks):
+        return
+    if config.classes is None and config.voc is None and config.coco is None:
+        names = table.classes if table.mask_classes is None else table.mask_classes
+        ids = [f"{i} = {name or 'dropped'}" for i, name in enumerate(names, start=1)]
+        value = f"no data.classes (--classes): the ids in masks are taken as {_first(ids)}"
+        problems.add("settings", value, "Give that file if the masks have another order", fatal=False)
+    held_out = [mask for mask, split in zip(table.masks, table.splits, strict=True) if split != TRAIN]
+    if held_out and not any(held_out):
+        value = "no held-out image has a mask, so nothing that the model has not seen is scored"
+        cure = "Name images with masks in --split val=FILE, or draw masks for held-out images"
+        problems.add("data", value, cure, fatal=False)
+
+
+def note_classes(config: DataConfig, table: Table, problems: ProblemList) -> None:
+    """Notes classes that are hard to learn from the tags: with few images, or always together with something else."""
+    training = table.split(TRAIN)
+    together = np.array(summary_data(training)["co_occurrence"])  # (C, C) images that show both classes
+    counts = together.diagonal()
+    names = training.classes
+    always = [name for name, n in zip(names, counts, strict=True) if n == len(training) > 0]
+    first, second = np.nonzero(np.triu((together == counts[:, None]) & (together == counts[None]) & (together > 0), 1))
+    alike = [f"{names[i]} and {names[j]}" for i, j in zip(first, second, strict=True)]
+    if always:
+        value = f"every training image shows {_first(always)}, so nothing tells it from its surroundings"
+        cure = "Add images without it: of other classes, or of none, with an empty tag and data.untagged=negative"
+        problems.add("data", value, cure, fatal=False)
+    elif alike:
+        value = f"always in the same training images: {_first(alike)}, so nothing tells one from the other"
+        problems.add("data", value, "Add images of each alone, or make them one class (data.merge)", fatal=False)
+    rare = [f"{name} {n}" for name, n in zip(names, counts, strict=True) if config.min_images <= n < _FEW]
+    if rare and len(training):
+        value = f"few training images: {_first(rare)}"
+        problems.add("data", value, "Some dozens of each class give better masks", fatal=False)
+
+
+class MaskContents:
+    """Gathers which classes the masks and label maps of a table hold, and compares them with the tags."""
+
+    def __init__(self, table: Table):
+        self.table = table
+        self._held: dict[int, Path] = {}  # by class id, the first mask that holds it
+        self._untagged: list[Path] = []  # masks with a class that is not among the tags of their image
+        self._contradicting: list[str] = []  # label maps with such a class
+        self._compared = 0  # masks of images with known tags
+
+    def add(self, row: int, in_mask: Sequence[int], in_labels: Sequence[int]) -> None:
+        """Adds the class ids in the mask and in the label map of an image."""
+        table = self.table
+        mask, labels, tagged = table.masks[row], table.labels[row], bool(table.tagged[row])
+        known = {0, IGNORE, *table.tags(row).tolist()}
+        if mask is not None:
+            self._compared += tagged
+            for class_id in in_mask:
+                self._held.setdefault(class_id, mask)
+            if tagged and not known.issuperset(in_mask):
+                self._untagged.append(mask)
+        other = [table.class_names[i] for i in in_labels if i not in known and i < table.num_classes]
+        if tagged and other:
+            self._contradicting.append(f"{labels} ({_first(other)})")
+
+    def report(self, problems: ProblemList) -> None:
+        """Adds what all masks together tell."""
+        table = self.table
+        if IGNORE in self._held and not any(0 < i < IGNORE for i in self._held):
+            problems.append(only_ignored(self._held[IGNORE]).problem)
+        else:
+            masked = np.fromiter((mask is not None for mask in table.masks), bool, len(table))  # (N,)
+            tagged = np.unique(table.tag_ids[np.repeat(masked, np.diff(table.tag_offsets))])
+            if absent := [table.class_names[i] for i in tagged if i not in self._held]:
+                value = f"tagged, but in none of the masks of these images: {_first(absent)}"
+                problems.add("data", value, "Correct the masks or their order of classes, or the tags", fatal=False)
+        if len(self._untagged) > self._compared * _MISTAGGED:
+            value = f"{len(self._untagged)} of {self._compared} masks show a class that their image is not tagged with"
+            cure = "Correct the order of the classes (--classes), the masks or the tags"
+            problems.add("data", f"{value}, e.g. {self._untagged[0]}", cure, fatal=False)
+        if self._contradicting:
+            value = "label maps with a class that is not among the tags of their image: "
+            value += _first(self._contradicting, 3)
+            cure = "The label map is used as it is. Correct it, or add the tag"
+            problems.add("data", value, cure, fatal=False)
+
+
+def _first(texts: Sequence[str], most: int = 10) -> str:
+    return ", ".join(texts[:most]) + f", … ({len(texts)} in all)" * (len(texts) > most)
