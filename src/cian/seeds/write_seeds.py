@@ -10,8 +10,7 @@ import numpy as np
 from accelerate import Accelerator
 
 from cian.config import Config
-from cian.data.check import proportional
-from cian.data.masks import read_mask, write_mask
+from cian.data.masks import proportional, read_mask, write_mask
 from cian.data.table import IGNORE, Table
 from cian.errors import CianError
 from cian.files import atomic
