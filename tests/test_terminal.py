@@ -46,6 +46,15 @@ def test_a_note_is_wrapped_between_words_on_a_terminal(monkeypatch):
     assert " ".join(file.getvalue().split()) == f"note: {PROBLEM}"
 
 
+def test_a_long_line_is_wrapped_and_indented_on_a_terminal_alone(monkeypatch):
+    text = "  - photos/a.jpg: damaged. Replace it by an intact copy, or remove it"
+    assert terminal.wrapped(text, "      ") == text
+    monkeypatch.setattr(terminal, "console", Console(force_terminal=True, width=40))
+    lines = terminal.wrapped(text, "      ").split("\n")
+    assert [len(line) <= 40 for line in lines] == [True, True]
+    assert lines[0].startswith("  - photos/a.jpg") and lines[1].startswith("      ")
+
+
 def test_progress_in_a_file_is_a_line_now_and_then_and_one_at_the_end(shown, monkeypatch):
     now = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])

@@ -515,5 +515,8 @@ def main() -> None:
 def _fail(message: str) -> None:
     if "--overwrite" in sys.argv:  # which would start over
         message = message.replace("same command", "same command without --overwrite")
-    print(f"cian: {message}", file=sys.stderr)
+    from cian.terminal import wrapped
+
+    lines = f"cian: {message}".split("\n")
+    print("\n".join(wrapped(line, "      ") for line in lines), file=sys.stderr)
     sys.exit(1)

@@ -65,8 +65,12 @@ def _grouped(problems: Sequence[Problem]) -> list[list[Problem]]:
 
 
 def _names(problems: Sequence[Problem], most: int) -> str:
-    """The names of the files, without their folders."""
+    """The names of the files, without their folders; of one file, the lines."""
     names = list(dict.fromkeys(Path(problem.file).name for problem in problems))
+    starts = {name.rpartition(" ")[0] for name in names}
+    if len(starts) == 1 and ", " in starts.pop():  # tags.csv, line 3
+        names = [names[0], *(name.rpartition(" ")[2] for name in names[1:])]
+        return ", ".join(names[:most]) + ", …" * (len(names) > most)
     return "; ".join(names[:most]) + "; …" * (len(names) > most)
 
 

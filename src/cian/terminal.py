@@ -27,10 +27,15 @@ def speak(aloud: bool) -> None:
 
 def note(problem: Problem) -> None:
     """Shows a problem that does not stop the run. A terminal gets lines of its width, a file one line."""
-    lines = [f"note: {problem}"]
-    if console.is_terminal:
-        lines = textwrap.wrap(lines[0], console.width, subsequent_indent="      ", break_on_hyphens=False)
-    console.print("\n".join(lines), style="yellow")
+    console.print(wrapped(f"note: {problem}", "      "), style="yellow")
+
+
+def wrapped(text: str, indent: str) -> str:
+    """Lines of the terminal's width, the second and following ones indented; where there is no terminal, the text."""
+    if not console.is_terminal:
+        return text
+    lines = textwrap.wrap(text, console.width, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False)
+    return "\n".join(lines)
 
 
 class Ticker:

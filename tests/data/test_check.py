@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from io import StringIO
 from pathlib import Path
 
@@ -274,6 +276,8 @@ def test_problems_that_are_alike_are_shown_as_one() -> None:
     assert str(DataError(other + alike, shown=1)).endswith("  … and 21 more; `cian check` shows them too.")
     assert str(DataError(alike * 2)).count(".png") == 21
     assert str(DataError(other[:1])).startswith("1 problem in the data:\n")
+    lines = [Problem(f"tags.csv, line {i}", f"there is no image '{i}'", "Correct") for i in range(2, 7)]
+    assert str(DataError(lines)).endswith("    … and 4 more like it: tags.csv, line 3, 4, 5, 6")
 
 
 def test_every_problem_says_file_value_and_cure() -> None:
@@ -334,3 +338,8 @@ def test_the_summary_says_what_the_tags_are(dataset: DataConfig) -> None:
     assert table.source == f"{dataset.tags} (CSV, a row for each image)"
     assert table.select([0]).source == table.source
     assert "(CSV, a row for each image)" in " ".join(_printed(table).split())
+
+
+def test_checking_data_imports_no_torch() -> None:
+    code = "import sys, cian.data.check, cian.formats.coco_masks; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

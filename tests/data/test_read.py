@@ -37,7 +37,7 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
         "tags.csv, line 3: there is no image 'missing.jpg'. Correct",
         "tags.csv, line 4: several images are called 'twice'. Write its folder",
         "tags.csv, line 5: the name 'background' is reserved for class id 0. Remove",
-        "tags.csv: 1 image (c.jpg) without a tag. Tag or remove what has no tag",
+        "tags.csv: no tag for 1 image (c.jpg). Tag or remove it, or set data.untagged=negative if it shows none",
         "tags.csv, line 8: 'd' had other tags before ('cat', now 'dog'). Keep one row",
         "none: no such folder. Give",
     ):
@@ -64,8 +64,7 @@ def test_images_without_a_row_but_with_a_label_map(tmp_path: Path) -> None:
 def test_images_without_a_tag(tmp_path: Path) -> None:
     rows = "image,tags\na,dog\nb,\nc, ; \n"
     table, problems = read(tmp_path, rows, "a b c")
-    assert "tags.csv: 2 images (b.jpg, c.jpg) without a tag. Tag or remove" in only(problems)
-    assert "If it shows none of the classes, set data.untagged=negative" in only(problems)
+    assert "tags.csv: no tag for 2 images (b.jpg, c.jpg). Tag or remove them, or set data.untagged" in only(problems)
     table, problems = read(tmp_path, rows, "a b c", untagged="negative")
     assert not problems
     assert tags_of(table) == {"a": ("dog",), "b": (), "c": ()}

@@ -39,9 +39,7 @@ def test_ids_may_be_texts(tmp_path: Path) -> None:
 def test_images_without_annotations(tmp_path: Path) -> None:
     content = coco({1: "a.jpg", 2: "b.jpg"}, [instance(1, 7)])
     _, problems = read(tmp_path, content, "a b", "tags.json")
-    assert "tags.json: 1 image (b.jpg) without a tag" in only(problems) and "set data.untagged=negative" in only(
-        problems
-    )
+    assert "tags.json: no tag for 1 image (b.jpg)" in only(problems) and "set data.untagged=negative" in only(problems)
     table, problems = read(tmp_path, content, "a b", "tags.json", untagged="negative")
     assert not problems
     assert tags_of(table) == {"a": ("dog",), "b": ()}
@@ -69,7 +67,7 @@ def test_a_map_of_tags_is_still_one(tmp_path: Path) -> None:
         ({"annotations": ["a"]}, "tags.json, annotation 1: there is no image_id 'None'"),
         ({"annotations": [instance(5, 7)]}, "tags.json, annotation 1: there is no image_id '5'"),
         ({"annotations": [instance(1, {})]}, "tags.json, annotation 1: there is no category_id '[]'"),
-        ({"annotations": []}, "1 image (a.jpg) without a tag"),
+        ({"annotations": []}, "no tag for 1 image (a.jpg)"),
         ({"images": [{"id": 1, "file_name": "q.jpg"}]}, "tags.json: there is no image 'q.jpg'. Correct the name"),
     ],
 )

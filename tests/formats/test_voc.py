@@ -47,7 +47,7 @@ def test_difficult_objects(tmp_path: Path) -> None:
 def test_an_image_without_objects(tmp_path: Path) -> None:
     files = {"a": xml(["dog"]), "b": xml([])}
     _, problems = read_xml(tmp_path, files)
-    assert f"{tmp_path / 'labels'}: 1 image (b.jpg) without a tag. Tag or remove" in only(problems)
+    assert f"{tmp_path / 'labels'}: no tag for 1 image (b.jpg). Tag or remove it" in only(problems)
     table, problems = read_xml(tmp_path, files, untagged="negative")
     assert not problems
     assert tags_of(table) == {"a": ("dog",), "b": ()}

@@ -45,10 +45,9 @@ def quoted(text: str, most: int = 80) -> str:
     return f"'{printable(text if len(text) <= most else text[: most - 1] + '…')}'"
 
 
-def few(names: Sequence[str], what: str, most: int = 3) -> str:
-    """How many, and the first few: "97 images (a.jpg, b.jpg, c.jpg, …)"."""
-    count = f"{len(names)} {what}{'s' * (len(names) != 1)}"
-    return f"{count} ({', '.join(names[:most])}{', …' * (len(names) > most)})"
+def few(names: Sequence[str], most: int = 3) -> str:
+    """How many images, and the names of the first few: "97 images (a.jpg, b.jpg, c.jpg, …)"."""
+    return f"{len(names)} image{'s' * (len(names) != 1)} ({', '.join(names[:most])}{', …' * (len(names) > most)})"
 
 
 class ProblemList:

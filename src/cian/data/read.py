@@ -94,7 +94,7 @@ def _read(config: DataConfig, seed: int, training: bool, problems: ProblemList) 
         value = f"data.val_fraction is given, but {source.path} says which images are held out"
         cure = "Remove data.val_fraction" + ", or give one of the files as data.tags" * bool(source.files)
         problems.add("settings", value, cure)
-    changes, before = _change_classes(config, source, given, rows, problems)
+    changes, before = _change_classes(config, source, given, images, rows, problems)
     labels = find_masks(layout.labels, images.ids, problems) if layout.labels else [None] * len(images)
     from_labels = _add_labelled(labels, before, changes, rows, listed is not None, problems)
     _check_rows(config, source, images, rows, from_labels, listed is not None, held_out, problems)
@@ -186,7 +186,12 @@ def _collect(source: TagSource, images: FileIndex, rows: _Rows, problems: Proble
 
 
 def _change_classes(
-    config: DataConfig, source: TagSource, given: Sequence[str] | None, rows: _Rows, problems: ProblemList
+    config: DataConfig,
+    source: TagSource,
+    given: Sequence[str] | None,
+    images: FileIndex,
+    rows: _Rows,
+    problems: ProblemList,
 ) -> tuple[ClassChanges, Sequence[str]]:
     """Drops and merges classes in the rows, as `data.drop` and `data.merge` say. Images that show nothing but dropped
     classes are left out: without tags they would pass as images that show no object.
@@ -199,19 +204,19 @@ def _change_classes(
     before = given or sorted(name for name in used if check_name(name, "", ProblemList()))
     if not changes:
         return changes, before
-    left_out = 0
+    left_out: list[str] = []
     for i, tags in enumerate(rows.tags):
         if tags:
             rows.tags[i] = changes.names(tags)
             if not rows.tags[i] and rows.splits[i] is not None:
                 rows.splits[i] = None
-                left_out += 1
+                left_out.append(images.paths[i])
     for old, line in list(source.first.items()):
         if (new := changes.name(old)) is not None:
             source.first.setdefault(new, line)
     if left_out:
-        value = f"{left_out} image{'s' * (left_out > 1)} with no other tag will not be used"
-        problems.add("settings, data.drop", value, "Give them another tag if they should be", fatal=False)
+        value = f"data.drop leaves {few(left_out)} without a tag, which will not be used"
+        problems.add("settings", value, "Add another tag if they should be", fatal=False)
     return changes, before
 
 
@@ -275,17 +280,18 @@ def _check_rows(
             else:
                 untagged.append(images.paths[i])
     if untagged:
-        value = f"{few(untagged, 'image')} without a tag"
-        cure = "Tag or remove what has no tag. If it shows none of the classes, set data.untagged=negative"
+        value = f"no tag for {few(untagged)}"
+        them, they = ("it", "it shows") if len(untagged) == 1 else ("them", "they show")
+        cure = f"Tag or remove {them}, or set data.untagged=negative if {they} none of the classes"
         problems.add(source.path, value, cure)
     if listed_without_row:
-        value = f"no row for {few(listed_without_row, 'image')}, which the lists name for training"
+        value = f"no row for {few(listed_without_row)}, which the lists name for training"
         problems.add(source.path, value, "Add rows with their tags, or remove them from the list")
     if without_row and config.tags is None:
-        value = f"{few(without_row, 'image')} in no class folder"
+        value = f"{few(without_row)} in no class folder"
         problems.add(source.path, value, "Move them to the folder of their class, or give --tags FILE")
     elif without_row:
-        value = f"no row for {few(without_row, 'image')}, which will not be used"
+        value = f"no row for {few(without_row)}, which will not be used"
         problems.add(source.path, value, ADD_ROWS, fatal=False)
 
 

@@ -1,0 +1,6 @@
+"""File formats of tags and masks, one file each.
+
+`registry.open_tags` is the door: it recognises what a user gives. `format` is the contract of a format of tags. The
+other files are what formats share: `text`, `columns`, `file_index` (names of images), `mask_folders`, `shapes`
+(polygons and run lengths), `split_names` and `devkits` (folder layouts of PASCAL VOC and COCO).
+"""

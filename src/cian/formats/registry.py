@@ -43,5 +43,5 @@ def open_tags(
     for form in FORMATS:
         if form.recognises(request):
             return form.read(request)
-    known = "; ".join(form.description for form in FORMATS)
+    known = "; ".join(form.description for form in reversed(FORMATS))
     raise file_error(path, "holds no tags in a format that cian reads", f"Give one of these: {known}")
