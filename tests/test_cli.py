@@ -100,6 +100,11 @@ class TestSettings:
         out = capsys.readouterr().out
         assert "seeds.crf.iterations = 10" in out and "predict.crf.iterations" not in out
 
+    def test_explains_the_keys_that_it_is_given(self, monkeypatch, capsys):
+        assert here(monkeypatch, "settings", "train.robust", "seed") == 0
+        out = capsys.readouterr().out
+        assert "train.robust = 0.7" in out and "seed = 0" in out and "train.robust_after" not in out.split()
+
     def test_shows_the_nearest_keys_of_a_mistyped_one(self, monkeypatch, capsys):
         assert here(monkeypatch, "settings", "train.epohs") == 0
         out = capsys.readouterr().out

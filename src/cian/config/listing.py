@@ -39,11 +39,11 @@ def listing(words: str, width: int) -> Lines:
         return _grouped([each for each in settings() if each.group == words], width)
     if words in FORMER:
         raise CianError(f"setting {words}: {FORMER[words].says}")
-    exact = [each for each in settings() if each.key == words]
-    found = exact or search(words)
+    keys = {each.key: each for each in settings()}
+    named = [keys[word] for word in words.split() if word in keys]
+    found = named if len(named) == len(words.split()) else search(words)
     if found:
         return _grouped(found, width)
-    keys = {each.key: each for each in settings()}
     like = nearest(words, keys, 5)
     if not like:
         raise CianError(f"settings {words}: no setting has that in its key or description. `cian settings` lists all.")

@@ -219,7 +219,7 @@ class ClassifyConfig(Section):
 
     epochs: PositiveInt = more(5, "The number of passes over the training images.")
     min_steps: Annotated[int, Field(ge=0)] = more(
-        120, "The fewest training steps. On a small data set more epochs are run to reach it."
+        120, "The minimum number of training steps. On a small data set, more epochs are run to reach it."
     )
     batch_size: PositiveInt = more(
         16, "Images per step in each process. Lower it if the GPU runs out of memory, or if there are fewer images."
@@ -237,8 +237,8 @@ class CrfConfig(Section):
     )
     bilateral: Annotated[tuple[Positive, Positive, Positive], Listed] = paper(
         (80, 5, 10),
-        "The appearance kernel: sigma in pixels, sigma in RGB levels, weight. A larger second number lets masks cross "
-        "weaker edges. The paper: 80,13,10.",
+        "The appearance kernel: sigma in pixels, sigma in RGB levels, weight. A larger second number ignores weaker "
+        "edges. The paper, for predictions: 80,13,10.",
     )
 
 
@@ -253,15 +253,16 @@ class SeedConfig(Section):
     )
     max_side: Annotated[int, Field(ge=64)] = more(
         512,
-        "The longest side of an image, in pixels, for the classifier and the seeds; larger images are reduced. It "
-        "applies if it is below the top `max_side`. A crop has to show most of an image, or its tags are wrong for it.",
+        "The longest side of an image, in pixels, for the classifier and the seeds; larger images are reduced. The "
+        "smaller of this and `max_side` counts. Keep it low: a crop must show most of an image, or the tags do not "
+        "describe it.",
     )
     scales: Scales = more((1.0, 1.5, 2.0), "The image scales of the class activation maps, which are averaged.")
     mirror: bool = more(True, "Whether the maps of the mirrored image are averaged in.")
     foreground: Positive = main(
         1.25,
-        "How high a class's object map must be for a pixel to become a seed of the class, as a multiple of the image's "
-        "own threshold (Otsu's). It is capped at 0.85 of the largest value.",
+        "A pixel becomes a seed of a class where the class's object map is above this multiple of the image's own "
+        "threshold (Otsu's). The product is at most 0.85; object maps go up to 1.",
         when="1.5 if masks are too large, 1 if too small",
     )
     background: str = main(
@@ -324,7 +325,7 @@ class TrainConfig(Section):
         when="24 if the loss still falls at the end",
     )
     min_steps: Annotated[int, Field(ge=0)] = more(
-        180, "The fewest training steps. On a small data set more epochs are run to reach it."
+        180, "The minimum number of training steps. On a small data set, more epochs are run to reach it."
     )
     batch_size: PositiveInt = more(
         16,
@@ -339,8 +340,8 @@ class TrainConfig(Section):
     )
     robust: Fraction = paper(
         0.7,
-        "How much less a label counts that the network finds unlikely, since seeds contain errors: q of the "
-        "generalised cross-entropy. 0 = all labels count the same (cross-entropy), 1 = absolute error. The paper: 0.",
+        "How much the loss discounts labels that the network finds unlikely, since seeds contain errors. It is q of "
+        "the generalised cross-entropy: 0 = no discount (cross-entropy), 1 = absolute error. The paper: 0.",
     )
     robust_after: Fraction = paper(
         0.5,
