@@ -1,11 +1,11 @@
-"""What a GPU makes of it: training steps, dense CRF, `cian predict`.
+"""Speed on a GPU: training steps, dense CRF, `cian predict`.
 
     python benchmarks/gpu.py [--repetitions 15] [--count 64]
 
 * training steps of CIAN, of the same network without the module, and of a plain transcription of the method in eager
-  float32 (see plain.py), in turn: times, their ratios, the most memory while the first runs (the others are loaded);
-* dense CRF of a 375 × 500 picture by the version for GPUs and by the one for CPUs;
-* `cian predict`, 3 scales, mirror, CRF, on 375 × 500 pictures.
+  float32 (see plain.py), in turn: times, their ratios, and the peak memory of the first (the others are loaded);
+* dense CRF of a 375 × 500 image by the version for GPUs and by the one for CPUs;
+* `cian predict`, 3 scales, mirror, CRF, on 375 × 500 images.
 
 Weights are random. In fp32 both ours and the transcription multiply in TensorFloat-32, as `cian` does on a GPU.
 """

@@ -3,14 +3,14 @@
     python benchmarks/limits.py [--backbone tf_efficientnet_lite0] [--stride 16] [--crop 257] [--batch 16]
         [--repetitions 5]
 
-The rate is that of a large matrix product (float32, all cores), the bandwidth that of copying a large array. Each
-repetition measures the limit and right after it the work, so that another load on the machine slows both; medians.
+The rate is that of a large matrix product (float32, all cores). The bandwidth is that of copying a large array. Each
+repetition measures the limit and then the work, so that another load on the machine slows both. Figures are medians.
 
 * A training step of the backbone alone (forward, and backward of the mean of its features), and of the whole CIAN.
-  PyTorch counts the operations as it runs (multiplication and addition are two; weight gradients of depthwise
-  convolutions, some per cent, are not seen).
-* Dense CRF. All bytes that pixels and vertices read and write count, also those that a cache holds: it may be faster
-  than its limit.
+  PyTorch counts the operations while it runs: a multiplication and an addition are two. Weight gradients of depthwise
+  convolutions, a few per cent, are not counted.
+* Dense CRF. All bytes that pixels and vertices read and write count, including those that a cache holds, so it can be
+  faster than its limit.
 """
 
 from __future__ import annotations

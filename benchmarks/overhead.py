@@ -1,4 +1,4 @@
-"""What the affinity module and the loading of data cost, as ratios in one run.
+"""What the affinity module and loading the data cost, as ratios measured in one run.
 
     python benchmarks/overhead.py [--backbone tf_efficientnet_lite0] [--stride 16] [--crop 257] [--batch 16]
         [--repetitions 7] [--module-only]
@@ -6,7 +6,8 @@
 * a CIAN training step (groups of 2, all four loss terms) / the same backbone and head without the module;
 * throughput of the training loop from files / the same loop on tensors already in memory.
 
-The two of each pair alternate, so that another load on the machine slows both; median, smallest and largest ratio.
+The two of each pair alternate, so that another load on the machine slows both. Printed are the median, the smallest and
+the largest ratio.
 """
 
 from __future__ import annotations

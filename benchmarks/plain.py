@@ -1,11 +1,11 @@
-"""A training step of ours / a plain PyTorch transcription of the method, eager, float32, as one would write it first.
+"""A training step of ours / one of a plain transcription of the method: eager PyTorch, float32, as a first version.
 
     python benchmarks/plain.py [--backbone resnet50] [--hidden 1024] [--batch 4] [--crop 321] [--repetitions 5]
         [--precision bf16]
 
-Both: the backbone at output stride 8 with frozen batch norm, affinity with d = 1024, pooled keys and values, groups of
-two, the four loss terms, SGD. The transcription runs in a process of its own, with the C allocator as it comes, and
-once more with our allocator settings. All three take turns, so that another load on the machine slows all.
+Both have a backbone at output stride 8 with frozen batch norm, affinity with d = 1024, pooled keys and values, groups
+of two, the four loss terms, and SGD. The transcription runs in a separate process with the default C allocator, and
+again with our allocator settings. All three take turns, so that another load on the machine slows all of them.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class PlainTraining:
 
 
 class OurTraining:
-    """Steps of ours on the same images. From here on the process keeps the memory that is freed.
+    """Steps of ours on the same images. From now on this process keeps freed memory.
 
     Args:
         mode: of the affinity; "none" is the same network without it.
@@ -137,7 +137,7 @@ def example(options: argparse.Namespace) -> tuple[Tensor, Tensor]:
 
 
 def plain_process(options: argparse.Namespace, connection: Any) -> None:
-    """Takes a step of the transcription, and answers with its seconds, for each thing that is sent."""
+    """For each message: takes a step of the transcription and answers with its seconds."""
     training = PlainTraining(options)
     while connection.recv():
         connection.send(seconds(training.step))
@@ -175,7 +175,7 @@ def main() -> None:
         note=f"{first:.2f} / {mine:.2f} s",
     )
     figure(
-        f"{name}: the same, the transcription with our allocator settings, too",
+        f"{name}: the same, the transcription with our allocator settings",
         [b / c for _, b, c in rounds],
         "×",
         note=f"{second:.2f} / {mine:.2f} s",

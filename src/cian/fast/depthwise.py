@@ -1,8 +1,8 @@
 """Depthwise convolution whose gradients are fast on CPUs.
 
-PyTorch's CPU kernels (oneDNN) run a depthwise convolution forwards as fast as memory allows, but some backwards many
-times slower: dilated ones, strided ones, and those wider than 3×3. Without a stride, the input's gradient is a forward
-convolution again, with the kernel turned around; the others are short loops.
+PyTorch's CPU kernels (oneDNN) compute a depthwise convolution as fast as memory allows. The gradients of some take many
+times longer: of dilated ones, strided ones, and those wider than 3×3. Without a stride, the input's gradient is another
+convolution, with the kernel turned by 180 degrees. The other gradients are short compiled loops.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from torch.autograd.function import once_differentiable
 
 from cian.compiled import jit_fast
 
-_CHANNELS = 128  # worked on together, so that their sums stay in the first-level cache
+_CHANNELS = 128  # handled together, so that their sums stay in the first-level cache
 
 
 class Geometry(NamedTuple):
-    """How output cells lie over the input: cell h, tap a sees row h · stride + a · dilation - padding."""
+    """Which input an output cell reads: tap a of cell h reads row h · stride + a · dilation - padding."""
 
     stride: int
     top: int  # padding
@@ -32,7 +32,7 @@ class Geometry(NamedTuple):
 
 
 def pays(x: Tensor, weight: Tensor, geometry: Geometry) -> bool:
-    """Whether `depthwise_conv2d` can do a depthwise convolution, and is faster than PyTorch's gradients."""
+    """Whether `depthwise_conv2d` is possible, and its gradients are faster than PyTorch's."""
     stride, top, left, dilation = geometry
     return (
         torch.is_grad_enabled()
@@ -46,7 +46,7 @@ def pays(x: Tensor, weight: Tensor, geometry: Geometry) -> bool:
 
 
 def depthwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
-    """`torch.nn.functional.conv2d` with as many groups as channels, on a CPU in float32.
+    """As `torch.nn.functional.conv2d` with as many groups as channels, on a CPU in float32.
 
     Shape:
         x: (N, C, H, W); weight: (C, 1, k, k); bias: (C,) or None. Returns (N, C, H', W').
@@ -89,7 +89,7 @@ def _input_gradient(x: Tensor, grad: Tensor, weight: Tensor, geometry: Geometry)
 
 
 def _weight_gradient(x: Tensor, grad: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    """(C, 1, k, k). Each image is summed by itself, so that the result is the same for any number of threads."""
+    """(C, 1, k, k). Each image is summed separately, so that the number of threads does not change the result."""
     sums = np.empty((len(x), *weight.shape[2:], len(weight)), np.float32)
     jobs = len(x) * -(-len(weight) // _CHANNELS)
     _in_parts(_correlate, jobs, _nhwc(x), _nhwc(grad), sums, tuple(geometry))
@@ -114,9 +114,9 @@ def _in_parts(work: Callable[..., None], jobs: int, *args: Any) -> None:
 
 @jit_fast
 def _correlate(x, grad, sums, geometry, start, stop):
-    """sums[n, a, b, c] = sum over cells (h, w) of grad[n, h, w, c] · x[n, what tap (a, b) of the cell sees, c].
+    """sums[n, a, b, c] = sum over cells (h, w) of grad[n, h, w, c] · x[n, what tap (a, b) of the cell reads, c].
 
-    Does the jobs `start` … `stop`; a job is _CHANNELS channels of an image.
+    Does the jobs `start` … `stop`. A job is _CHANNELS channels of an image.
     """
     stride, top, left, dilation = geometry
     _, height, width, channels = x.shape
@@ -147,7 +147,7 @@ def _correlate(x, grad, sums, geometry, start, stop):
 
 @jit_fast
 def _scatter(grad, taps, out, geometry, start, stop):
-    """out[n, what tap (a, b) of cell (h, w) sees, c] = sum of grad[n, h, w, c] · taps[a, b, c].
+    """out[n, what tap (a, b) of cell (h, w) reads, c] = sum of grad[n, h, w, c] · taps[a, b, c].
 
     Does the images `start` … `stop`.
     """

@@ -20,27 +20,28 @@ if TYPE_CHECKING:
 def save_checkpoint(
     path: Path, model: nn.Module, optim: Any, accelerator: Accelerator, epoch: int, step: int, total: int
 ) -> None:
+    """Writes the state of a training, and the place of its next step, in the main process."""
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         state = {
             "model": model.state_dict(),
             "optimizer": optim.state_dict(),
-            "place": [epoch, step, total],  # in batches of all processes
+            "place": [epoch, step, total],  # of the next step
             "processes": accelerator.num_processes,
         }
         if accelerator.scaler is not None:
             state["scaler"] = accelerator.scaler.state_dict()
-        data = io.BytesIO()  # not the file itself: on a full disk torch raises no OSError
+        data = io.BytesIO()  # not the file itself: on a full disk torch does not raise an OSError
         torch.save(state, data)
         write_bytes(path, data.getbuffer())
         write_json(path.with_name("last.json"), {"epoch": epoch, "step": step, "total_steps": total})
 
 
 def load_checkpoint(path: Path, model: nn.Module, optim: Any, accelerator: Accelerator) -> tuple[int, int, int]:
-    """(epoch, step in it, steps in all) to go on from.
+    """Loads a checkpoint, if there is one, and returns the place to continue from: (epoch, step in it, steps in all).
 
     Raises:
-        CianError: another number of processes wrote it; its place would be another one here.
+        CianError: another number of processes wrote it, whose steps are of another size.
     """
     if not path.exists():
         return 0, 0, 0
@@ -48,7 +49,7 @@ def load_checkpoint(path: Path, model: nn.Module, optim: Any, accelerator: Accel
     if (processes := state["processes"]) != accelerator.num_processes:
         raise CianError(
             f"{path}: this training was begun with {processes} process{'es' * (processes > 1)}, not "
-            f"{accelerator.num_processes}. Go on with as many, or remove this file to train anew."
+            f"{accelerator.num_processes}. Continue with {processes}, or remove this file to start again."
         )
     model.load_state_dict(state["model"])
     optim.load_state_dict(state["optimizer"])
@@ -59,14 +60,16 @@ def load_checkpoint(path: Path, model: nn.Module, optim: Any, accelerator: Accel
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
-    # not `save_file`, whose error on a full disk is no OSError
+    """Writes the parameters and buffers of a network as safetensors."""
+    # Not `save_file`, whose error on a full disk is not an OSError.
     write_bytes(path, save({name: value.contiguous() for name, value in model.state_dict().items()}))
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """
+    """Loads what `save_weights` wrote.
+
     Raises:
-        CianError: the file is missing, damaged, or of another network.
+        CianError: the file is missing or damaged, or belongs to another network.
     """
     try:
         model.load_state_dict(load_file(path))

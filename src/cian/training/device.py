@@ -18,9 +18,10 @@ from cian.terminal import console
 
 
 def make_accelerator(runtime: RuntimeConfig) -> Accelerator:
-    """
+    """The accelerator for the configured device, precision and processes.
+
     Raises:
-        CianError: the device is not there, or it cannot do the precision.
+        CianError: the device is missing, or cannot compute in this precision.
     """
     if runtime.device not in ("auto", "cpu", "cuda"):
         raise CianError(f"runtime.device = {runtime.device}: use auto, cpu or cuda.")
@@ -44,13 +45,13 @@ def make_accelerator(runtime: RuntimeConfig) -> Accelerator:
         gradient_accumulation_steps=runtime.accumulate,
         kwargs_handlers=[patience],
     )
-    console.quiet |= not accelerator.is_main_process  # one process of a distributed run speaks for all
+    console.quiet |= not accelerator.is_main_process  # in a distributed run one process speaks for all
     return accelerator
 
 
 def _keep_memory() -> None:
-    """Keeps the C allocator from handing freed memory back to the system, which would map and clear the same pages anew
-    in every step: some 20 % of a training step on a CPU. Only glibc has these switches."""
+    """Keeps the C allocator from returning freed memory to the system, which would map and clear the same pages again
+    in every step: about 20 % of a training step on a CPU. Only glibc has these switches."""
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 2**28)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
@@ -58,7 +59,7 @@ def _keep_memory() -> None:
 
 
 def loader_workers(runtime: RuntimeConfig) -> int:
-    """Loading processes: as set, or one for every two cores, at most 8."""
+    """The number of loading processes: as configured, or one for every two cores, at most 8."""
     if runtime.workers is not None:
         return runtime.workers
     return max(1, min(8, cores() // 2))

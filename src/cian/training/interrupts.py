@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the step is finished and a checkpoint written before the process ends."""
+"""Ctrl-C and SIGTERM: the process finishes its step and writes a checkpoint before it ends."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 
 def ignore_signals(_: int) -> None:
-    """Ctrl-C reaches the whole process group; the main process alone decides when loading ends."""
+    """For loading processes: Ctrl-C reaches them as well, but the main process decides when they end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 @contextmanager
 def catch_signals() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set, so that a step is finished first; a second signal acts at once."""
+    """An event that SIGINT and SIGTERM set, so that the step can be finished. A second signal acts at once."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop  # signals cannot be handled here

@@ -10,7 +10,11 @@ from cian.files import write_text
 
 
 class Log:
-    """metrics.jsonl and TensorBoard; lines after the checkpoint that a killed process wrote are taken back."""
+    """Writes metrics.jsonl and TensorBoard's file.
+
+    Args:
+        step: the last step before the place to continue from; lines after it, of a killed process, are removed.
+    """
 
     def __init__(self, folder: Path, step: int):
         from torch.utils.tensorboard import SummaryWriter
@@ -36,7 +40,7 @@ class Log:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl; a last line that was cut off by a kill is left out."""
+    """The lines of a metrics.jsonl, without a last line that a kill cut off."""
     lines = []
     if path.exists():
         for text in path.read_text(encoding="utf-8").splitlines():
