@@ -156,6 +156,18 @@ def test_check_reports_all_problems_at_once(pictures, tmp_path):
     fails(result, "002.png", "003.png", "nowhere.png", "3 problems")
 
 
+@pytest.mark.parametrize(("given", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_waiting_threads_sleep_unless_the_user_wants_otherwise(monkeypatch, given, expected):
+    """OpenMP reads it when torch is imported, which no command does before `main`."""
+    monkeypatch.setenv("OMP_WAIT_POLICY", "")  # restored after the test
+    if given is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    else:
+        monkeypatch.setenv("OMP_WAIT_POLICY", given)
+    assert here(monkeypatch, "--version") == 0
+    assert os.environ["OMP_WAIT_POLICY"] == expected
+
+
 def test_ctrl_c_is_one_message(monkeypatch, capsys, tmp_path):
     def press(*_: object) -> None:
         raise KeyboardInterrupt
