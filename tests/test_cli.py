@@ -322,6 +322,7 @@ class TestEvaluate:
 
     def test_options_that_need_submit(self, folders):
         fails(self.run(folders, "--images", folders), "--images: has an effect only with --submit")
+        fails(self.run(folders, "--competition", "comp5"), "--competition: has an effect only with --submit")
 
     def test_missing_prediction(self, folders):
         (folders / "predictions" / "1.png").unlink()

@@ -27,6 +27,7 @@ from cian.errors import CianError, DataError, Interrupted, ReportedByMain
 from cian.pipeline.stage import Stage
 from cian.pipeline.stages import STAGES
 
+COMPETITION = "comp6"
 WORK, STEPS, TOOLS = "Commands", "One stage of `run` (and all before it)", "Tools"
 
 
@@ -290,7 +291,7 @@ def evaluate(
     ] = None,
     competition: Annotated[
         str, _option("--competition", "NAME", "With --submit: comp6 (trained on any data) or comp5 (on VOC's alone).")
-    ] = "comp6",
+    ] = COMPETITION,
     images: Annotated[
         Path | None, _option("--images", "DIR", "With --submit: the test images, to compare sizes with.")
     ] = None,
@@ -311,8 +312,9 @@ def evaluate(
             _print(f"{submit}: {count} masks", {"archive": submit, "masks": count}, json_)
             return
         console.print(f"{submit}: {count} masks")
-    elif images is not None:
-        raise CianError("--images: has an effect only with --submit. Leave it out.")
+    elif images is not None or competition != COMPETITION:
+        name = "--competition" if images is None else "--images"
+        raise CianError(f"{name}: has an effect only with --submit. Leave it out.")
     if masks is None or classes is None:
         raise CianError("--masks and --classes: scoring needs both. Give them, or --submit to pack a submission.")
     result = evaluate_folders(predictions, masks, classes, list_)
