@@ -83,9 +83,9 @@ def cross_image_affinity(
 
 
 class CrossImageAffinity(nn.Module):
-    """The module, for features of C = `channels`; d = `hidden`, C / 2 by default; `pool`: whether K and V are pooled.
+    """The module, for the features of any backbone: C = `channels`, d = `hidden` (default C / 2).
 
-    The other arguments are those of `cross_image_affinity`.
+    `pool` says whether keys and values are pooled. The other arguments are those of `cross_image_affinity`.
     """
 
     def __init__(

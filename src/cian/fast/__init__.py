@@ -1,15 +1,15 @@
 """The same network, faster: what is slow is exchanged for what is fast and equal.
 
-`speed_up` is called last by whoever builds a network (see `cian.build`). It sets another function, mostly `forward`, on
-some modules of the network: an attribute of the instance, which Python finds before the one of the class. Each function
+Whoever builds a network calls `speed_up` last (see `cian.build`). It sets another function, mostly `forward`, on some
+modules of the network, as an attribute of the instance, which Python finds before the one of the class. Each function
 equals the one that it replaces, in values and gradients, up to rounding. The modules, their parameters and the names of
-their parameters stay, so weights and optimisers do not notice.
+these stay, so weights and optimisers do not notice.
 
-    frozen_norms    a convolution of the backbone and the frozen batch norm after it: one convolution
-    convolution     these, and those outside of the backbone: the faster of PyTorch's kernels
-    depthwise       these where they are depthwise: faster gradients
-    attention       the messages of the affinity module: a fused kernel, or two matrix products where these are faster
-    fused_head      head(X + r): head(X), and one convolution of the messages for head(r)
+    frozen_norms    folds the frozen batch norms of a backbone into its convolutions
+    convolution     computes convolutions with the faster of PyTorch's kernels
+    depthwise       computes the gradients of depthwise convolutions faster
+    attention       retrieves messages without the affinity matrix in memory, or with it where that is faster
+    fused_head      computes head(X + r) as head(X) and one convolution of the messages
 
 A network without `speed_up` is plain PyTorch; `torch.export` takes it as it is. With CIAN_PLAIN=1 in the environment,
 `speed_up` does nothing.
