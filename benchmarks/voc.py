@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from cian.config import dump_config, load_config, parse_assignment
+from cian.data.known_files import fingerprint
 from cian.data.table import Table
 from cian.evaluation.run_scores import score_table
 from cian.files import read_json, write_json
@@ -25,7 +26,6 @@ from cian.pipeline.ablation import BASELINE, FIRST, FULL, WITH_SALIENCY, ablate,
 from cian.pipeline.context import Context
 from cian.pipeline.predict_masks import predict_masks
 from cian.runs.directory import Run
-from cian.runs.fingerprints import fingerprint
 
 
 def main() -> None:

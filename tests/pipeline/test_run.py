@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import unicodedata
 from pathlib import Path
@@ -14,6 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import cian
+from cian.data import known_files
 from cian.data.masks import read_mask, write_mask
 from cian.evaluation.folders import evaluate_folders
 from cian.inference.folder import predict_folder
@@ -527,3 +529,31 @@ def test_scores_masks_however_their_names_are_composed(tmp_path):
         write_mask(tmp_path / folder / f"{unicodedata.normalize(form, 'Bär')}.png", np.eye(8, dtype=np.uint8))
     (tmp_path / "classes.txt").write_text("bear\n")
     assert evaluate_folders(tmp_path / "predictions", tmp_path / "masks", tmp_path / "classes.txt")["miou"] == 100
+
+
+def test_a_second_start_reads_no_unchanged_file(pictures, tmp_path, monkeypatch):
+    """Neither images, nor masks, nor saliency maps; and a changed image is noticed."""
+    data = pictures(masks=True)
+    shutil.copytree(data / "masks", data / "saliency")
+    for file in data.rglob("*.png"):
+        os.utime(file, (1_600_000_000, 1_600_000_000))
+    settings = {
+        **TINY,
+        "retrain.enabled": False,
+        "seeds.background": str(data / "saliency"),
+        "data.masks": str(data / "masks"),
+        "data.classes": str(data / "classes.txt"),
+    }
+    for _ in range(2):
+        cian.run(data / "images", data / "tags.csv", tmp_path / "run", until="seed", **settings)
+    read: list[str] = []
+    original = known_files._fingerprint
+    monkeypatch.setattr(known_files, "_fingerprint", lambda path: (read.append(path), original(path))[1])
+    cian.run(out=tmp_path / "run", until="seed")
+    assert not [path for path in read if path.startswith(str(data))]
+    image = data / "images" / "003.png"
+    Image.fromarray(np.flipud(np.asarray(Image.open(image)))).save(image)
+    before = (tmp_path / "run" / "classify" / "model.safetensors").stat().st_mtime_ns
+    cian.run(out=tmp_path / "run", until="seed")
+    assert [path for path in read if path.startswith(str(data))] == [str(image)]
+    assert (tmp_path / "run" / "classify" / "model.safetensors").stat().st_mtime_ns != before

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from cian.config import DataConfig
 from cian.data.advice import MaskContents, note_classes, note_masks
 from cian.data.images import read_image
+from cian.data.known_files import KnownFiles
 from cian.data.masks import fits, read_mask
 from cian.data.problems import FileError, ProblemList
 from cian.data.read import read_dataset
@@ -28,15 +30,20 @@ Size = tuple[int, int]  # (height, width)
 
 
 def check_dataset(
-    config: DataConfig, seed: int, *, progress: Callable[[int, int], None] | None = None
+    config: DataConfig,
+    seed: int,
+    *,
+    known: KnownFiles | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Table | None, list[Problem]]:
     """`read_dataset`, and then every image, mask and label map of the table is read.
 
     Args:
-        progress: called with (images done, images in all) after each image.
+        known: what earlier checks have found. Files that are unchanged since are not read.
+        progress: called with (images done, images to read) after each image that is read.
 
     Returns:
-        As `read_dataset`. The table also says which label maps are whole.
+        As `read_dataset`. The table also says which label maps are whole, and has what is known of its files.
     """
     problems = ProblemList()
     table, found = read_dataset(config, seed)
@@ -44,18 +51,25 @@ def check_dataset(
         problems.append(problem)
     if table is None:
         return None, problems.all()
+    if known is not None:
+        table = replace(table, known=known)
     note_masks(config, table, problems)
     note_classes(config, table, problems)
     contents = MaskContents(table)
     whole = np.zeros(len(table), bool)
+    unread = _unread_rows(table)
+    done, total = 0, sum(unread)
     with ThreadPoolExecutor(min(8, cores())) as pool:  # threads help: Pillow's decoders release the interpreter lock
-        for row, files in enumerate(map_ahead(pool, partial(_check_files, table), range(len(table)))):
+        read = map_ahead(pool, partial(_check_files, table), compress(range(len(table)), unread))
+        for row, is_read in enumerate(unread):
+            files = next(read) if is_read else _check_files(table, row)
             for problem in files.problems:
                 problems.append(problem)
             whole[row] = files.whole
             contents.add(row, files.in_mask, files.in_labels)
-            if progress is not None:
-                progress(row + 1, len(table))
+            done += is_read
+            if is_read and progress is not None:
+                progress(done, total)
     contents.report(problems)
     return replace(table, whole=whole), problems.all()
 
@@ -75,10 +89,18 @@ class _Files:
     whole: bool = False
 
 
+def _unread_rows(table: Table) -> list[bool]:
+    """(N,) whether the image, or its mask or label map, must be read: it has changed since it was, or never was."""
+    columns = (table.images, table.masks, table.labels)
+    table.known.look(path for column in columns for path in column if path is not None)
+    content = table.known.content
+    return [any(path is not None and not content(path) for path in row) for row in zip(*columns, strict=True)]
+
+
 def _check_files(table: Table, row: int) -> _Files:
     files = _Files()
     mask, labels = table.masks[row], table.labels[row]
-    size = _check_image(table.images[row], files.problems)
+    size = _check_image(table.images[row], table, files.problems)
     counts = None if mask is None else _check_mask(mask, size, table, files.problems)
     if counts is not None:
         files.in_mask = np.flatnonzero(counts).tolist()
@@ -91,10 +113,10 @@ def _check_files(table: Table, row: int) -> _Files:
     return files
 
 
-def _check_image(path: Path, problems: list[Problem]) -> Size | None:
+def _check_image(path: Path, table: Table, problems: list[Problem]) -> Size | None:
     """The size of an image; None if it cannot be read."""
     try:
-        height, width = read_image(path).shape[:2]
+        height, width = _image_size(path, table.known)
     except FileError as error:
         problems.append(error.problem)
         return None
@@ -107,6 +129,31 @@ def _check_image(path: Path, problems: list[Problem]) -> Size | None:
     return height, width
 
 
+def _image_size(path: Path, known: KnownFiles) -> Size:
+    """The size of an image, which is read if it is not known."""
+    if (content := known.content(path)).startswith("image "):
+        _, height, width = content.split(" ")
+        return int(height), int(width)
+    height, width = read_image(path).shape[:2]
+    known.learn(path, f"image {height} {width}")
+    return height, width
+
+
+def _mask_content(path: Path, known: KnownFiles) -> tuple[Size, np.ndarray]:
+    """The size of a mask, and (256,) its pixels of each id in the file. The mask is read if it is not known."""
+    if (content := known.content(path)).startswith("mask "):
+        _, height, width, *pairs = content.split(" ")
+        counts = np.zeros(256, np.int64)
+        for class_id, _, count in (pair.partition(":") for pair in pairs):
+            counts[int(class_id)] = int(count)
+        return (int(height), int(width)), counts
+    values = read_mask(path)
+    counts = np.bincount(values.ravel(), minlength=256)
+    pairs = [f"{class_id}:{counts[class_id]}" for class_id in np.flatnonzero(counts)]
+    known.learn(path, " ".join(("mask", *map(str, values.shape), *pairs)))
+    return values.shape, counts
+
+
 def _check_mask(path: Path, image: Size | None, table: Table, problems: list[Problem]) -> np.ndarray | None:
     """(256,) pixels of each class id in a mask or a label map; None if it cannot be read.
 
@@ -114,13 +161,11 @@ def _check_mask(path: Path, image: Size | None, table: Table, problems: list[Pro
         image: the size of its image, if that can be read.
     """
     try:
-        values = read_mask(path)
+        size, counts = _mask_content(path, table.known)
     except FileError as error:
         problems.append(error.problem)
         return None
-    counts = np.bincount(values.ravel(), minlength=256)
     _check_ids(path, np.flatnonzero(counts).tolist(), table, problems)
-    size: Size = values.shape
     if image is not None and not fits(size, image):
         value = f"the mask has {size[1]} x {size[0]} pixels, its image {image[1]} x {image[0]}"
         cure = "Give a mask of the image's size, or a larger one of the same proportions"

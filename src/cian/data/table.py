@@ -7,11 +7,13 @@ and a split is a selection of rows.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+
+from cian.data.known_files import KnownFiles
 
 BACKGROUND = "background"
 IGNORE = 255
@@ -40,6 +42,7 @@ class Table:
         mask_classes: the class for each id in the files of masks and label maps, from id 1, or None where the class is
             dropped. None as a whole if these are `classes`. `mask_ids` is made from it.
         source: what the tags were read from, in words.
+        known: what is known of the content of all these files.
     """
 
     classes: tuple[str, ...]
@@ -54,6 +57,7 @@ class Table:
     whole: np.ndarray
     mask_classes: tuple[str | None, ...] | None
     source: str
+    known: KnownFiles = field(default_factory=KnownFiles, repr=False)
 
     @classmethod
     def build(
@@ -142,18 +146,22 @@ class Table:
 
     def select(self, rows: Sequence[int] | np.ndarray) -> Table:
         """The table of some rows, in that order."""
-        rows = [int(row) for row in rows]
-        return Table.build(
-            self.classes,
-            [self.ids[i] for i in rows],
-            [self.images[i] for i in rows],
-            [self.tags(i).tolist() if self.tagged[i] else None for i in rows],
-            [self.splits[i] for i in rows],
-            [self.masks[i] for i in rows],
-            [self.labels[i] for i in rows],
-            self.whole[rows],
-            self.mask_classes,
-            self.source,
+        chosen = np.asarray(rows, np.int64).reshape(-1)
+        places = chosen.tolist()
+        counts = np.diff(self.tag_offsets)[chosen]
+        offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+        shifts = np.repeat(self.tag_offsets[chosen] - offsets[:-1], counts)  # from a tag's new place to its old one
+        return replace(
+            self,
+            ids=tuple(self.ids[i] for i in places),
+            images=tuple(self.images[i] for i in places),
+            tag_ids=self.tag_ids[np.arange(len(shifts)) + shifts],
+            tag_offsets=offsets,
+            splits=tuple(self.splits[i] for i in places),
+            masks=tuple(self.masks[i] for i in places),
+            labels=tuple(self.labels[i] for i in places),
+            tagged=self.tagged[chosen],
+            whole=self.whole[chosen],
         )
 
     def split(self, name: str) -> Table:

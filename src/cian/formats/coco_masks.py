@@ -10,6 +10,7 @@ import numpy as np
 
 from cian.data.classes import check_name, class_names
 from cian.data.images import MAX_PIXELS
+from cian.data.known_files import fingerprint
 from cian.data.masks import write_mask
 from cian.data.problems import ProblemList, file_error, quoted
 from cian.data.table import BACKGROUND, IGNORE, MAX_CLASSES
@@ -20,7 +21,6 @@ from cian.formats.coco import CURE, Annotations, Instance, instance_files, read_
 from cian.formats.devkits import COCO_CLASSES
 from cian.formats.format import without_shapes
 from cian.formats.text import JsonObject, parse_json
-from cian.runs.fingerprints import fingerprint
 from cian.terminal import Ticker
 
 _RECORD = "coco-masks.json"  # beside the masks: what they were drawn from

@@ -17,6 +17,7 @@ import numpy as np
 from accelerate import Accelerator
 
 from cian.config import Config, changed, dump_config, flatten
+from cian.data.known_files import KnownFiles
 from cian.data.problems import ProblemList
 from cian.data.table import TRAIN, Table
 from cian.errors import CianError
@@ -126,9 +127,10 @@ def ablate(
         saliency_source(saliency)
     accelerator = make_accelerator(config.runtime)
     tables: dict[int, Table] = {}
+    files = KnownFiles(out / "files.csv")
     for seed in range(config.seed, config.seed + repeat):
         if not tables or config.data.val_fraction:  # the split is drawn with the seed
-            table = check_data(config.model_copy(update={"seed": seed}), accelerator)
+            table = check_data(config.model_copy(update={"seed": seed}), accelerator, files)
         tables[seed] = table
     split = _scored_split(config, tables)
     if any(len(table.split(TRAIN).with_masks()) < len(table.split(TRAIN)) for table in tables.values()):

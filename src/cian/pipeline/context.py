@@ -89,7 +89,15 @@ class Plan:
         """The fingerprint of some images, of their tags and of the classes, as an input of a stage."""
         from cian.runs.fingerprints import table_digest
 
-        return {name: table_digest(table), "classes": list(self.table.classes)}
+        if id(table) not in self._digests:
+            self._digests[id(table)] = table, table_digest(table)
+        _, digest = self._digests[id(table)]
+        return {name: digest, "classes": list(self.table.classes)}
+
+    @cached_property
+    def _digests(self) -> dict[int, tuple[Table, str]]:
+        """By the id of a table, which is kept so that no other table gets this id: several stages ask for the same."""
+        return {}
 
     def labels_input(self, table: Table) -> dict[str, Any]:
         """The fingerprint of the label maps of some images, as an input of a stage. Empty if there are none."""

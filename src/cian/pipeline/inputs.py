@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from cian.config import FILES, dump_config, flatten
+from cian.data.known_files import fingerprint
 from cian.pipeline.context import Context
 from cian.pipeline.stage import Stage
 from cian.runs.directory import Record
-from cian.runs.fingerprints import digest, files_digest, fingerprint
+from cian.runs.fingerprints import digest, files_digest
 
 _FILES_OF = "files of "
 _AFTER = "after "
@@ -33,7 +34,8 @@ def stage_inputs(stage: Stage, context: Context) -> dict[str, Any]:
         inputs |= {name: value for name, value in values.items() if name == key or name.startswith(f"{key}.")}
     for key, words in FILES.items():
         if key in inputs and inputs[key] is not None and inputs[key] not in words:
-            inputs[_FILES_OF + key] = files_digest(Path(inputs.pop(key)))  # their content counts, not their place
+            path = Path(inputs.pop(key))  # the content of the files counts, not their place
+            inputs[_FILES_OF + key] = files_digest(path, context.table.known)
     inputs |= stage.inputs(context)
     weights = {other.name: other.weights(context) for other in context.stages}
     records = context.run.records()
@@ -88,4 +90,4 @@ def _complete(stage: Stage, context: Context) -> bool:
     kept = [name for name in (*stage.outputs(context), *stage.weights(context)) if not name.startswith("compare/")]
     if not all((run.path / name).exists() for name in kept):
         return False
-    return all(run.mask(each.folder, image_id).exists() for each in stage.masks(context) for image_id in each.table.ids)
+    return all(run.has_masks(each.folder, each.table.ids) for each in stage.masks(context))

@@ -23,6 +23,7 @@ from cian.config import (
     require_images,
 )
 from cian.data.check import check_dataset
+from cian.data.known_files import KnownFiles
 from cian.data.table import Table
 from cian.errors import CianError, DataError
 from cian.files import refuse_within
@@ -87,7 +88,7 @@ def run_config(
     accelerator = make_accelerator(config.runtime)
     with ExitStack() as held:
         locked = on_main(accelerator, lambda: _check_start(config, target, until, held))
-        table = check_data(config, accelerator) if table is None else table
+        table = check_data(config, accelerator, KnownFiles(target.files_record)) if table is None else table
         context = Context(config, table, target)
         on_main(accelerator, lambda: _refuse_own(context))
         on_main(accelerator, lambda: _check_stages(_until(context, until), context))
@@ -96,6 +97,7 @@ def run_config(
         for stage in _until(context, until):
             _run_stage(stage, context)
         if accelerator.is_main_process:
+            table.known.save()
             console.print(f"done in {duration(watch.seconds)}: {target.path}")
     return target
 
@@ -175,6 +177,7 @@ def _begin(context: Context, overwrite: bool, held: ExitStack | None) -> None:
             target.record(stage.name, None)
     target.write_config(dump_config(absolute(context.config)), versions())
     target.write_table(context.table)
+    context.table.known.save()
 
 
 def _refuse_own(context: Context) -> None:
@@ -201,15 +204,18 @@ def _refuse_own(context: Context) -> None:
                 )
 
 
-def check_data(config: Config, accelerator: Accelerator) -> Table:
+def check_data(config: Config, accelerator: Accelerator, files: KnownFiles | None = None) -> Table:
     """Reads and checks the data in the main process, for all processes.
+
+    Args:
+        files: what earlier starts know of the files. `table.known.save()` keeps it for the next one.
 
     Raises:
         DataError: something is wrong; all problems at once.
         ReportedByMain: the same, in the other processes.
         CianError: another machine does not see an image.
     """
-    table = on_main(accelerator, lambda: _read_data(config))
+    table = on_main(accelerator, lambda: _read_data(config, files or KnownFiles()))
     if accelerator.is_local_main_process and not accelerator.is_main_process:
         missing = next((file for file in table.images if not file.is_file()), None)
         if missing is not None:
@@ -219,9 +225,12 @@ def check_data(config: Config, accelerator: Accelerator) -> Table:
     return table
 
 
-def _read_data(config: Config) -> Table:
-    with ticking("checking", "files") as progress:
-        table, problems = check_dataset(config.data, config.seed, progress=progress)
+def _read_data(config: Config, files: KnownFiles) -> Table:
+    try:
+        with ticking("checking", "files") as progress:
+            table, problems = check_dataset(config.data, config.seed, known=files, progress=progress)
+    finally:
+        files.save(new=False)  # a refused run leaves nothing behind
     fatal = [problem for problem in problems if problem.fatal]
     if fatal or table is None:
         raise DataError(fatal or problems)

@@ -6,7 +6,7 @@ import contextlib
 import csv
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import yaml
 
 from cian.data.table import Table
 from cian.errors import CianError
-from cian.files import TEMPORARY, atomic, lock, read_json, write_json, write_text
+from cian.files import TEMPORARY, atomic, files_in, lock, read_json, write_json, write_text
 
 
 @dataclass
@@ -68,6 +68,11 @@ class Run:
         return self.path / "report.html"
 
     @property
+    def files_record(self) -> Path:
+        """What is known of the files of the data set, see `KnownFiles`."""
+        return self.path / "files.csv"
+
+    @property
     def model(self) -> Path:
         return self.path / "model"
 
@@ -78,6 +83,13 @@ class Run:
     def mask(self, folder: str, image_id: str) -> Path:
         """FOLDER/ID.png"""
         return self.path / folder / f"{image_id}.png"
+
+    def has_masks(self, folder: str, ids: Sequence[str]) -> bool:
+        """Whether there is a FOLDER/ID.png for each id. Lists the folder, which is faster than a look at each file."""
+        if not len(ids):
+            return True
+        names = set(files_in(self.path / folder)) if (self.path / folder).is_dir() else set()
+        return names.issuperset(f"{image_id}.png" for image_id in ids)
 
     # Start, and the record of what ran.
 
@@ -180,8 +192,9 @@ class Run:
             temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
         ):
             writer = csv.writer(file)
+            class_names = table.class_names
             writer.writerow(["id", "image", "tags", "split", "mask", "labels"])
             for i, image_id in enumerate(table.ids):
-                names = ";".join(table.class_names[tag] for tag in table.tags(i))
+                names = ";".join(class_names[tag] for tag in table.tags(i).tolist())
                 files = [table.masks[i] or "", table.labels[i] or ""]
                 writer.writerow([image_id, table.images[i], names, table.splits[i], *files])

@@ -1,18 +1,17 @@
-"""Fingerprints of files, tables and settings: by these a run knows what has changed."""
+"""Fingerprints of tables, files and settings: by these a run knows what has changed."""
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
+from collections.abc import Iterable, Sequence
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
+from cian.data.known_files import KnownFiles
 from cian.data.table import Table
-from cian.parallel import cores, map_ahead
+from cian.files import files_in
 
 
 def digest(value: Any) -> str:
@@ -21,38 +20,40 @@ def digest(value: Any) -> str:
 
 
 def table_digest(table: Table) -> str:
-    """Changes when an image, its tags or its split do; masks do not count, nor the order of the classes."""
-    rows = enumerate(zip(table.ids, table.splits, _contents(table.images), strict=True))
-    names = table.class_names
-    return _rows_digest(
-        (image_id, split, bool(table.tagged[i]), sorted(names[tag] for tag in table.tags(i)), found)
-        for i, (image_id, split, found) in rows
-    )
+    """Changes when an image, its tags or its split change. Masks and the order of the classes do not count."""
+    class_names = table.class_names
+    names = [class_names[tag] for tag in table.tag_ids.tolist()]
+    offsets = table.tag_offsets.tolist()
+    tags = (sorted(names[start:stop]) for start, stop in pairwise(offsets))
+    found = table.known.fingerprints(table.images)
+    return _rows_digest(zip(table.ids, table.splits, table.tagged.tolist(), tags, found, strict=True))
 
 
 def masks_digest(table: Table) -> str:
-    """Changes when a mask does, or which images have one, or what the ids in masks stand for."""
+    """Changes when a mask changes, when other images have one, or when the ids in masks stand for other classes."""
     return _paths_digest(table, table.masks)
 
 
 def labels_digest(table: Table) -> str:
-    """Changes when a label map does, or which images have one, or what the ids in label maps stand for."""
+    """Changes when a label map changes, when other images have one, or when its ids stand for other classes."""
     return _paths_digest(table, table.labels)
 
 
 def _paths_digest(table: Table, files: Sequence[Path | None]) -> str:
-    """Changes when a file does, or which images have one."""
     rows = [(image_id, split) for image_id, split, file in zip(table.ids, table.splits, files, strict=True) if file]
-    found = _contents(file for file in files if file)
+    found = table.known.fingerprints([file for file in files if file])
     changes = [] if table.mask_classes is None else [table.mask_classes]
     return _rows_digest(chain(changes, ((*row, content) for row, content in zip(rows, found, strict=True))))
 
 
-def files_digest(path: Path) -> str:
-    """Changes when a file, or one in a folder, does."""
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    names = (file.relative_to(path).as_posix() for file in files)
-    return _rows_digest(zip(names, _contents(files), strict=True))
+def files_digest(path: Path, known: KnownFiles) -> str:
+    """Changes when a file, or a file in a folder, changes."""
+    if path.is_file():
+        names, files = ["."], [path]
+    else:
+        names = sorted(files_in(path), key=lambda name: name.split("/"))
+        files = [path / name for name in names]
+    return _rows_digest(zip(names, known.fingerprints(files), strict=True))
 
 
 def _rows_digest(rows: Iterable[tuple[Any, ...]]) -> str:
@@ -60,19 +61,3 @@ def _rows_digest(rows: Iterable[tuple[Any, ...]]) -> str:
     for row in rows:
         hashed.update(repr(row).encode())
     return hashed.hexdigest()[:16]
-
-
-def _contents(files: Iterable[Path]) -> Iterator[str]:
-    with ThreadPoolExecutor(min(8, cores())) as pool:
-        yield from map_ahead(pool, fingerprint, files)
-
-
-def fingerprint(file: Path) -> str:
-    """A short fingerprint of what is in a file, whatever its name and times: a copied data set is the same one."""
-    status = file.stat()
-    return _content(file, status.st_size, status.st_mtime_ns)
-
-
-@functools.cache  # every stage asks again
-def _content(file: Path, size: int, time_ns: int) -> str:
-    return hashlib.blake2b(file.read_bytes(), digest_size=8).hexdigest()
