@@ -32,7 +32,7 @@ WORK, STEPS, TOOLS = "Commands", "One stage of `run` (and all before it)", "Tool
 
 
 class _Commands(TyperGroup):
-    """The commands by group. Ctrl-C ends in one message, as every other failure; typer itself would say nothing."""
+    """The commands by group. Ctrl-C ends in one message, as all failures do; typer prints none."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -322,7 +322,7 @@ def evaluate(
 
 
 def _scores(result: Mapping[str, Any]) -> str:
-    """Scores as a table; names of classes may be wide characters."""
+    """Scores as a table. Rich aligns it where class names have wide characters."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -485,7 +485,7 @@ _NO_GPU_MEMORY = (
 
 def main() -> None:
     """Entry point: errors of the user become one message on stderr and exit code 1."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler that stops us is a Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # schedulers send it to stop a job; treat it as Ctrl-C
     # Threads that wait sleep instead of spinning: beside another job on the same cores, training is several times as
     # fast. OpenMP reads it when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -515,7 +515,7 @@ def main() -> None:
 
 
 def _fail(message: str) -> None:
-    if "--overwrite" in sys.argv:  # which would start over
+    if "--overwrite" in sys.argv:  # repeating it would start over
         message = message.replace("same command", "same command without --overwrite")
     from cian.terminal import wrapped
 
