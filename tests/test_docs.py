@@ -306,6 +306,12 @@ def test_contributing_maps_every_module_and_package() -> None:
             assert name.startswith("_") or f"`{name}`" in page, name
 
 
+def test_every_benchmark_is_listed() -> None:
+    page = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    scripts = {file.name for file in (ROOT / "benchmarks").glob("*.py")} - {"figures.py"}  # which the others import
+    assert not [name for name in scripts if f"| `{name}` |" not in page]
+
+
 def test_readme_is_short() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 120 and len(text.split()) <= 900
