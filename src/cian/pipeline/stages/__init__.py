@@ -12,6 +12,7 @@ from cian.pipeline.stages.report import Report
 from cian.pipeline.stages.retrain import Retrain
 from cian.pipeline.stages.seed import Seed
 from cian.pipeline.stages.seed_held_out import SeedHeldOut
+from cian.pipeline.stages.statistics import Statistics
 from cian.pipeline.stages.train import Train
 
 STAGES: tuple[Stage, ...] = (
@@ -25,6 +26,7 @@ STAGES: tuple[Stage, ...] = (
     Predict(),
     Compare(),
     SeedHeldOut(),
+    Statistics(),
     Evaluate(),
     Report(),
 )
