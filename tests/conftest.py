@@ -12,7 +12,7 @@ import pytest
 
 from tests.helpers import draw_pictures
 
-LONGEST = ("test_distributed.py", "test_faults.py", "test_voc.py", "test_run.py", "test_docs.py")
+LONGEST = ("test_distributed.py", "test_faults.py", "test_recipes.py", "test_run.py", "test_docs.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
