@@ -1,4 +1,4 @@
-"""`check_dataset` opens every file and finds what a run would stumble over; the summary counts what is there."""
+"""`check_dataset` opens every file and finds what would stop a run or make it worse. The summary counts images."""
 
 from __future__ import annotations
 

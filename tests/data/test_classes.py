@@ -180,7 +180,7 @@ def test_problems_of_dropping_and_merging(tmp_path: Path, settings: dict[str, An
     assert any(message in text for text in fatal(problems)), problems
 
 
-def test_a_new_class_that_looks_like_a_typing_error_is_said(tmp_path: Path) -> None:
+def test_a_new_class_that_looks_like_a_typing_error_is_noted(tmp_path: Path) -> None:
     table, problems = read(tmp_path, ROWS, "a b c d e", merge={"puppy": "dgo"})
     assert table is not None and "dgo" in table.classes
     assert "data.merge makes a new class 'dgo' (did you mean 'dog'?). Correct" in only(problems, is_fatal=False)

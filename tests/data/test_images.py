@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from cian.data import images
-from cian.data.images import IMAGE_SUFFIXES, find_images, find_pictures, image_size, read_image
+from cian.data.images import IMAGE_SUFFIXES, find_all_images, find_images, image_size, read_image
 from cian.data.problems import FileError
 from cian.errors import CianError
 
@@ -153,7 +153,7 @@ def test_heic(tmp_path: Path, orientation: int) -> None:
     assert np.abs(pixels.astype(int) - expected).max() <= 8
     assert image_size(path) == expected.shape[:2]
     assert read_image(path, max_side=48).shape == (*np.array(expected.shape[:2]) // 2, 3)
-    assert find_pictures(tmp_path) == ([path, tmp_path / "a.png"], [])
+    assert find_all_images(tmp_path) == ([path, tmp_path / "a.png"], [])
 
 
 def test_damaged_heic(tmp_path: Path) -> None:
@@ -174,18 +174,18 @@ def without_heif(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("without_heif")
-def test_pictures_that_are_not_read(tmp_path: Path) -> None:
+def test_images_that_are_not_read(tmp_path: Path) -> None:
     for name in ("b.HEIC", "a.jpg", "deep/c.Nef", "notes.txt", ".d.heic"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert find_pictures(tmp_path) == ([tmp_path / "a.jpg"], [tmp_path / "b.HEIC", tmp_path / "deep/c.Nef"])
+    assert find_all_images(tmp_path) == ([tmp_path / "a.jpg"], [tmp_path / "b.HEIC", tmp_path / "deep/c.Nef"])
     with pytest.raises(CianError, match=r"b\.HEIC: not an image.*Convert to JPEG, or run `pip install pillow-heif`"):
         read_image(tmp_path / "b.HEIC")
     with pytest.raises(CianError, match=r"c\.Nef: not an image.*Convert to JPEG$"):
         read_image(tmp_path / "deep/c.Nef")
 
 
-def test_broken_exif_does_not_cost_the_image(tmp_path: Path) -> None:
+def test_an_image_with_broken_exif_is_read(tmp_path: Path) -> None:
     path = save(tmp_path / "a.jpg", exif=b"Exif\0\0garbage that is no TIFF header")
     assert read_image(path).shape == (20, 30, 3)
     assert image_size(path) == (20, 30)
@@ -265,7 +265,7 @@ def test_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         read_image(save(tmp_path / "a.png"))
 
 
-def test_errors_survive_another_process(tmp_path: Path) -> None:
+def test_errors_can_be_pickled(tmp_path: Path) -> None:
     with pytest.raises(FileError) as caught:
         read_image(tmp_path / "none.jpg")
     copy = pickle.loads(pickle.dumps(caught.value))
@@ -302,7 +302,7 @@ def test_find_images_follows_links_once(tmp_path: Path) -> None:
     assert find_images(tmp_path / "root") == [tmp_path / "root/link/a.jpg"]
 
 
-def test_find_images_in_what_is_no_folder(tmp_path: Path) -> None:
+def test_find_images_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for name in ("file", "nul\0l"):
         with pytest.raises(CianError, match=r"cannot be listed.*Give a readable folder"):

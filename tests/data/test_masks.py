@@ -37,7 +37,7 @@ def test_write_and_read(tmp_path: Path) -> None:
     assert (read_mask(path) == ALL_IDS[::-1, ::2]).all()
 
 
-def test_a_failed_write_leaves_the_old_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_keeps_the_old_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.png"
     write_mask(path, ALL_IDS)
 
@@ -53,7 +53,7 @@ def test_a_failed_write_leaves_the_old_mask(tmp_path: Path, monkeypatch: pytest.
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_note_goes_with_a_mask(tmp_path: Path) -> None:
+def test_a_note_is_stored_in_the_mask(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     write_mask(path, ALL_IDS, "Füchse")
     assert read_note(path) == "Füchse" and (read_mask(path) == ALL_IDS).all()
@@ -128,7 +128,7 @@ def _save_grey(path: Path, ids: np.ndarray, bits: int) -> None:
         (Image.new("RGBA", (4, 4), (128, 0, 0, 7)), "a mask with transparency. Save it as"),
     ],
 )
-def test_what_is_no_mask(tmp_path: Path, image: Image.Image, message: str) -> None:
+def test_files_that_are_no_masks(tmp_path: Path, image: Image.Image, message: str) -> None:
     image.save(tmp_path / "a.png")
     with pytest.raises(CianError, match=r"a\.png: " + message):
         read_mask(tmp_path / "a.png")

@@ -179,7 +179,7 @@ def test_problems_of_one_kind_are_counted_after_a_thousand(tmp_path: Path) -> No
 def test_work_is_linear_in_the_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def work(count: int) -> int:
         files = [tmp_path / "images" / f"{i:07}.jpg" for i in range(count)]
-        monkeypatch.setattr(file_index, "find_pictures", lambda folder: (files, []))
+        monkeypatch.setattr(file_index, "find_all_images", lambda folder: (files, []))
         rows = "".join(f"{i:07}.jpg,c{i % 20};c{i % 7}\n" for i in range(count))
         config = DataConfig(images=tmp_path / "images", tags=write(tmp_path / "tags.csv", f"image,tags\n{rows}"))
 

@@ -80,7 +80,7 @@ def test_layout_is_chunks_of_groups():
         assert all(tags[a] & tags[b] for group in chunks.T for a in group for b in group)
 
 
-def test_batches_go_on_from_any_place():
+def test_batches_resume_at_any_place():
     whole_plan = GroupSampler(*rows(random_tags(40)), 8, 2)
     whole = list(whole_plan.batches(3))
     steps = len(whole_plan.epoch(0))

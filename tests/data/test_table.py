@@ -40,7 +40,7 @@ def test_tags(table: Table) -> None:
 def test_allowed(table: Table) -> None:
     assert table.allowed(0).tolist() == [True, True, True, False]
     assert table.allowed(1).tolist() == [True, False, False, False]
-    assert table.allowed(2).tolist() == [True, True, True, True]  # nothing is known of its tags
+    assert table.allowed(2).tolist() == [True, True, True, True]  # its tags are unknown
 
 
 def test_multi_hot(table: Table) -> None:

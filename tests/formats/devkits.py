@@ -47,7 +47,7 @@ def coco(
 
 
 def coco_devkit(root: Path, year: str = "2014", size: tuple[int, int] = SIZE) -> DataConfig:
-    """COCO's folder: three images to train on (one without an instance), two of val; ids as COCO's, with gaps."""
+    """COCO's folder: three training images (one without an instance) and two of val. Category ids have gaps."""
     names = class_names(COCO_CLASSES)
     ids = [i for i in range(1, 91) if i not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)]
     categories = [{"id": key, "name": name} for key, name in zip(ids, names, strict=True)]
@@ -57,7 +57,7 @@ def coco_devkit(root: Path, year: str = "2014", size: tuple[int, int] = SIZE) ->
             path = root / f"{split}{year}" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", size[::-1]).save(path)
-        # in train, each class lies in the images 0 and 1
+        # in train, the images 0 and 1 show all classes
         used = [instance(i % 2, key, square(1, 1, 3)) for key in ids for i in range(2)]
         rows = used if split == "train" else [instance(0, 90, square(1, 1, 3)), instance(1, 1, square(0, 0, 2))]
         write(root / "annotations" / f"instances_{split}{year}.json", coco(files, rows, categories[::-1], size))
@@ -66,7 +66,7 @@ def coco_devkit(root: Path, year: str = "2014", size: tuple[int, int] = SIZE) ->
 
 
 def shown(name: str) -> list[int]:
-    """The class ids in an image: five of each, so that those to train on show each class twice."""
+    """The five class ids in an image. The training images together show each class twice."""
     return [("abcdefghijkl".index(name) * 5 + k) % 20 + 1 for k in range(5)]
 
 
@@ -79,7 +79,7 @@ def xml(tags: list[str], difficult: list[str] | tuple[str, ...] = (), filename: 
 
 
 def truth(name: str) -> np.ndarray:
-    """Five stripes, one a class, with a void line and background around."""
+    """Five stripes, one for each class, each with a void line, on background."""
     mask = np.zeros(VOC_SIZE, np.uint8)
     for k, class_id in enumerate(shown(name)):
         mask[4 + 6 * k : 10 + 6 * k, 6:42] = class_id

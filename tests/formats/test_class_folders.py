@@ -8,13 +8,13 @@ from pathlib import Path
 from tests.formats.helpers import fatal, only, read, splits_of, tags_of, write
 
 
-def test_a_folder_per_class(tmp_path: Path) -> None:
+def test_a_folder_for_each_class(tmp_path: Path) -> None:
     table, problems = read(tmp_path, None, ["dog/a", "dog/deep/er/b", " big  cat/a.png", ".cache/x"])
     assert not problems
     assert tags_of(table) == {" big  cat/a": ("big cat",), "dog/a": ("dog",), "dog/deep/er/b": ("dog",)}
 
 
-def test_a_folder_per_split_and_class(tmp_path: Path) -> None:
+def test_a_folder_for_each_split_and_class(tmp_path: Path) -> None:
     names = ["train/fox/a", "train/red panda/deep/b", "Val/fox/a", "valid/fox/c", "validation/fox/d", "test/fox/e"]
     table, problems = read(tmp_path, None, names)
     assert not problems
@@ -68,7 +68,7 @@ def test_splits_beside_other_folders(tmp_path: Path) -> None:
     assert table is not None and table.classes == ("fox", "test") and not fatal(problems)
 
 
-def test_pictures_of_no_class_beside_class_folders(tmp_path: Path) -> None:
+def test_images_of_no_class_beside_class_folders(tmp_path: Path) -> None:
     table, problems = read(tmp_path, None, ["fox/1", "empty"], untagged="negative")
     assert not fatal(problems) and tags_of(table) == {"fox/1": ("fox",), "empty": ()}
     table, problems = read(tmp_path / "s", None, ["train/fox/1", "train/empty", "val/fox/2"], untagged="negative")

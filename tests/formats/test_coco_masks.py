@@ -33,7 +33,7 @@ def draw(tmp_path: Path, instances: list[Any]) -> np.ndarray:
 
 
 def test_polygons(tmp_path: Path) -> None:
-    """The smaller one lies on top, in whatever order they come; one instance may have several parts."""
+    """The smaller instance is on top, in any order. An instance may have several parts."""
     large, small = instance(1, 7, square(0, 0, 5)), instance(1, 3, square(3, 3, 1.9) + square(6.4, 0.4, 1.2))
     expected = np.array(
         [
@@ -114,7 +114,7 @@ def test_masks_of_any_annotations(tmp_path: Path) -> None:
     assert np.unique(read_mask(tmp_path / "other" / "x" / "b.png")).tolist() == [0, 3]
 
 
-def test_masks_are_drawn_anew_if_the_annotations_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_masks_are_drawn_again_if_the_annotations_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names, out = {1: "a.jpg", 2: "x/b.jpg"}, tmp_path / "masks"
     first, second = out / "a.png", out / "x" / "b.png"
 
@@ -127,7 +127,7 @@ def test_masks_are_drawn_anew_if_the_annotations_changed(tmp_path: Path, monkeyp
     assert draw(2) == (4, 4)
     write_mask(first, np.zeros(SIZE, np.uint8))
     second.unlink()
-    assert draw(2) == (0, 4)  # the same annotations: what is there is kept
+    assert draw(2) == (0, 4)  # the same annotations: masks are kept
     assert draw(3) == (9, 9)
     (out / "coco-masks.json").rename(tmp_path / "kept.json")
     with pytest.raises(CianError, match=r"a\.png: was not drawn by `cian coco-masks`"):
@@ -152,7 +152,7 @@ def test_masks_are_drawn_anew_if_the_annotations_changed(tmp_path: Path, monkeyp
     assert (read_mask(first).max(), read_mask(second).max()) == (2, 3)
 
 
-def test_masks_of_a_folder_are_drawn_anew_file_by_file(tmp_path: Path) -> None:
+def test_masks_of_a_folder_are_drawn_again_file_by_file(tmp_path: Path) -> None:
     source, out = tmp_path / "annotations", tmp_path / "masks"
     for split in ("train", "val"):
         write(source / f"instances_{split}.json", coco({1: "a.jpg"}, [instance(1, 7, square(0, 0, 2))]))
@@ -173,7 +173,7 @@ def test_masks_never_leave_their_folder(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_masks_that_cannot_be(tmp_path: Path) -> None:
+def test_masks_that_cannot_be_drawn(tmp_path: Path) -> None:
     def cannot(content: Any, message: str, **options: Any) -> None:
         path = write(tmp_path / "tags.json", content)
         with pytest.raises(CianError, match=re.escape(message)):

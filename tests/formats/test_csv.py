@@ -150,7 +150,7 @@ def test_problems_of_the_split_column(tmp_path: Path) -> None:
     assert "entry 1: 'a' has no 'fold'" in fatal(problems)[0]
 
 
-def test_unused_columns_are_said(tmp_path: Path) -> None:
+def test_unused_columns_are_noted(tmp_path: Path) -> None:
     for name, content in (
         ("tags.csv", "image,tags,split\na,dog,train\nb,cat,val\n"),
         (

@@ -86,7 +86,7 @@ def test_without_the_test_images(devkit: DataConfig) -> None:
     assert set(splits_of(table).values()) == {"train", "val"}
 
 
-def test_what_is_given_wins(devkit: DataConfig, tmp_path: Path) -> None:
+def test_settings_take_precedence_over_the_devkit(devkit: DataConfig, tmp_path: Path) -> None:
     masks = tmp_path / "masks"
     write_mask(masks / "a.png", truth("a"))
     tags = write(tmp_path / "tags.csv", "image,tags\n" + "".join(f"{name},dog\n" for name in "abcdefghij"))

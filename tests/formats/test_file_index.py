@@ -35,7 +35,7 @@ def test_paths_of_another_machine(tmp_path: Path) -> None:
     assert any("there is no image 'train/a.jpg'" in text for text in fatal(problems))
 
 
-def test_pictures_that_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_that_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_files, "_register_heif", lambda: False)  # as without pillow-heif
     names = "a b.HEIC c.heic x/d.nef e.jpg"
     table, problems = read(tmp_path, "image,tags\na,dog\ne,dog\n", names)

@@ -70,7 +70,7 @@ def test_problems_of_masks(tmp_path: Path) -> None:
     assert "empty: no mask fits any image. Store masks as ID.png, e.g. b.png" in only(problems)
 
 
-def test_masks_among_the_pictures(tmp_path: Path) -> None:
+def test_masks_among_the_images(tmp_path: Path) -> None:
     folder = images(tmp_path / "images", ["fox/1"])
     masks = images(folder / "masks", ["fox/1.png"])
     table, problems = read_dataset(DataConfig(images=folder, masks=masks, min_images=1), seed=0)

@@ -22,7 +22,7 @@ def encode(counts: list[int]) -> str:
 
 
 def test_triangle() -> None:
-    """Pixels whose centre lies within; what reaches beyond the image is cut off."""
+    """Pixels whose centre is inside. Parts outside the image are cut off."""
     triangle = np.array([[-1.0, 1.0], [4.0, 1.0], [4.0, 6.0]])
     expected = [[0, 0, 0, 0, 0], [1, 1, 1, 1, 0], [1, 1, 1, 1, 0], [0, 1, 1, 1, 0]]
     # on the diagonal x = y - 2: a centre on a left edge is within

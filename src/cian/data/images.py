@@ -18,7 +18,7 @@ from cian.errors import CianError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".ppm", ".pgm"})
 HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})  # read if pillow-heif is installed
-PICTURE_SUFFIXES = (  # images of every kind; those that are not read are reported
+KNOWN_SUFFIXES = (  # images of every kind; those that are not read are reported
     IMAGE_SUFFIXES
     | HEIF_SUFFIXES
     | {".avif", ".jxl", ".jp2", ".j2k", ".tga", ".exr", ".dcm", ".svg", ".eps", ".pdf", ".psd", ".xcf"}
@@ -121,12 +121,12 @@ def find_images(folder: Path) -> list[Path]:
     Raises:
         CianError: the folder, or one in it, does not exist or cannot be read.
     """
-    return find_pictures(folder)[0]
+    return find_all_images(folder)[0]
 
 
-def find_pictures(folder: Path) -> tuple[list[Path], list[Path]]:
-    """(images, images of kinds that are not read) in a folder, from one pass; see `find_images`."""
-    found = _walk(folder, PICTURE_SUFFIXES)
+def find_all_images(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The images in a folder that can be read, and those of kinds that are not read. See `find_images`."""
+    found = _walk(folder, KNOWN_SUFFIXES)
     read = {suffix for suffix, files in found.items() if files and _is_read(suffix)}
     return _paths(found[suffix] for suffix in read), _paths(found[suffix] for suffix in found.keys() - read)
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from cian.data.classes import class_names
-from cian.data.images import PICTURE_SUFFIXES, find_files, image_size
+from cian.data.images import KNOWN_SUFFIXES, find_files, image_size
 from cian.data.masks import indexed, only_ignored, proportional, read_mask, resize_mask
 from cian.data.problems import ProblemList, file_error
 from cian.data.table import BACKGROUND
@@ -193,7 +193,7 @@ def _listed(names_file: Path, there: Container[str]) -> list[str]:
 
 def _without_suffix(name: str) -> str:
     stem, dot, suffix = name.rpartition(".")
-    return stem if f"{dot}{suffix}".lower() in PICTURE_SUFFIXES else name
+    return stem if f"{dot}{suffix}".lower() in KNOWN_SUFFIXES else name
 
 
 def _by_id(folder: Path) -> dict[str, Path]:

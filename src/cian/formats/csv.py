@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from cian.data.images import PICTURE_SUFFIXES
+from cian.data.images import KNOWN_SUFFIXES
 from cian.data.problems import ProblemList, file_error, quoted, reason
 from cian.data.table import TRAIN
 from cian.formats.columns import IMAGE_COLUMNS, TAG_COLUMNS, TAGS_COLUMNS, note_unused, split_tags
@@ -121,7 +121,7 @@ def _layout(request: Request, head: Sequence[Sequence[str]]) -> _Layout:
     if width < 2:
         raise file_error(path, f"its first line {quoted(names[0])} has only one column", _EXAMPLE)
 
-    is_file = request.images.find(names[0]) != MISSING or Path(names[0]).suffix.lower() in PICTURE_SUFFIXES
+    is_file = request.images.find(names[0]) != MISSING or Path(names[0]).suffix.lower() in KNOWN_SUFFIXES
     if is_file and not set(keys) & set(IMAGE_COLUMNS):
         if config.split_column is not None:
             raise file_error(path, f"has no header, so no column {quoted(config.split_column)}", "Add a header line")

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from cian.data.images import IMAGE_SUFFIXES, find_pictures, unread_cure
+from cian.data.images import IMAGE_SUFFIXES, find_all_images, unread_cure
 from cian.data.problems import ProblemList, file_error, quoted
 
 MISSING, AMBIGUOUS = -1, -2
@@ -74,7 +74,7 @@ def index_images(folder: Path, within: Sequence[str] = (), without: Sequence[Pat
     Raises:
         FileError: a folder cannot be read, or holds no images.
     """
-    parts = [find_pictures(folder / part) for part in within or ("",)]
+    parts = [find_all_images(folder / part) for part in within or ("",)]
     root = folder.resolve()
     inner = [part.resolve().relative_to(root) for part in without if part.resolve().is_relative_to(root)]
     others = tuple(f"{folder / part}{os.sep}" for part in inner if part != Path())

@@ -39,7 +39,7 @@ def polygons(parts: Any, height: int, width: int) -> np.ndarray:
 
 
 def fill_polygon(points: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The pixels whose centre lies within a polygon (even-odd rule).
+    """The pixels whose centre is inside a polygon (even-odd rule).
 
     Shape:
         points: (P, 2) x, y; pixel (0, 0) covers [0, 1) x [0, 1). Returns (H, W) bool.

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from cian.config import Config, DataConfig, changed, dump_config, flatten, load_config
 from cian.crf.dense import check_kernels
-from cian.data.images import find_files, find_pictures, image_size
+from cian.data.images import find_all_images, find_files, image_size
 from cian.data.masks import overlay, read_mask, resize_mask
 from cian.data.problems import printable
 from cian.data.read import ADD_ROWS, read_dataset
@@ -197,7 +197,7 @@ def _find_images(images: Path, out: Path) -> tuple[Path, list[Path], list[Path]]
                 "folder."
             )
         return images.parent, [images], []
-    files, unread = find_pictures(images)
+    files, unread = find_all_images(images)
     if unread and not files:
         note(Problem(str(images), *skipped(unread)))
     if not files:
