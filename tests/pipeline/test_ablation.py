@@ -150,11 +150,14 @@ def test_take_over_replaces_what_was_made_otherwise(tmp_path):
         (run.path / "seeds").mkdir(parents=True)
         (run.path / "stages.json").write_text("{}")
         (run.path / "seeds/a.png").write_text(text)
+        (run.path / "counts.csv").write_text(text)
         run.record("seed", Record({"made": text}, True))
-    target.take_over(source, {"seed": ("seeds",)})
-    assert (target.path / "seeds/a.png").read_text() == "new" and target.records()["seed"].inputs == {"made": "new"}
+    outputs = {"seed": ("seeds", "counts.csv")}  # a folder and a file
+    target.take_over(source, outputs)
+    assert (target.path / "seeds/a.png").read_text() == (target.path / "counts.csv").read_text() == "new"
+    assert target.records()["seed"].inputs == {"made": "new"}
     (target.path / "seeds/a.png").write_text("the same settings: stays")
-    target.take_over(source, {"seed": ("seeds",)})
+    target.take_over(source, outputs)
     assert (target.path / "seeds/a.png").read_text() == "the same settings: stays"
 
 

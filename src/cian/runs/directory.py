@@ -140,7 +140,7 @@ class Run:
         """Copies finished stages of another run, with their records; what is here already stays as it is.
 
         Args:
-            stages: by name, the folders that are a stage's own.
+            stages: by name, the folders and files that are a stage's own.
 
         Raises:
             CianError: another process works on this run, or its files cannot be copied.
@@ -150,12 +150,12 @@ class Run:
                 here = self.records().get(name)
                 if name not in stages or not record.done or (here and here.done and here.inputs == record.inputs):
                     continue
-                for folder in stages[name]:
-                    self._copy(source, folder)
+                for output in stages[name]:
+                    self._copy(source, output)
                 self.record(name, record)
 
     def _copy(self, other: Run, name: str) -> None:
-        """A folder of another run, in place of its own."""
+        """A folder or a file of another run, in place of its own."""
         source, target = other.folder(name), self.folder(name)
         temporary = target.with_name(f"{TEMPORARY}{target.name}")
         shutil.rmtree(temporary, ignore_errors=True)
@@ -163,7 +163,10 @@ class Run:
         if not source.exists():  # there is none where no held-out image has seeds
             return
         try:
-            shutil.copytree(source, temporary)
+            if source.is_dir():
+                shutil.copytree(source, temporary)
+            else:
+                shutil.copy2(source, temporary)
         except shutil.Error as error:  # of all files, each with its reason
             _, _, why = error.args[0][0]
             cure = "The same command goes on from here when that is cured"
