@@ -91,3 +91,8 @@ def test_masks_of_several_folders(tmp_path: Path) -> None:
     text = "\n".join(fatal(problems))
     assert f"{empty}: no mask fits any image. Store" in text
     assert "none: no such folder" in text
+
+
+def test_label_maps_that_fit_no_image(tmp_path: Path) -> None:
+    _, problems = read(tmp_path, "image,tags\na,dog\n", "a", labels=images(tmp_path / "labels", ["z.png"]))
+    assert "labels: no label map fits any image. Store label maps as ID.png, e.g. a.png" in only(problems)

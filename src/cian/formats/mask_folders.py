@@ -13,23 +13,29 @@ from cian.data.problems import ProblemList, quoted
 from cian.formats.file_index import AMBIGUOUS, MISSING, FileIndex, path_ends
 
 
-def find_masks(folders: Sequence[Path], ids: Sequence[str], problems: ProblemList) -> list[Path | None]:
+def find_masks(
+    folders: Sequence[Path], ids: Sequence[str], problems: ProblemList, what: str = "mask"
+) -> list[Path | None]:
     """The mask of each image, from the first folder that has one.
 
     A folder holds PNG files, or SBD's .mat files, in any sub-folders.
+
+    Args:
+        what: what messages call a mask.
     """
     masks: list[Path | None] = [None] * len(ids)
     listed: list[str] = []
     for folder in folders:
         with problems.collecting():
-            _add_masks(folder, ids, masks, problems)
+            _add_masks(folder, ids, masks, problems, what)
             listed.append(str(folder))
     if listed and ids and not any(masks):
-        problems.add(" and ".join(listed), "no mask fits any image", f"Store masks as ID.png, e.g. {ids[0]}.png")
+        cure = f"Store {what}s as ID.png, e.g. {ids[0]}.png"
+        problems.add(" and ".join(listed), f"no {what} fits any image", cure)
     return masks
 
 
-def _add_masks(folder: Path, ids: Sequence[str], masks: list[Path | None], problems: ProblemList) -> None:
+def _add_masks(folder: Path, ids: Sequence[str], masks: list[Path | None], problems: ProblemList, what: str) -> None:
     """Adds masks of a folder for images that have none.
 
     The mask of an image is FOLDER/ID.png. Otherwise it is a mask that belongs to no other image, and whose path ends in
@@ -60,9 +66,9 @@ def _add_masks(folder: Path, ids: Sequence[str], masks: list[Path | None], probl
         if row == MISSING:
             row = next((left[end] for end in path_ends(name) if end in left), MISSING)
         if row == AMBIGUOUS:
-            problems.add(folder, f"several masks fit image {quoted(name)}", "Keep the one at ID.png")
+            problems.add(folder, f"several {what}s fit image {quoted(name)}", "Keep the one at ID.png")
         elif row >= 0 and row in owner:
-            problems.add(index.files[row], f"fits the images {owner[row]} and {name}", "Store masks as ID.png")
+            problems.add(index.files[row], f"fits the images {owner[row]} and {name}", f"Store {what}s as ID.png")
         elif row >= 0:
             owner[row] = name
             masks[i] = index.files[row]
