@@ -22,8 +22,9 @@ from cian.data.masks import palette, write_mask
 from cian.data.table import Table
 from cian.files import read_json, write_json, write_text
 from cian.pipeline.context import Context
-from cian.report.affinity_view import _shares, affinity_looks
+from cian.report.affinity_view import AffinityMap, affinity_examples
 from cian.report.curves import _polyline, loss_curves
+from cian.report.draw_affinity import draw_affinity
 from cian.report.gallery import choose
 from cian.report.page import write_report
 from cian.report.pictures import Pictures, mask_layer
@@ -334,18 +335,15 @@ def test_shares_of_affinity() -> None:
     affinity[0, 1, :, 1] = 0.25, 0.75  # the right half
     mask = np.zeros((8, 8), np.uint8)
     mask[:, 4:] = 7
-    box = {"left": 0.0, "top": 0.0, "width": 100.0, "height": 100.0}
-    shares = _shares(mask, 7, affinity, box)
-    assert shares is not None
-    assert shares[0].tolist() == [[50.0, 100.0]]
-    assert shares[1] == 50.0
-    assert _shares(None, 7, affinity, box) is None
+    on, area = AffinityMap(affinity, (0.0, 0.0), (1.0, 1.0)).share(mask, 7)
+    assert on.tolist() == [[0.5, 1.0]]
+    assert area == 0.5
 
 
 def test_affinity_is_drawn_where_its_cells_are(full: tuple[Context, str, Page]) -> None:
     """The heat maps' boxes cover their pictures, cell for cell, and the marked cell is on the object."""
     context, _, _ = full
-    affinity = affinity_looks(context, Pictures())
+    affinity = draw_affinity(affinity_examples(context), context.predict_table, Pictures())
     assert affinity is not None
     assert [example["name"] for example in affinity["examples"]] == list(NAMES)
     for example in affinity["examples"]:

@@ -1,30 +1,122 @@
-"""Where cells of an image look, in itself and in other images: the affinity, drawn over pictures."""
+"""Where cells of an image look, in the image itself and in other images: the affinity, as arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy.ndimage import distance_transform_edt
 
-from cian.backbone.grid import Grid
 from cian.data.images import read_image
 from cian.data.masks import read_mask, resize_mask
 from cian.data.table import Table
 from cian.network import CIAN
 from cian.pipeline.context import Context
 from cian.report.gallery import CANDIDATES, mask_if_there, shown_classes, spread
-from cian.report.pictures import Pictures, base64_text, colour, heat_layer
 
-LOOKS = 5  # examples of affinity
-LOOK_SIDE = 352  # longest side of the images that affinity is shown on
-LOOK_BYTES = 160_000  # of one affinity atlas
+EXAMPLES = 5
+SIDE = 352  # longest side of the images for the network, in pixels
+MOST = 160_000  # affinities of one example in one image: with more, fewer query cells are taken
+
+Point = tuple[float, float]  # (x, y) in parts of the width and height of an image
 
 
-def affinity_looks(context: Context, pictures: Pictures) -> dict[str, Any] | None:
-    """Where cells of an image look in itself and in two others that share a class."""
+@dataclass(frozen=True)
+class AffinityMap:
+    """Where a grid of query cells of one image looks in another image, or in itself.
+
+    Attributes:
+        affinity: (qh, qw, kh, kw) float32; for each query cell, its affinity with each key cell, with sum 1.
+        origin, size: the upper left corner and the size of the grid of key cells on the image, in parts of it.
+    """
+
+    affinity: np.ndarray
+    origin: Point
+    size: Point
+
+    @property
+    def spread(self) -> np.ndarray:
+        """(qh, qw): over how many cells each query cell looks, the exponential of the entropy."""
+        entropy = -(self.affinity * np.log(np.maximum(self.affinity, 1e-12))).sum((2, 3))
+        return np.exp(entropy)
+
+    def share(self, mask: np.ndarray, class_id: int) -> tuple[np.ndarray, float]:
+        """The part of each query cell's affinity that falls on a class, (qh, qw), and the part of the key cells that
+        show it."""
+        rows, columns = (
+            self.origin[i] + self.size[i] * (np.arange(self.affinity.shape[3 - i]) + 0.5) / self.affinity.shape[3 - i]
+            for i in (1, 0)
+        )
+        cells = _sample(mask, rows, columns) == class_id  # (kh, kw)
+        return (self.affinity * cells).sum((2, 3)), float(cells.mean())
+
+
+@dataclass(frozen=True)
+class Queries:
+    """The query cells on their image: the centre of the first one, and the distance from cell to cell."""
+
+    first: Point
+    step: Point
+
+
+@torch.no_grad()
+def affinity_maps(
+    network: CIAN, images: Sequence[np.ndarray], device: torch.device
+) -> tuple[Queries, list[AffinityMap]]:
+    """Where the cells of the first image look in each of the images.
+
+    Shape:
+        images: (H, W, 3) uint8 each.
+    """
+    assert network.affinity is not None
+    grid = network.backbone.grid
+    inputs = [grid.scaled(grid.as_input(image, device), min(1.0, SIDE / max(image.shape[:2]))) for image in images]
+    features = [network.backbone(x) for x in inputs]  # (1, C, h, w) each
+    height, width = features[0].shape[2:]
+    pooling = 2 if isinstance(network.affinity.pool, torch.nn.MaxPool2d) else 1  # feature cells per key cell
+    keys = max(-(-x.shape[2] // pooling) * -(-x.shape[3] // pooling) for x in features)
+    stride = max(1, int(np.ceil(np.sqrt(height * width * keys / MOST))))
+    queries = features[0][:, :, ::stride, ::stride]
+    start = 0.5 if grid.corner else grid.stride / 2  # centre of the first cell, in pixels
+    cell = grid.stride * pooling  # size of a key cell, in pixels
+    maps = []
+    for x, pixels in zip(features, inputs, strict=True):
+        affinity = network.affinity.look(queries, x)[0].float().cpu().numpy()  # (qh, qw, kh, kw)
+        high, wide = pixels.shape[2:]
+        origin = ((start - cell / 2) / wide, (start - cell / 2) / high)
+        maps.append(AffinityMap(affinity, origin, (cell * affinity.shape[3] / wide, cell * affinity.shape[2] / high)))
+    high, wide = inputs[0].shape[2:]
+    step = (stride * grid.stride / wide, stride * grid.stride / high)
+    return Queries((start / wide, start / high), step), maps
+
+
+@dataclass(frozen=True)
+class Example:
+    """A class in an image, and where the cells of the image look.
+
+    Attributes:
+        rows: of the table; the first is the image of the query cells, the others show the class, too.
+        images: (H, W, 3) uint8, for each row.
+        maps: for each row.
+        shares: for each row, see `AffinityMap.share`. None where there is no mask.
+        on: (qh, qw) bool; the query cells that lie on the class.
+        marked: (x, y), a query cell well inside the object.
+    """
+
+    class_id: int
+    rows: list[int]
+    images: list[np.ndarray]
+    queries: Queries
+    maps: list[AffinityMap]
+    shares: list[tuple[np.ndarray, float] | None]
+    on: np.ndarray
+    marked: tuple[int, int]
+
+
+def affinity_examples(context: Context) -> list[Example]:
+    """Some classes, each in an image and up to two others. Empty if no two predicted images share a class."""
     table = context.predict_table
     holders: dict[int, list[int]] = {}
     for row in spread(len(table), CANDIDATES // 2):
@@ -32,33 +124,44 @@ def affinity_looks(context: Context, pictures: Pictures) -> dict[str, Any] | Non
             holders.setdefault(class_id, []).append(row)
     shared = [class_id for class_id in sorted(holders) if len(holders[class_id]) > 1]
     if not shared:
-        return None
+        return []
     network = context.load_network(context.final_network)
     used: set[int] = set()
-    shown: set[int] = set()
     examples = []
-    for class_id in (shared[i] for i in spread(len(shared), LOOKS)):
-        query, references = _group(context, table, class_id, holders[class_id], used)
-        used.add(query)
-        shown.update((query, *references))
-        examples.append(_look(context, network, table, class_id, query, references, pictures))
-    known = [table.masks[row] is not None for row in shown]
-    looks = [look for example in examples for look in example["looks"]]
-    across = [
-        share for example in examples for look in example["looks"][1:] if (share := look["of_object"]) is not None
-    ]
-    return {
-        "examples": examples,
-        "on": float(np.mean([on for on, _ in across])) if across else None,
-        "area": float(np.mean([area for _, area in across])) if across else None,
-        "masks": "true" if all(known) else "true or predicted" if any(known) else "predicted",
-        "spread": float(np.mean([look["spread"] for look in looks])),
-        "cells": round(np.mean([look["cells"][0] * look["cells"][1] for look in looks])),
-    }
+    for class_id in (shared[i] for i in spread(len(shared), EXAMPLES)):
+        rows = _group(context, table, class_id, holders[class_id], used)
+        used.add(rows[0])
+        examples.append(_example(context, network, table, class_id, rows))
+    return examples
+
+
+def _example(context: Context, network: CIAN, table: Table, class_id: int, rows: list[int]) -> Example:
+    images = [read_image(table.images[row]) for row in rows]
+    queries, maps = affinity_maps(network, images, context.accelerator.device)
+    masks = [_mask_of(context, table, row) for row in rows]
+    shares = [None if mask is None else each.share(mask, class_id) for mask, each in zip(masks, maps, strict=True)]
+    shape = maps[0].affinity.shape[:2]  # (qh, qw)
+    on = np.zeros(shape, bool)
+    if masks[0] is not None:
+        lines, columns = (queries.first[i] + queries.step[i] * np.arange(shape[1 - i]) for i in (1, 0))
+        on = _sample(masks[0], lines, columns) == class_id
+    marked = _query_cell(context, table, class_id, rows[0], queries, shape)
+    return Example(class_id, rows, images, queries, maps, shares, on, marked)
+
+
+def _group(context: Context, table: Table, class_id: int, rows: Sequence[int], used: set[int]) -> list[int]:
+    """Up to three images: the first that show a fair share of the class and were not the first of a group yet."""
+
+    def fit(row: int) -> tuple[bool, bool]:
+        shown = _object(context, table, row, class_id)
+        share = 0.0 if shown is None else float(shown.mean())
+        return row in used, not 0.04 <= share <= 0.6
+
+    return sorted(rows[:40], key=fit)[:3]  # a stable sort: otherwise in the order of the table
 
 
 def _object(context: Context, table: Table, row: int, class_id: int) -> np.ndarray | None:
-    """(H, W) bool: where an image shows a class, as predicted, else in truth."""
+    """(H, W) bool: where an image shows a class, by the predicted mask or else by the true one."""
     truth = table.masks[row]
     predicted = mask_if_there(context.find_mask("final", table.ids[row]))
     for mask in (predicted, None if truth is None else read_mask(truth, table.mask_ids)):
@@ -67,108 +170,26 @@ def _object(context: Context, table: Table, row: int, class_id: int) -> np.ndarr
     return None
 
 
-def _group(context: Context, table: Table, class_id: int, rows: Sequence[int], used: set[int]) -> tuple[int, list[int]]:
-    """A query image and up to two references: the first that show a fair share of the class and were not shown yet."""
-
-    def fit(row: int) -> tuple[bool, bool]:
-        shown = _object(context, table, row, class_id)
-        share = 0.0 if shown is None else float(shown.mean())
-        return row in used, not 0.04 <= share <= 0.6
-
-    first, *others = sorted(rows[:40], key=fit)  # a stable sort: otherwise in the order of the table
-    return first, others[:2]
-
-
-def _look(
-    context: Context,
-    network: CIAN,
-    table: Table,
-    class_id: int,
-    query: int,
-    references: list[int],
-    pictures: Pictures,
-) -> dict[str, Any]:
-    """One example: the affinity of a grid of query cells, in the image itself and in the references."""
-    assert network.affinity is not None
-    grid = network.backbone.grid
-    rows = [query, *references]
-    images = [read_image(table.images[row]) for row in rows]
-    with torch.no_grad():
-        inputs = [_look_input(image, grid, context.accelerator.device) for image in images]
-        features = [network.backbone(x) for x in inputs]  # (1, C, h, w) each
-        height, width = features[0].shape[2:]
-        keys = max(int(np.prod(_key_grid(network, x.shape[2:]))) for x in features)
-        step = max(1, int(np.ceil(np.sqrt(height * width * keys / LOOK_BYTES))))
-        some = features[0][:, :, ::step, ::step]
-        maps = [network.affinity.look(some, x)[0].float().cpu().numpy() for x in features]  # (qh, qw, kh, kw) each
-    y, x = _query_cell(context, table, class_id, query, (height, width), step)
-    start = 0.5 if grid.corner else grid.stride / 2  # centre of the first cell, in pixels
-    cell = grid.stride * _pool_stride(network)  # of the keys, in pixels
-    size = inputs[0].shape[2:]
-    first = (100 * start / size[1], 100 * start / size[0])  # x and y in per cent of the picture, as all places below
-    gap = (100 * step * grid.stride / size[1], 100 * step * grid.stride / size[0])
-    columns, lines = (first[i] + gap[i] * np.arange(maps[0].shape[1 - i]) for i in (0, 1))
-    own = _mask_of(context, table, query)
-    on = np.zeros(maps[0].shape[:2], bool) if own is None else _sample(own, lines, columns) == class_id  # (qh, qw)
-    looks = []
-    for row, image, batch, affinity in zip(rows, images, inputs, maps, strict=True):
-        key_height, key_width = affinity.shape[2:]
-        box = {
-            "left": 100 * (start - cell / 2) / batch.shape[3],
-            "top": 100 * (start - cell / 2) / batch.shape[2],
-            "width": 100 * cell * key_width / batch.shape[3],
-            "height": 100 * cell * key_height / batch.shape[2],
-        }
-        shares = _shares(_mask_of(context, table, row), class_id, affinity, box)
-        entropy = -(affinity * np.log(np.maximum(affinity, 1e-12))).sum((2, 3))  # (qh, qw)
-        levels = _levels(affinity)  # (qh, qw, kh, kw) uint8
-        looks.append(
-            {
-                "picture": pictures.add(table.ids[row], image),
-                "heat": heat_layer(levels[y, x]),
-                "atlas": heat_layer(levels.transpose(0, 2, 1, 3).reshape(-1, levels.shape[1] * key_width)),
-                "cells": (key_width, key_height),
-                "box": box,
-                "share": None if shares is None else {"on": float(shares[0][y, x]), "area": shares[1]},
-                "shares": None if shares is None else base64_text(shares[0].round().astype(np.uint8).tobytes()),
-                "of_object": (float(shares[0][on].mean()), shares[1]) if shares is not None and on.any() else None,
-                "spread": float(np.exp(entropy).mean()),
-            }
-        )
-    return {
-        "name": table.class_names[class_id],
-        "colour": colour(class_id),
-        "picture": looks[0]["picture"],
-        "looks": looks,
-        "queries": (len(columns), len(lines)),
-        "at": (x, y),
-        "first": first,
-        "step": gap,
-    }
-
-
-def _look_input(image: np.ndarray, grid: Grid, device: torch.device) -> torch.Tensor:
-    return grid.scaled(grid.as_input(image, device), min(1.0, LOOK_SIDE / max(image.shape[:2])))
-
-
-def _pool_stride(network: CIAN) -> int:
-    assert network.affinity is not None
-    return 2 if isinstance(network.affinity.pool, torch.nn.MaxPool2d) else 1
-
-
-def _key_grid(network: CIAN, size: Sequence[int]) -> tuple[int, int]:
-    """Cells of the keys for (h, w) cells of the features."""
-    stride = _pool_stride(network)
-    return -(-size[0] // stride), -(-size[1] // stride)
+def _mask_of(context: Context, table: Table, row: int) -> np.ndarray | None:
+    """The true mask of an image, or else the predicted one."""
+    truth = table.masks[row]
+    if truth is not None:
+        return read_mask(truth, table.mask_ids)
+    return mask_if_there(context.find_mask("final", table.ids[row]))
 
 
 def _query_cell(
-    context: Context, table: Table, class_id: int, row: int, grid: tuple[int, int], step: int
+    context: Context, table: Table, class_id: int, row: int, queries: Queries, shape: tuple[int, int]
 ) -> tuple[int, int]:
-    """The innermost cell of the object, away from its seeds if it is larger than they are; else the middle."""
+    """(x, y): the query cell that lies deepest inside the object, and outside its seeds if the object is larger than
+    they are. Without a mask: the cell in the middle.
+
+    Args:
+        shape: (qh, qw), of the query cells.
+    """
     shown = _object(context, table, row, class_id)
     if shown is None:
-        return (grid[0] // 2) // step, (grid[1] // 2) // step
+        return shape[1] // 2, shape[0] // 2
     depth = _depth(shown)
     seeds = mask_if_there(context.find_mask("seeds", table.ids[row]))
     if seeds is not None:
@@ -176,49 +197,21 @@ def _query_cell(
         if beside.max() > 0.35 * depth.max():
             depth = beside
     y, x = np.unravel_index(depth.argmax(), depth.shape)
-
-    def snapped(pixel: int, pixels: int, cells: int) -> int:
-        cell = pixel / max(pixels - 1, 1) * (cells - 1)
-        return min(round(cell / step), (cells - 1) // step)
-
-    return snapped(int(y), shown.shape[0], grid[0]), snapped(int(x), shown.shape[1], grid[1])
+    place = ((x + 0.5) / depth.shape[1], (y + 0.5) / depth.shape[0])
+    column, line = (
+        min(max(round((place[i] - queries.first[i]) / queries.step[i]), 0), shape[1 - i] - 1) for i in (0, 1)
+    )
+    return column, line
 
 
 def _depth(region: np.ndarray) -> np.ndarray:
-    """Distance to the outside of a region; the picture's edge is outside."""
+    """The distance to the outside of a region. Beyond the edge of the image is outside."""
     return distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1]
 
 
-def _mask_of(context: Context, table: Table, row: int) -> np.ndarray | None:
-    """True mask of an image, else the predicted one."""
-    truth = table.masks[row]
-    if truth is not None:
-        return read_mask(truth, table.mask_ids)
-    return mask_if_there(context.find_mask("final", table.ids[row]))
-
-
-def _shares(
-    mask: np.ndarray | None, class_id: int, affinity: np.ndarray, box: dict[str, float]
-) -> tuple[np.ndarray, float] | None:
-    """Per cent of each query's affinity that falls on a class, (qh, qw), and per cent of the key cells that show it."""
-    if mask is None:
-        return None
-    kh, kw = affinity.shape[2:]
-    y = box["top"] + box["height"] * (np.arange(kh) + 0.5) / kh
-    x = box["left"] + box["width"] * (np.arange(kw) + 0.5) / kw
-    cells = _sample(mask, y, x) == class_id
-    return 100 * (affinity * cells).sum((2, 3)), float(100 * cells.mean())
-
-
 def _sample(mask: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """The mask at a grid of places, y and x in per cent of its height and width; (len(y), len(x))."""
+    """(len(y), len(x)): the mask at a grid of places, in parts of its height and width."""
     rows, columns = (
-        (places / 100 * side).astype(int).clip(0, side - 1) for places, side in zip((y, x), mask.shape, strict=True)
+        (places * side).astype(int).clip(0, side - 1) for places, side in zip((y, x), mask.shape, strict=True)
     )
     return mask[rows][:, columns]
-
-
-def _levels(affinity: np.ndarray) -> np.ndarray:
-    """Each query's affinity between its least and its greatest, 0 … 255."""
-    low, high = affinity.min((2, 3), keepdims=True), affinity.max((2, 3), keepdims=True)
-    return ((affinity - low) / np.maximum(high - low, 1e-12) * 255).round().astype(np.uint8)

@@ -16,8 +16,9 @@ import yaml
 from cian.config import dump_config
 from cian.files import read_json, write_text
 from cian.pipeline.context import Context
-from cian.report.affinity_view import affinity_looks
+from cian.report.affinity_view import affinity_examples
 from cian.report.curves import loss_curves
+from cian.report.draw_affinity import draw_affinity
 from cian.report.gallery import galleries
 from cian.report.pictures import Pictures
 from cian.report.provenance import artefacts, data_summary, durations, legend, machine, versions
@@ -32,7 +33,8 @@ def write_report(context: Context) -> None:
     with Ticker("report", 4, unit="parts") as ticker:
         held_out, training = galleries(context, pictures)
         ticker.advance(2)
-        affinity = affinity_looks(context, pictures) if context.config.affinity.mode != "none" else None
+        examples = affinity_examples(context) if context.config.affinity.mode != "none" else []
+        affinity = draw_affinity(examples, context.predict_table, pictures)
         ticker.advance()
         page = _template().render(
             name=context.run.path.resolve().name,
