@@ -140,8 +140,9 @@ def _command(
     """Adds a command. Its parameter of type `_Given` stands for the options of that group. It also gets --quiet."""
 
     def add(function: Callable[..., None]) -> Callable[..., None]:
-        hints = get_type_hints(function, include_extras=True)
-        groups = [key for key, hint in hints.items() if hint is _Given]
+        # Not get_type_hints: for a default of None, Python 3.10's wraps the hint, and typer no longer sees its options.
+        signature = inspect.signature(function, eval_str=True)
+        groups = [key for key, parameter in signature.parameters.items() if parameter.annotation is _Given]
         given = get_type_hints(_Given, include_extras=True)
 
         @functools.wraps(function)
@@ -155,13 +156,13 @@ def _command(
 
         kind = inspect.Parameter.KEYWORD_ONLY
         parameters = []
-        for key, parameter in inspect.signature(function).parameters.items():
+        for key, parameter in signature.parameters.items():
             if key in groups:
                 parameters += [
                     inspect.Parameter(field, kind, default=None, annotation=hint) for field, hint in given.items()
                 ]
             else:
-                parameters.append(parameter.replace(kind=kind, annotation=hints[key]))
+                parameters.append(parameter.replace(kind=kind))
         parameters.append(inspect.Parameter("quiet", kind, default=False, annotation=Quiet))
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {each.name: each.annotation for each in parameters}
