@@ -202,6 +202,12 @@ def test_a_wrong_command_is_found(workspace: Path, monkeypatch: pytest.MonkeyPat
             run_shell(block, monkeypatch)
 
 
+def test_every_file_of_a_run_is_explained(workspace: Path) -> None:
+    page = (ROOT / "docs" / "what-comes-out.md").read_text(encoding="utf-8")
+    found = [path.name for path in (workspace / "runs" / "first").iterdir() if not path.name.startswith(".")]
+    assert found and not [name for name in found if f"`{name}" not in page]
+
+
 def test_the_examples_of_tags_are_read(tmp_path: Path) -> None:
     """Each example in `Your images and tags` gives IMG_0001 a fox."""
     page = ROOT / "docs" / "your-images-and-tags.md"
