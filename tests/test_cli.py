@@ -267,7 +267,7 @@ def test_no_images(tmp_path, refused):
 def test_folder_that_is_no_run(tmp_path, pictures, refused):
     data = pictures()
     base = ["run", "--images", data / "images", "--tags", data / "tags.csv"]
-    refused(*base, "--out", data, words=["no run of cian"])
+    refused(*base, "--out", data, words=["not a run"])
 
 
 def test_file_in_the_place_of_a_folder(tmp_path, pictures, refused):

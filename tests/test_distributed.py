@@ -78,7 +78,7 @@ def test_two_processes_stopped_by_a_signal_go_on(pictures, tmp_path):
 
 
 def test_an_error_is_printed_once(pictures, tmp_path):
-    """By the main process. A data error is known only after reading; a wrong setting is known to every process."""
+    """The main process prints a data error, which it alone finds, and a wrong setting, which every process finds."""
     data = pictures(count=16)
     (data / "images" / "003.png").write_bytes(b"no image")
     for settings, words in (({}, "003.png: not an image"), ({"train.batch_sise": 4}, "train.batch_sise")):

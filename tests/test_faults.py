@@ -1,4 +1,4 @@
-"""Faults while a run works: kill -9, signals, a full disk. The same command then goes on."""
+"""Faults during a run: kill -9, signals, a full disk. The same command then resumes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LONG = {"classify.min_steps": 24, "train.min_steps": 24, "runtime.checkpoint_sec
 
 
 def test_kill_at_any_moment_then_the_same_command(pictures, tmp_path):
-    """Killed again and again until it is through: nothing done is redone, and the weights are the same, bit for bit."""
+    """Killed again and again until it ends. Finished work is not done again, and the weights are equal, bit for bit."""
     data = pictures()
     whole = cli("run", *options(data, tmp_path / "whole", **LONG))
     assert whole.returncode == 0, whole.stderr
@@ -61,7 +61,7 @@ def test_kill_at_any_moment_then_the_same_command(pictures, tmp_path):
 
 
 def _wait_for_progress(process: subprocess.Popen, run: Path, rng: np.random.Generator) -> None:
-    """Until a file of the run changes, and then a random moment more."""
+    """Waits until a file of the run changes, and then for a random time."""
 
     def newest() -> int:
         return max((p.stat().st_mtime_ns for p in run.rglob("*") if p.exists()), default=0) if run.exists() else 0
@@ -77,7 +77,7 @@ def _wait_for_progress(process: subprocess.Popen, run: Path, rng: np.random.Gene
 
 @pytest.mark.parametrize(("face", "number"), [("command", signal.SIGINT), ("python", signal.SIGTERM)])
 def test_interrupt_writes_a_checkpoint(pictures, tmp_path, face, number):
-    """The signal reaches the loading processes too, as Ctrl-C or a scheduler sends it."""
+    """Ctrl-C and schedulers send the signal to the loading processes as well."""
     data = pictures()
     out = tmp_path / "run"
     settings = {**LONG, "train.min_steps": 3000, "runtime.checkpoint_seconds": 1000, "runtime.workers": 2}
@@ -93,7 +93,7 @@ def test_interrupt_writes_a_checkpoint(pictures, tmp_path, face, number):
     while not (log.exists() and log.stat().st_size) and time.monotonic() - start < 120:
         time.sleep(0.05)
     os.killpg(process.pid, number)
-    _, text = process.communicate(timeout=60)  # hangs if a loading process stays behind
+    _, text = process.communicate(timeout=60)  # would hang if a loading process stayed alive
     assert process.returncode == 1
     assert "a checkpoint is written" in text and "--overwrite" not in text
     assert ("Traceback" in text) == (face == "python")
@@ -106,13 +106,13 @@ def test_a_scheduler_that_stops_a_stage_without_checkpoints(pictures, tmp_path, 
         patch.setattr("cian.seeds.write_seeds.seed_map", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
         assert here(patch, *command) == 1
     text = capsys.readouterr().err
-    assert "the same command goes on" in text and "Traceback" not in text
+    assert "the same command resumes" in text and "Traceback" not in text
     assert here(monkeypatch, *command) == 0
     assert "classify: up to date" in capsys.readouterr().err
 
 
 def test_full_disk_keeps_what_was_done(pictures, tmp_path, monkeypatch, capsys):
-    """Writing the weights fails as on a full disk; with space again, the same command goes on."""
+    """Writing the weights fails as on a full disk. When there is space again, the same command resumes."""
     data = pictures()
     command = ["run", *options(data, tmp_path / "run")]
 
@@ -130,7 +130,7 @@ def test_full_disk_keeps_what_was_done(pictures, tmp_path, monkeypatch, capsys):
 
 
 def test_a_write_that_fails_names_the_file(pictures, tmp_path, monkeypatch, capsys):
-    """The system itself refuses: files may not grow beyond 50 kB, which the weights do."""
+    """The system refuses: a file may have at most 50 kB, and the weights have more."""
     data = pictures()
     command = ["run", *options(data, tmp_path / "run", **{"runtime.checkpoint_seconds": 1e-9})]
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -160,7 +160,7 @@ def test_a_loss_that_is_not_finite_names_its_settings(pictures, tmp_path, monkey
 
 
 class Stuck(torch.utils.data.Dataset):
-    """Its second item never comes."""
+    """A data set whose second item never comes."""
 
     def __len__(self) -> int:
         return 2
@@ -181,7 +181,7 @@ def test_a_stuck_loading_process_does_not_outlive_its_training():
 
 
 class Broken(Stuck):
-    """Its second item cannot be read."""
+    """A data set whose second item cannot be read."""
 
     def __getitem__(self, index: int) -> float:
         return 1 / (1 - index)

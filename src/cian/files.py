@@ -1,6 +1,6 @@
-"""Files: atomic writes, locks, and JSON that is read with a clear error.
+"""Atomic writes, locks, and JSON files that are read with a clear error.
 
-Every artefact is written under a temporary name and renamed, so that a file that exists is whole.
+Every file is written under a temporary name and then renamed. So a file that exists is whole.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from cian.errors import CianError
 
 TEMPORARY = ".cian-tmp-"
 _UMASK = os.umask(0o22)
-os.umask(_UMASK)  # it can only be read by being set, which threads must not do beside each other
+os.umask(_UMASK)  # reading it means setting it, which is not safe in threads: so it is done here
 
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path`; it is renamed to `path` if the block succeeds and removed if it does not."""
+    """A temporary file beside `path`. It is renamed to `path` if the block succeeds, and removed if it fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=TEMPORARY, suffix=path.suffix, dir=path.parent)
     os.close(handle)
@@ -33,13 +33,13 @@ def atomic(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         with temporary.open("r+b") as file:
-            os.fsync(file.fileno())  # a rename must not overtake the data when the machine loses power
+            os.fsync(file.fileno())  # without this, a power failure could leave the new name with no data
         temporary.chmod(0o666 & ~_UMASK)
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename in (None, name):
-            error.filename = str(path)  # what the user knows it as
+            error.filename = str(path)  # the name that the user knows
         raise
 
 
@@ -59,7 +59,7 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """
     Raises:
-        CianError: the file is not there or not JSON.
+        CianError: there is no such file, or it is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -70,13 +70,14 @@ def read_json(path: Path) -> Any:
 
 
 def lock(folder: Path, doing: str) -> AbstractContextManager[object]:
-    """Locks a folder for this process; the lock goes with the process, however it ends.
+    """Locks a folder for this process. The lock ends with the process, however that ends.
 
     Args:
-        doing: what another process does that has it, for the error.
+        doing: what a process that has the lock does, for the error of others.
 
     Raises:
-        CianError: another process has it, or the folder cannot be written.
+        CianError: another process has the lock.
+        OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -108,10 +109,10 @@ def remove_temporaries(folder: Path) -> None:
 def refuse_within(out: Path, images: Path) -> None:
     """
     Raises:
-        CianError: `out` is the folder of the images, or lies in it.
+        CianError: `out` is the folder of the images, or a folder in it.
     """
     if out.resolve().is_relative_to(images.resolve()):
         raise CianError(
-            f"--out {out}: lies in the folder of the images, {images}, where masks would be taken for images the next "
-            "time. Give a folder outside of it."
+            f"--out {out}: lies in the folder of the images, {images}. The next run would take its masks for images. "
+            "Give a folder outside of it."
         )

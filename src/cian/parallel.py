@@ -1,4 +1,4 @@
-"""How many processor cores this process may keep busy, and work for them."""
+"""How many cores this process may use, and ways to keep them busy."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _ON_GPU = 4  # results at a time in its memory
 
 
 def cores() -> int:
-    """This process's share: the cores that it may run on, or that its container has the time of, divided by the
-    processes that torchrun or accelerate started on this machine."""
+    """The number of cores for this process: those it may run on, or the CPU quota of its container. They are divided by
+    the number of processes that torchrun or accelerate started on this machine."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(count, _quota() or count) // int(os.environ.get("LOCAL_WORLD_SIZE") or 1))
 
 
 def _quota() -> int | None:
-    """The CPU quota of this process's container (cgroup version 2, or 1) in cores, rounded up; None without one."""
+    """The CPU quota of this process's container (cgroup version 2, or 1) in cores, rounded up. None if it has none."""
     for names in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
         try:
             quota, period = map(int, " ".join((CGROUP / name).read_text() for name in names).split())
-        except (OSError, ValueError):  # not there; "max"
+        except (OSError, ValueError):  # no such file, or the word "max"
             continue
         if quota > 0:
             return -(-quota // period)

@@ -54,7 +54,7 @@ def test_one_process_at_a_time(tmp_path):
 
 def test_refuses_a_folder_of_something_else(tmp_path):
     (tmp_path / "thesis.tex").write_text("…")
-    with pytest.raises(CianError, match="no run of cian"):
+    with pytest.raises(CianError, match="not a run"):
         Run(tmp_path)
     with pytest.raises(CianError, match="is a file"):
         Run(tmp_path / "thesis.tex")

@@ -1,4 +1,4 @@
-"""The run directory: the names of its artefacts, and the record of what ran."""
+"""The run directory: the names of its files, and the record of its stages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cian.files import TEMPORARY, atomic, files_in, lock, read_json, write_json,
 
 @dataclass
 class Record:
-    """What a stage was made with, and whether it is complete."""
+    """The inputs that a stage was run with, whether it is done, and how long it took."""
 
     inputs: dict[str, Any]
     done: bool = False
@@ -31,25 +31,25 @@ class Run:
     """A run directory.
 
     Args:
-        path: made if it does not exist.
+        path: the folder. It is made when the run begins, see `locked`.
 
     Raises:
-        CianError: `path` is a file, or a folder that holds something else.
+        CianError: `path` is a file, or a folder with other files.
     """
 
     def __init__(self, path: Path):
         self.path = Path(path)
         if self.path.exists() and not self.path.is_dir():
             raise CianError(f"{self.path}: is a file. Give a folder to --out.")
-        own = (TEMPORARY, ".lock")  # all that there is when the first moments of a run were its last
+        own = (TEMPORARY, ".lock")  # all that a run has written if it was killed in its first moments
         if (
             self.path.is_dir()
             and not self.stages_file.exists()
             and any(not file.name.startswith(own) for file in self.path.iterdir())
         ):
-            raise CianError(f"{self.path}: holds files, but is no run of cian. Give an empty or a new folder to --out.")
+            raise CianError(f"{self.path}: holds files, but is not a run. Give an empty or a new folder to --out.")
 
-    # Names of the artefacts.
+    # Names of the files.
 
     @property
     def config_file(self) -> Path:
@@ -91,15 +91,19 @@ class Run:
         names = set(files_in(self.path / folder)) if (self.path / folder).is_dir() else set()
         return names.issuperset(f"{image_id}.png" for image_id in ids)
 
-    # Start, and the record of what ran.
+    # The start of a run, and the record of its stages.
 
     @property
     def begun(self) -> bool:
-        """Whether the run was started before: it has a record of its stages."""
+        """Whether the run has begun: then it has a record of its stages."""
         return self.stages_file.exists()
 
     def check_writable(self) -> None:
-        """Raises the OSError that writing the run would raise; leaves nothing behind."""
+        """Tests whether the run can be written. Leaves nothing behind.
+
+        Raises:
+            OSError: as writing the run would.
+        """
         place = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
         try:
             with tempfile.TemporaryFile(prefix=TEMPORARY, dir=place):
@@ -110,7 +114,7 @@ class Run:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Holds the run for this process; the lock goes with the process, however it ends.
+        """Makes the run if it is new, and locks it. The lock ends with the process, however that ends.
 
         Raises:
             CianError: another process works on this run, or the folder cannot be written.
@@ -129,7 +133,7 @@ class Run:
         }
 
     def record(self, name: str, record: Record | None) -> None:
-        """Writes (None: removes) what is known of a stage."""
+        """Writes the record of a stage. None removes it."""
         records = self.records()
         records.pop(name, None)
         if record is not None:
@@ -137,10 +141,10 @@ class Run:
         write_json(self.stages_file, {key: value.__dict__ for key, value in records.items()})
 
     def take_over(self, source: Run, stages: Mapping[str, tuple[str, ...]]) -> None:
-        """Copies finished stages of another run, with their records; what is here already stays as it is.
+        """Copies finished stages of another run, with their records. Stages that are done here already are kept.
 
         Args:
-            stages: by name, the folders and files that are a stage's own.
+            stages: by name, the folders and files that a stage writes.
 
         Raises:
             CianError: another process works on this run, or its files cannot be copied.
@@ -155,26 +159,26 @@ class Run:
                 self.record(name, record)
 
     def _copy(self, other: Run, name: str) -> None:
-        """A folder or a file of another run, in place of its own."""
+        """Replaces a folder or a file by a copy of the same one of another run."""
         source, target = other.folder(name), self.folder(name)
         temporary = target.with_name(f"{TEMPORARY}{target.name}")
         shutil.rmtree(temporary, ignore_errors=True)
         self.clear((name,))
-        if not source.exists():  # there is none where no held-out image has seeds
+        if not source.exists():  # as without seeds of held-out images
             return
         try:
             if source.is_dir():
                 shutil.copytree(source, temporary)
             else:
                 shutil.copy2(source, temporary)
-        except shutil.Error as error:  # of all files, each with its reason
+        except shutil.Error as error:  # lists all files, each with its reason
             _, _, why = error.args[0][0]
-            cure = "The same command goes on from here when that is cured"
+            cure = "Cure that, and run the same command again: it resumes"
             raise CianError(f"{target}: cannot be copied from {source} ({why}). {cure}.") from None
         temporary.rename(target)
 
     def clear(self, names: tuple[str, ...]) -> None:
-        """Removes artefacts, files and folders."""
+        """Removes files and folders of the run."""
         for name in names:
             path = self.path / name
             if path.is_dir():

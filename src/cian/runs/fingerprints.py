@@ -1,4 +1,4 @@
-"""Fingerprints of tables, files and settings: by these a run knows what has changed."""
+"""Fingerprints of tables, files and settings, which tell a run what has changed."""
 
 from __future__ import annotations
 
