@@ -60,7 +60,7 @@ def test_gradients_equal_the_authors(reference):
 
 
 def plain(module: CrossImageAffinity, x: Tensor, group_size: int) -> tuple[Tensor, Tensor | None]:
-    """The method as its text has it: image by image, cell by cell, key by key; independent of the module's own code."""
+    """The method as the paper describes it: image by image, cell by cell, key by key, without the module's own code."""
     n, _, h, w = x.shape
     pooled = isinstance(module.pool, nn.MaxPool2d)
     options = module.attend.keywords

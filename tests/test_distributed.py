@@ -49,7 +49,7 @@ def test_two_processes(pictures, tmp_path):
     assert again.returncode == 0 and "images in" not in again.stderr  # nothing is done twice
 
 
-def test_two_processes_stopped_by_a_signal_go_on(pictures, tmp_path):
+def test_two_processes_stopped_by_a_signal_resume(pictures, tmp_path):
     """Checkpoints whenever the clock of either says so; one signal stops both; the weights are those of a whole run."""
     data = pictures(count=16, masks=True)
     settings = {

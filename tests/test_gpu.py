@@ -1,6 +1,6 @@
-"""On a GPU: what it computes is what a CPU does, and the whole pipeline runs in every precision.
+"""A GPU gives the results of a CPU, and the whole pipeline runs on it in every precision.
 
-`CIAN_TEST_DEVICE=cuda make test` runs the other tests of the pipeline on it, too.
+`CIAN_TEST_DEVICE=cuda make test` runs the other tests of the pipeline on a GPU as well.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def full_float32():
 def network(config: Config):
     torch.manual_seed(0)
     built = build_network(config, 4)
-    with torch.no_grad():  # the module takes part
+    with torch.no_grad():  # so that the module takes part
         built.affinity.norm.weight.fill_(0.5)
-    return built.to(memory_format=torch.channels_last)
+    return built
 
 
 @pytest.mark.parametrize("settings", [{}, {"affinity.similarity": "cosine", "affinity.merge": "mean"}])
@@ -76,7 +76,7 @@ def test_masks_as_on_a_cpu(tmp_path):
     image = np.kron(small, np.ones((12, 12, 1), np.uint8))
     with full_float32():
         gpu, cpu = (cian.load(tmp_path, device).predict(image) for device in ("cuda", "cpu"))
-    assert next(cian.load(tmp_path).network.parameters()).is_cuda  # where there is one, it is taken
+    assert next(cian.load(tmp_path).network.parameters()).is_cuda  # a GPU is used if there is one
     assert np.abs(gpu.probabilities - cpu.probabilities).mean() < 1e-3
     assert (gpu.mask == cpu.mask).mean() > 0.995
 

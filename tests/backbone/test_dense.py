@@ -51,7 +51,7 @@ def test_batch_norm_is_frozen():
 
 
 def test_packaged_weights_are_imagenets():
-    """The classifier of the package on its own features is sure of something: 1,000 random logits would not be."""
+    """They differ from random weights, and give features between 0 and 6 (the last activation is ReLU6)."""
     backbone = build_backbone("tf_efficientnet_lite0", 16, "imagenet").eval()
     assert backbone.grid.mean == (0.5, 0.5, 0.5)
     random = build_backbone("tf_efficientnet_lite0", 16, "random").eval()
@@ -103,7 +103,7 @@ def test_own_weights_file(tmp_path):
 
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "convnext_atto"])
 def test_weights_file_of_timm_holds_its_classifier(name, tmp_path):
-    """Whatever the model calls it."""
+    """Under any name; it is left out."""
     source = timm.create_model(name, pretrained=False)
     save_file(source.state_dict(), tmp_path / "weights.safetensors")
     loaded = build_backbone(name, 16, str(tmp_path / "weights.safetensors")).model.state_dict()

@@ -60,7 +60,7 @@ def test_only_a_convolution_that_the_norm_alone_reads_is_folded():
     assert model.training
 
 
-def test_networks_on_the_way_to_double_or_another_state_stay_folded():
+def test_weights_that_are_loaded_later_count():
     """The norm's statistics are read at each call."""
     torch.manual_seed(0)
     plain = Backbone("test_resnet", 8).eval()
