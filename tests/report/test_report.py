@@ -194,7 +194,7 @@ def test_names_are_escaped(full: tuple[Context, str, Page]) -> None:
         assert name in page.text[""] and name in page.text["classes"] and name in page.text["data"]
 
 
-def test_every_picture_is_described(full: tuple[Context, str, Page]) -> None:
+def test_every_image_is_described(full: tuple[Context, str, Page]) -> None:
     _, _, page = full
     for tag, attributes in page.elements:
         if "tile" in (attributes.get("class") or "").split():
@@ -241,14 +241,14 @@ def test_the_same_run_gives_the_same_page(full: tuple[Context, str, Page]) -> No
 def test_without_masks(tmp_path: Path) -> None:
     _, page = render(make_run(tmp_path, masks=False))
     assert "--masks" in page.text["scores"]
-    assert "mIoU on" not in page.text[""] and "truth" not in page.text["pictures"]
+    assert "mIoU on" not in page.text[""] and "truth" not in page.text["images"]
     assert "classes" not in page.text
     assert "by the predicted masks" in page.text["affinity"]
 
 
 def test_without_tags_of_the_predicted_images(tmp_path: Path) -> None:
     _, page = render(make_run(tmp_path, tags=False))
-    assert "classes as predicted" in page.text["pictures"]
+    assert "classes as predicted" in page.text["images"]
 
 
 def test_without_affinity(tmp_path: Path) -> None:
@@ -260,15 +260,15 @@ def test_without_affinity(tmp_path: Path) -> None:
 def test_without_retraining_and_crf(tmp_path: Path) -> None:
     _, page = render(make_run(tmp_path, **{"retrain.enabled": False, "predict.crf.iterations": 0}))
     assert "Retraining" not in page.text["curves"]
-    assert "relabelled" not in page.text["pictures"].lower()
-    assert "without CRF" not in page.text["pictures"]
+    assert "relabelled" not in page.text["images"].lower()
+    assert "without CRF" not in page.text["images"]
 
 
 def test_only_training_images(tmp_path: Path) -> None:
     context = make_run(tmp_path, splits=False)
     _, page = render(context)
     assert "with their tags" in page.text[""]
-    assert "Predicted images" in page.text["pictures"] and "Held-out" not in page.text["pictures"]
+    assert "Predicted images" in page.text["images"] and "Held-out" not in page.text["images"]
     assert {row["tags"] for row in score_rows(context, read_json(context.run.metrics_file))} == {"yes"}
 
 
@@ -276,14 +276,14 @@ def test_ready_made_seeds_and_true_masks(tmp_path: Path) -> None:
     folder = tmp_path / "seeds"
     folder.mkdir()
     _, page = render(make_run(tmp_path / "a", **{"seeds.folder": str(folder)}))
-    assert "CAM" not in page.text["pictures"] and "seeds" in page.text["pictures"]
+    assert "CAM" not in page.text["images"] and "seeds" in page.text["images"]
     assert "ready-made" in page.text["scores"]
     _, page = render(make_run(tmp_path / "b", labels=TRAIN_IMAGES))
     assert "full supervision" in page.text[""]
-    assert "seeds" not in page.text["pictures"]
+    assert "seeds" not in page.text["images"]
     _, page = render(make_run(tmp_path / "c", labels=1))
     assert "3 images with tags and 1 label map" in page.text[""]
-    assert "seeds" in page.text["pictures"]
+    assert "seeds" in page.text["images"]
 
 
 def test_a_vision_transformer_without_pooling(tmp_path: Path) -> None:

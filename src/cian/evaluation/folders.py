@@ -68,7 +68,7 @@ def score_pairs(
             if not proportional(prediction.shape, truth.shape):
                 raise CianError(
                     f"{file}: {prediction.shape[1]}×{prediction.shape[0]} px, but {truth_file} has "
-                    f"{truth.shape[1]}×{truth.shape[0]}, which are other proportions. Is it of the same picture?"
+                    f"{truth.shape[1]}×{truth.shape[0]}, which are other proportions. Does it belong to the same image?"
                 )
             prediction = resize_mask(prediction, truth.shape)
         image = Confusion(num_classes)
@@ -186,7 +186,7 @@ def write_submission(
 
 
 def _listed(names_file: Path, there: Container[str]) -> list[str]:
-    """The ids of a list, each once; a line may also be the name of a picture, with its suffix."""
+    """The ids of a list, each once. A line may also be the file name of an image, with its suffix."""
     lines = (_normal(line.strip()) for line in read_lines(names_file))
     return list(dict.fromkeys(line if line in there else _without_suffix(line) for line in lines if line))
 
@@ -208,7 +208,10 @@ def _normal(name: str) -> str:
 
 
 def _files(folder: Path, there: Mapping[str, Path], ids: list[str], what: str) -> list[Path]:
-    """FOLDER/ID.png of each id, of what is there (see `_by_id`).
+    """The file FOLDER/ID.png of each id.
+
+    Args:
+        there: the files of the folder, see `_by_id`.
 
     Raises:
         CianError: a file is missing.

@@ -41,7 +41,7 @@ BASELINE, FIRST, WITH_SALIENCY, FULL = "baseline", "completion", "with-saliency"
 class Variant:
     """
     Attributes:
-        name: what is different; names its run directory.
+        name: says what is different, and names its run directory.
         group: what it is compared within.
         settings: dotted settings that differ from those of the ablation.
     """

@@ -97,7 +97,7 @@ class Example:
     """A class in an image, and where the cells of the image look.
 
     Attributes:
-        rows: of the table; the first is the image of the query cells, the others show the class, too.
+        rows: rows of the table. The first image has the query cells; the other images also show the class.
         images: (H, W, 3) uint8, for each row.
         maps: for each row.
         shares: for each row, see `AffinityMap.share`. None where there is no mask.

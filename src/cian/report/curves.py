@@ -1,4 +1,4 @@
-"""The losses of each trained network over the steps."""
+"""The losses of each trained network, by step."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _LOSSES = {
 
 
 def loss_curves(context: Context) -> list[dict[str, Any]]:
-    """One chart per trained network: its losses over the steps."""
+    """One chart for each trained network: its losses by step."""
     charts = []
     for stage in context.stages:
         log = read_metrics(context.run.folder(stage.name) / "metrics.jsonl") if stage.trains else []
         if not log:
             continue
-        every = dict.fromkeys(name for line in log for name in line)  # some losses come in later than others
+        every = dict.fromkeys(name for line in log for name in line)  # some losses start later than others
         names = [name for name in every if name not in ("step", "epoch", "lr", "images_per_second")]
         if len(names) == 2:  # the other one is the total
             names = ["total"]

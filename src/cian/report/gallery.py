@@ -1,4 +1,4 @@
-"""Rows of pictures: images, and what the stages made of them."""
+"""Rows of images: each image, its maps, its seeds and its masks."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from cian.pipeline.context import Context
 from cian.report.pictures import Layer, Pictures, colour, heat_layer, mask_layer
 from cian.seeds.cam import class_activation_maps
 
-SHOWN, SHOWN_MOST = 12, 24  # rows of pictures: at least, and at most where there are many classes
+SHOWN, SHOWN_MOST = 12, 24  # rows of images: at least, and at most if there are many classes
 TRAINING_SHOWN = 4
-CANDIDATES = 400  # images that pictures are chosen from, spread over the split
+CANDIDATES = 400  # images to choose from, spread over the split
 
 
 def galleries(context: Context, pictures: Pictures) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """Rows of pictures: of the predicted images and, if those are others, of the training images."""
+    """Rows for some of the predicted images and, if these are others, for some of the training images."""
     predicted = context.predict_table
     scored = predicted.with_masks()
     classifier = context.load_classifier() if context.has_seeds and context.has_classifier else None
@@ -38,15 +38,15 @@ def galleries(context: Context, pictures: Pictures) -> tuple[dict[str, Any] | No
         rows = [_row(context, table, row, classifier, pictures) for row in choose(context, table, number, most)]
         parts.append({"rows": rows, "total": len(table)})
     there = [part for part in parts if part is not None]
-    for part in there:  # pictures of one size in both
+    for part in there:  # images of one size in both
         part["columns"] = max(len(row["tiles"]) for other in there for row in other["rows"])
     return parts[0], parts[1]
 
 
 def choose(context: Context, table: Table, number: int, most: int) -> list[int]:
-    """Rows that show every class, if `most` rows can: by what is in the images, not by how well it was found.
+    """Rows that together show every class, if `most` rows can. The scores of the images do not count.
 
-    In turn, the class that was shown least gets its next image; images are taken from all over the table.
+    The class that was shown least gets the next image. The images come from all parts of the table.
     """
     candidates = spread(len(table), CANDIDATES)
     shows = {row: shown_classes(context, table, row) for row in candidates}
@@ -65,12 +65,12 @@ def choose(context: Context, table: Table, number: int, most: int) -> list[int]:
 
 
 def spread(count: int, most: int) -> list[int]:
-    """At most `most` of the numbers below `count`, from all over them."""
+    """At most `most` of the numbers below `count`, evenly spread."""
     return np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()
 
 
 def shown_classes(context: Context, table: Table, row: int) -> set[int]:
-    """The classes of an image: its tags or, where they are not known, those of its predicted mask."""
+    """The classes of an image: its tags or, if they are unknown, the classes in its predicted mask."""
     if table.tagged[row]:
         return set(table.tags(row).tolist())
     mask = mask_if_there(context.find_mask("final", table.ids[row]))
@@ -78,14 +78,14 @@ def shown_classes(context: Context, table: Table, row: int) -> set[int]:
 
 
 def _row(context: Context, table: Table, row: int, classifier: Any, pictures: Pictures) -> dict[str, Any]:
-    """One image and what the stages made of it."""
+    """One image, its maps, its seeds and its masks."""
     config, image_id = context.config, table.ids[row]
     image = read_image(table.images[row])
     picture = pictures.add(image_id, image)
     size = (picture["width"], picture["height"])
     truth_file = table.masks[row]
     truth = None if truth_file is None else read_mask(truth_file, table.mask_ids)
-    tiles: list[dict[str, Any]] = [{"name": "picture", "layer": None, "iou": None, "about": "the picture"}]
+    tiles: list[dict[str, Any]] = [{"name": "image", "layer": None, "iou": None, "about": "the image"}]
 
     def add(name: str, about: str, layer: Layer, iou: float | None = None) -> None:
         tiles.append({"name": name, "about": about, "layer": layer, "iou": iou})

@@ -1,4 +1,4 @@
-"""Pictures on the page, each stored once, and the layers that lie over them."""
+"""Images on the page, each stored once, and the layers that lie over them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from scipy.ndimage import maximum_filter, minimum_filter
 from cian.data.masks import palette, resize_mask
 from cian.data.table import IGNORE
 
-THUMB = 360  # longest side of a picture on the page, in pixels
+THUMB = 360  # longest side of an image on the page, in pixels
 
-Layer = str  # data URI of an image that lies over a picture
+Layer = str  # data URI of a layer that lies over an image
 
 
 class Pictures:
-    """The pictures of the page, each stored once. `uris[i]` is the one of the CSS class `p{i}`."""
+    """The images of the page, each stored once. `uris[i]` is shown by the CSS class `p{i}`."""
 
     def __init__(self) -> None:
         self.uris: list[str] = []
@@ -42,18 +42,18 @@ class Pictures:
 
 
 def colour(class_id: int) -> str:
-    """The colour of a class, as CSS writes it."""
+    """The colour of a class, in CSS."""
     return "#{:02x}{:02x}{:02x}".format(*palette()[class_id])
 
 
 def mask_layer(mask: np.ndarray, size: tuple[int, int], *, seeds: bool = False) -> Layer:
-    """A mask in the colours of its classes, with firm contours, transparent where there is no class.
+    """A mask in the colours of its classes, with solid outlines, transparent where there is no class.
 
     Args:
         mask: (H, W) uint8.
         size: (width, height) of the layer.
-        seeds: background is darkened, and what is left open (255) stays clear; otherwise background stays clear, and
-            what is ignored (255) is pale.
+        seeds: whether it is a seed map: background is dark and unlabelled pixels (255) are clear. In other masks,
+            background is clear and ignored pixels (255) are pale.
     """
     small = resize_mask(mask, size[::-1])
     classes = [int(i) for i in np.unique(small) if i not in (0, IGNORE)]
@@ -79,7 +79,7 @@ def heat_layer(values: np.ndarray) -> Layer:
 
 
 def _paletted(indices: np.ndarray, colours: Sequence[tuple[int, ...]] | None = None) -> Layer:
-    """An indexed PNG; without colours, of heat: dark and half clear where it is cold, bright where it is hot."""
+    """An indexed PNG. Without colours it is a heat map: low values are dark and half clear, high values bright."""
     if colours is None:
         ramp = matplotlib.colormaps["inferno"](np.linspace(0, 1, 256))
         ramp[:, 3] = np.linspace(0.5, 0.82, 256)

@@ -1,4 +1,4 @@
-"""What a run was made from and on: the data, the time of each stage, versions, machine; and what it made."""
+"""Where a run comes from: data, time of each stage, versions and machine; and the files that it made."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def legend(table: Table) -> list[dict[str, str]]:
 
 
 def data_summary(table: Table) -> dict[str, Any]:
-    """What the tables of the data show."""
+    """The counts in the section on data."""
     data = summary_data(table)
     pairs = frequent_pairs(data, PAIRS)
     tags = np.diff(table.tag_offsets)[table.tagged]
@@ -52,7 +52,7 @@ def durations(context: Context) -> list[dict[str, Any]]:
 
 
 def versions(context: Context) -> dict[str, str]:
-    """As recorded at the start of the run."""
+    """The package versions, as recorded at the start of the run."""
     if not context.run.config_file.exists():
         return {}
     tree = yaml.safe_load(context.run.config_file.read_text(encoding="utf-8"))

@@ -77,7 +77,7 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 
 def seed_tables(context: Context, scores: dict[str, Any]) -> list[dict[str, Any]]:
-    """By split: precision, recall, and share of what the seeds leave open, of each class."""
+    """For each split and class: precision, recall and coverage of the seeds."""
     tables = []
     titles = dict.fromkeys(folder.title for folder in _scored(context, scores) if folder.role == "seeds")
     for split, values in ((split, values) for title in titles for split, values in scores["stages"][title].items()):
@@ -100,7 +100,7 @@ def seed_tables(context: Context, scores: dict[str, Any]) -> list[dict[str, Any]
 
 
 def per_class(context: Context, scores: dict[str, Any]) -> dict[str, Any] | None:
-    """IoU of each class on the split of the headline: the final masks as bars, other stages as marks."""
+    """IoU of each class on the split of the headline: the final masks as bars, other masks as marks."""
     split = scores["split"]
     final = final_title(context, scores, split)
     if final is None:
@@ -140,7 +140,7 @@ def _mark_colours(context: Context, scores: dict[str, Any]) -> dict[str, str]:
 
 
 def confusion(context: Context, scores: dict[str, Any]) -> dict[str, Any] | None:
-    """Where the pixels of each class went in the final masks, in per cent of its pixels."""
+    """Which classes the final masks give to the pixels of each class, in per cent of its pixels."""
     split = scores["split"]
     final = final_title(context, scores, split)
     if final is None:
@@ -156,7 +156,7 @@ def confusion(context: Context, scores: dict[str, Any]) -> dict[str, Any] | None
         if i != j and shares[i, j]
     ]
     wrong.sort(key=lambda entry: -entry[0])
-    columns = [*names, "left open"] if counts[:, -1].any() else list(names)
+    columns = [*names, "unlabelled"] if counts[:, -1].any() else list(names)
     matrix = None
     if len(names) <= MATRIX_CLASSES:
         matrix = [
