@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from packaging.version import Version
 from torch.export import Dim, export
 
 from cian.build import build_classifier, build_network
@@ -74,6 +75,8 @@ def test_a_copy_of_a_fast_network_is_independent(monkeypatch):
     assert not torch.equal(other(images)[0], before)
 
 
+# torch.export of 2.10 and before allows only sizes that all strides divide; 2.14 allows any.
+@pytest.mark.skipif(Version(torch.__version__) < Version("2.14"), reason="torch.export of before 2.14 fixes sizes")
 @pytest.mark.parametrize(("name", "extent"), [("test_efficientnet", 1), ("test_resnet", 8)])
 def test_plain_network_is_exported_with_any_batch_and_size(monkeypatch, name, extent):
     """As it is. A residual network takes the sizes that fit its grid, 8 n + 1."""
