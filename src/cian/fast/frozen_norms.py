@@ -63,7 +63,7 @@ def _pairs(model: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
     hooks = [module.register_forward_hook(keep_output) for module in model.modules() if is_plain(module)]
     hooks += [module.register_forward_pre_hook(keep_input) for module in model.modules() if _is_norm(module)]
     training = model.training
-    example = torch.linspace(-1, 1, 3 * 96 * 96, device=next(model.parameters()).device).reshape(1, 3, 96, 96)
+    example = torch.linspace(-1, 1, 3 * 96 * 96).reshape(1, 3, 96, 96).to(next(model.parameters()))
     with torch.enable_grad():
         output = model.eval()(example.requires_grad_())
     model.train(training)
