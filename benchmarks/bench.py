@@ -2,8 +2,9 @@
 
     python benchmarks/bench.py [--results FILE]
 
-Each is a process of its own. The table, with the commit, the machine and the versions, replaces the one before, between
-two markers in the file; if a benchmark fails or is interrupted, the file stays as it is. Nothing else should run.
+Each benchmark runs in another process. The table, with the commit, the machine and the versions, replaces the earlier
+one between two markers in the file. If a benchmark fails or is interrupted, the file is not changed. Nothing else
+should run at the same time.
 """
 
 from __future__ import annotations

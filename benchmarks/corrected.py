@@ -1,17 +1,17 @@
-"""What the errors of seeds cost: networks that learn from the seeds of a run, corrected by its true masks.
+"""What errors in the seeds cost: networks trained on the seeds of a run after its true masks have corrected them.
 
     python benchmarks/corrected.py RUN [--only [background missed classes all]] [--out runs/corrected]
 
-RUN is a run directory whose seeds are made and whose training images all have masks, e.g. runs/voc/seed-1/completion.
-Each correction is a run of its own, with RUN's settings and its classifier; one that was interrupted goes on:
+RUN is a run directory with finished seeds and a mask for each training image, e.g. runs/voc/seed-1/completion. Each
+correction is a new run with RUN's settings and classifier. An interrupted call resumes.
 
-    background  what is labelled as an object and lies on background is labelled as background
-    missed      what is labelled as background and lies on an object is labelled as that object
-    classes     what is labelled as one object and lies on another is labelled as the other
-    all         all three: perfect seeds of the same coverage
+    background  object labels that lie on background become background
+    missed      background labels that lie on an object become that object
+    classes     object labels that lie on another object become that object
+    all         all three: perfect seeds that label the same pixels
 
-Prints which labels of the seeds are wrong (`--only` without a name: no training), then mIoU on the held-out
-images, beside that of RUN itself if it is finished. Labels where the truth is 255 stay, and do not count.
+Prints which labels of the seeds are wrong (`--only` without a name: nothing more), then mIoU on the held-out images,
+beside that of RUN if it is finished. Labels where the true mask is 255 are kept and do not count.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CORRECTIONS = ("background", "missed", "classes", "all")
 
 
 def corrected(seeds: np.ndarray, truth: np.ndarray, correction: str) -> np.ndarray:
-    """Seeds with one kind of error taken out; (H, W) uint8 each, 255 = open, or ignored."""
+    """Seeds without one kind of error. All are (H, W) uint8; 255 = unlabelled or ignored."""
     known = (seeds != IGNORE) & (truth != IGNORE)
     where = {
         "background": (seeds > 0) & (truth == 0),
@@ -72,11 +72,11 @@ def main() -> None:
     records = source.records()
     config = load_config(source.config_file, {"compare": False, "retrain.enabled": False})
     if not ("seed" in records and records["seed"].done and config.seeds.folder is None):
-        raise SystemExit(f"{source.path}: has no finished seeds of its own. Run `cian seed` first.")
+        raise SystemExit(f"{source.path}: its seeds are not finished. Run `cian seed` first.")
     table = check_data(config, make_accelerator(config.runtime))
     train = table.split(TRAIN)
     if len(train.with_masks()) < len(train):
-        raise SystemExit(f"{source.path}: not all of its training images have masks.")
+        raise SystemExit(f"{source.path}: some training images have no mask. Give a run with a mask for each.")
     print(wrong(score_table(source.folder("seeds"), train, "scoring seeds").counts))
     made = ("classify", "seed", "seed-held-out")
     shared = {name: outputs for name, outputs in reusable(config, table, source).items() if name in made}

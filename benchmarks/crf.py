@@ -2,10 +2,10 @@
 
     python benchmarks/crf.py [--image FILE] [--repetitions 7] [--threads N]
 
-The ratio of their times (median, smallest and largest of the repetitions) for 375×500 pixels, 21 classes
-and 10 iterations: once with all classes alive, once with 3, as when an image's tags exclude the others. A ratio is that
-of two neighbouring calls, so that another load on the machine slows both. The ratio of processor time (all threads
-together) says what one core gains, and hardly depends on whether other programs leave a second one free.
+Prints the ratio of their times (median, smallest and largest of the repetitions) for 375 × 500 pixels, 21 classes and
+10 iterations: once with all classes alive, once with 3, as when an image's tags exclude the others. A ratio is of two
+neighbouring calls, so another load on the machine slows both. The ratio of processor time (all threads together)
+says what one core gains, whether or not other programs use the second one.
 """
 
 from __future__ import annotations

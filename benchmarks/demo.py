@@ -1,10 +1,10 @@
-"""The demo's data with several seeds: seeds alone, without affinity, CIAN, with CRF.
+"""The demo over several random seeds: seeds, without affinity, CIAN, with CRF.
 
     python benchmarks/demo.py [--seeds 0 1 2] [--out runs/demo-seeds] [--set KEY=VALUE …]
 
-Runs that are there already are not run again. Prints a table of mIoU on the 60 held-out pictures: each seed, mean and
-standard deviation, and the gains of affinity, paired by seed. The data is the same for all seeds; the seed decides
-initial weights, order and augmentation.
+Finished runs are not repeated. Prints a table of mIoU on the 60 held-out images: each random seed, mean and standard
+deviation, and the gains of affinity, paired by random seed. The data is the same for all random seeds. The random seed
+decides initial weights, order and augmentation.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main() -> None:
             if "val" in splits:
                 table.setdefault(name, []).append(splits["val"]["miou"])
         seconds.append(sum(record.seconds for record in run.records().values()))
-    print("mIoU % on the held-out pictures; seeds " + " ".join(map(str, options.seeds)))
+    print("mIoU % on the held-out images; random seeds " + " ".join(map(str, options.seeds)))
     for name, values in table.items():
         shown = "  ".join(f"{value:5.2f}" for value in values)
         print(f"{name:25s} {shown}   mean {mean_deviation(values)}")

@@ -24,7 +24,7 @@ from figures import figure
 from overhead import seconds
 from PIL import Image
 from plain import STRIDE, OurTraining, PlainTraining
-from predict import SCALES, pictures, random_model
+from predict import SCALES, random_model, write_images
 
 from cian.backbone.dense import Backbone
 from cian.crf.dense import dense_crf
@@ -90,13 +90,13 @@ def predict(count: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         random_model(folder / "model")
-        pictures(folder, count)
+        write_images(folder, count)
         settings = {"predict.scales": SCALES}
         times = [
             seconds(partial(predict_folder, folder / "model", folder / "images", folder / out, settings=settings))
             for out in ("first", "second")
         ]
-        figure("`cian predict`, 3 scales, mirror, CRF, 21 live classes", [count / times[1]], "pictures/s")
+        figure("`cian predict`, 3 scales, mirror, CRF, 21 live classes", [count / times[1]], "images/s")
 
 
 def main() -> None:

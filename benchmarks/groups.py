@@ -1,10 +1,10 @@
-"""The group sampler on data sets of up to ten million images: time and memory of one epoch's plan, and their growth.
+"""The group sampler on up to ten million images: time and memory to plan an epoch, and how they grow.
 
     python benchmarks/groups.py [--tags tags.csv] [--images 10000 … 10000000] [--group-size 2]
 
-Images' tags are drawn from a long-tailed distribution (1,000 classes, the k-th as frequent as 1/k, 1 to 4 tags each)
-and, with --tags, also from the rows of a file `image,tags` (with `;`), e.g. VOC's. Each size runs in a process of its
-own.
+Tags are drawn from a long-tailed distribution: 1,000 classes, the k-th with a frequency of 1/k, and 1 to 4 tags an
+image. With --tags they are also drawn from the rows of a file `image,tags` (with `;`), e.g. VOC's. Each size runs in
+another process.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def steps(context: Context, row: int) -> list[np.ndarray]:
 
 
 def looks(context: Context, row: int) -> list[np.ndarray]:
-    """A held-out image with one of its cells marked, and where that cell looks, in it and in others of its class."""
+    """A held-out image with a cell marked, and where that cell looks, there and in others of its class."""
     table = context.held_out_seed_table
     network = cian.load(context.run.model, "cpu").network
     class_id, (y, x) = innermost(read_mask_of(context, row))

@@ -2,9 +2,9 @@
 
     python benchmarks/objects.py RUN [--split tune] [--step 2] [--saliency u2netp.onnx]
 
-RUN is a run directory of `cian run` with masks. For every image of the split that has tags and a mask, pixels of any
-class are to score higher than those of background (of several tags' maps the highest counts); 0.5 is chance, 1 is
-perfect. Prints the mean over the images of the class activation maps, of the object maps, and of a saliency network.
+RUN is a run directory of `cian run` with masks. In each image of the split that has tags and a mask, pixels of any
+class should score higher than those of background (the highest of its tags' maps counts). 0.5 is chance, 1 is perfect.
+Prints the mean over the images for class activation maps, object maps, and a saliency network.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--split", default="tune")
-    parser.add_argument("--step", type=int, default=1, help="every so many images")
+    parser.add_argument("--step", type=int, default=1, help="take every N-th image")
     parser.add_argument("--saliency", type=Path)
     options = parser.parse_args()
     run = Run(options.run)

@@ -1,11 +1,12 @@
-"""What `cian predict` costs beside its network, and how much memory a large photograph takes.
+"""How much longer `cian predict` takes than its network alone, and how much memory a large photograph needs.
 
     python benchmarks/predict.py [--model runs/NAME/model] [--images DIR] [--count 72] [--repetitions 3]
 
-* reading, 3 scales, mirror, upsampling, dense CRF, writing / the network's forward passes alone, over the same images
-  on the same cores, in turn. Without --model a network of 21 classes with random weights, in which every class of every
-  pixel is alive for the CRF: the worst case. Without --images the demo's pictures at 375 × 500 pixels.
-* peak memory of a process that predicts one photograph of 24 megapixels.
+* The ratio of two times, measured in turn on the same images and cores: all of `cian predict` (reading, 3 scales,
+  mirror, upsampling, dense CRF, writing) / the network's forward passes alone. Without --model the network has 21
+  classes and random weights, so that every class is alive for the CRF: the worst case. Without --images the demo's
+  images are used, at 375 × 500 pixels.
+* Peak memory of a process that predicts one photograph of 24 megapixels.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ def random_model(folder: Path) -> None:
     Segmenter(network, Config(), [f"class {i}" for i in range(CLASSES)]).save(folder)
 
 
-def pictures(folder: Path, count: int, source: Path | None = None) -> None:
-    """Fills FOLDER/images with the first pictures of `source`, or with the demo's at 375 × 500 pixels."""
+def write_images(folder: Path, count: int, source: Path | None = None) -> None:
+    """Fills FOLDER/images with the first images of `source`, or with the demo's at 375 × 500 pixels."""
     if source is None:
         generate(folder / "data", train=count, val=1)
     files = find_images(source or folder / "data" / "images")[:count]
@@ -58,7 +59,7 @@ def pictures(folder: Path, count: int, source: Path | None = None) -> None:
 
 
 def forward_alone(segmenter: Segmenter, files: list[Path]) -> None:
-    """The network at every scale, with the mirrored image, on all images, each core an image of its own."""
+    """The network at every scale, also on the mirrored image, for all images; each core takes its own image."""
     accelerator = make_accelerator(Config().runtime)
     network = segmenter.network
     table = Table.build(("x",), [str(i) for i in range(len(files))], files, [None] * len(files), ["all"] * len(files))
@@ -98,7 +99,7 @@ def main() -> None:
         if model is None:
             model = folder / "model"
             random_model(model)
-        pictures(folder, options.count, options.images)
+        write_images(folder, options.count, options.images)
         files = find_images(folder / "images")
         segmenter = load(model)
         pairs = []
@@ -108,8 +109,8 @@ def main() -> None:
             pairs.append((whole, seconds(forward_alone, segmenter, files)))
         ratios = [a / b for a, b in pairs]
         name = f"`cian predict`, {len(SCALES)} scales, mirror, CRF / the network's forward passes alone"
-        a_picture = f"{len(files)} pictures, {statistics.median(a for a, _ in pairs) / len(files):.2f} s each"
-        figure(name, ratios, most=1.3, note=a_picture)
+        each = f"{len(files)} images, {statistics.median(a for a, _ in pairs) / len(files):.2f} s each"
+        figure(name, ratios, most=1.3, note=each)
         answer = multiprocessing.get_context("spawn").Queue()
         process = multiprocessing.get_context("spawn").Process(target=large_photograph, args=(model, folder, answer))
         process.start()

@@ -1,13 +1,14 @@
-"""PASCAL VOC 2012 from tags: the paper's steps and full supervision, and their scores on the whole of val.
+"""PASCAL VOC 2012 from tags: the paper's steps and full supervision, and their scores on all of val.
 
     python benchmarks/voc.py --data VOC [--saliency u2netp.onnx] [--train train-small] [--score tune] [--repeat 1]
         [--only completion baseline full-supervision …] [--val] [--out DIR] [--set KEY=VALUE …]
 
-VOC holds JPEGImages/, SegmentationClass/, tags.csv, classes.txt and ImageSets/LIST.txt. Thresholds and schedules are
-tuned on `tune`; `--val` then scores the networks on the list `val`, without tags. The runs are those of `cian ablate`
-(one classifier and one set of seed maps for all of a random seed; same schedule and augmentation, full supervision
-too); one that was interrupted goes on. Background comes from the object maps; with --saliency a further variant,
-`with-saliency`, takes it from there.
+VOC holds JPEGImages/, SegmentationClass/, tags.csv, classes.txt and ImageSets/LIST.txt. Thresholds and schedules were
+chosen on `tune`. `--val` then scores the networks on the list `val`, without tags.
+
+The runs are those of `cian ablate`: all variants of a random seed share one classifier and one set of seed maps, and
+all have the same schedule and augmentation. An interrupted call resumes. Background comes from the object maps. With
+--saliency there is another variant, `with-saliency`, whose background comes from the saliency network.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def main() -> None:
 
 
 def show_seeds(run: Path) -> None:
-    """How good the seed maps of a run are, by split, and what its stages cost."""
+    """How good the seed maps of a run are, by split, and how long its stages took."""
     for split, scores in read_json(run / "metrics.json")["stages"]["seeds"].items():
         precision = [value for value in scores["precision"].values() if value is not None]
         print(
