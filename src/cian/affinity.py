@@ -1,11 +1,12 @@
 """The cross-image affinity module (Fan et al., "CIAN: Cross-Image Affinity Net", AAAI 2020, arXiv 1811.10842).
 
-Every cell of an image's features X retrieves a message from similar cells, in the image itself and in other images:
+A group is a few images that share a tag. Each cell of an image's features X retrieves messages from similar cells: in
+the self branch from the image itself, in the cross branch also from the other images of its group, its references.
 
     Q    = W_q X                           query; every W is a 1×1 convolution without a bias
     K, V = pool(W_k X), pool(W_v X)        key and value; pooling (3×3 maximum, stride 2) keeps a quarter of the cells
     a_ij = softmax over i of K_i · Q_j     affinity of key cell i and query cell j; no division by sqrt(d)
-    m_j  = sum over i of a_ij V_i          message to query cell j
+    m_j  = sum over i of a_ij V_i          message to query cell j; the cross branch takes the maximum over the images
     X^   = X + r, r = BN(W_o m)            the scale γ of BN starts at 0: the module starts as the identity
 
 Shapes: N images, C channels of X, d of Q, K and V, H × W cells, H' × W' cells after pooling.
@@ -61,7 +62,7 @@ def cross_image_affinity(
         similarity: "dot" (the paper's) or "cosine".
         merge: how the messages of several references become one, element by element: "max" (the paper's) or "mean".
         include_self: whether the image's own message is merged with them.
-        retrieve: computes the messages; has the arguments of `retrieve`.
+        retrieve: the function that computes the messages of all queries from one key and value each.
 
     Shape: query (N, d, H, W), key and value (N, d, H', W') → the self message and the merged cross message, both
         (N, d, H, W); cross is None for group_size 1. Raises ValueError for an incomplete group or an unknown option.

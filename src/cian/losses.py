@@ -2,12 +2,14 @@
 
     L = CE(self, seed) + CE(cross, seed) + CE(self, T) + CE(cross, T)
 
-T, the completion target, is what the cross branch, which has seen other images, says about each cell.
+seed is an image's sparse label map, made from its tags. T, the completion target, is the class that the cross branch,
+which has seen other images, prefers at each cell. Cells whose class is not in the image's seeds are ignored.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
@@ -26,7 +28,7 @@ def average(total: Tensor, count: Tensor) -> Tensor:
 def seed_loss(
     logits: Tensor, seeds: Tensor, balanced: bool = False, robust: float = 0.0, average: Average = average
 ) -> Tensor:
-    """CE: the mean cross-entropy over the labelled cells of the batch, in nats; 0 if no cell is labelled.
+    """CE, for the seeds or T: mean cross-entropy over the labelled cells of the batch, in nats; 0 if there are none.
 
     Args:
         balanced: average the foreground and the background apart, then both, so that sparse foreground counts (the
@@ -52,7 +54,7 @@ def seed_loss(
 
 @torch.no_grad()
 def completion_target(cross_logits: Tensor, seeds: Tensor, allowed: Tensor | None = None) -> Tensor:
-    """T: the class that the cross branch prefers, where that class occurs in the image's seeds; 255 elsewhere.
+    """T: the class that the cross branch prefers, if that class occurs in the image's seeds; else 255. No gradient.
 
     Shape: cross_logits (N, K, H, W), seeds (N, H, W) with 255 = ignore, allowed (N, K) bool: the classes that can be
         preferred, those of the image's tags and background (None: all) → (N, H, W) int64.
@@ -85,12 +87,13 @@ def cian_loss(
 
     Shape: logits (N, K, H, W), seeds (N, H, W) with 255 = ignore → scalars by name: "total", and the terms it sums.
     """
-    by_seeds, by_target = (balanced != "none", robust, average), (balanced == "all", robust, average)
-    terms = {"self_seed": seed_loss(self_logits, seeds, *by_seeds)}  # ()
+    seed_ce = partial(seed_loss, balanced=balanced != "none", robust=robust, average=average)
+    target_ce = partial(seed_loss, balanced=balanced == "all", robust=robust, average=average)
+    terms = {"self_seed": seed_ce(self_logits, seeds)}  # ()
     if cross_logits is not None:
-        terms["cross_seed"] = seed_loss(cross_logits, seeds, *by_seeds)  # ()
+        terms["cross_seed"] = seed_ce(cross_logits, seeds)  # ()
         if completion:
             target = completion_target(cross_logits, seeds, allowed)  # T, (N, H, W)
-            terms["self_completion"] = seed_loss(self_logits, target, *by_target)  # ()
-            terms["cross_completion"] = seed_loss(cross_logits, target, *by_target)  # ()
-    return {"total": torch.stack(list(terms.values())).sum(), **terms}
+            terms["self_completion"] = target_ce(self_logits, target)  # ()
+            terms["cross_completion"] = target_ce(cross_logits, target)  # ()
+    return {"total": torch.stack(list(terms.values())).sum(), **terms}  # () each

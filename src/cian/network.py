@@ -15,7 +15,7 @@ class CIAN(nn.Module):
     Args:
         backbone: the network that computes the features X, or timm's name of one (with ImageNet weights).
         num_classes: K, with background.
-        affinity: the module, or None for the same network without it.
+        affinity: the affinity module, or None for the same network without it.
         head_dilation: dilation of the head's 3×3 convolution; default 96 pixels of the image (12 cells at stride 8).
     """
 

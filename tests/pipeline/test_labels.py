@@ -9,11 +9,10 @@ import pytest
 
 import cian
 from cian.config import load_config
-from cian.data.masks import read_mask, write_mask
+from cian.data.masks import read_mask, with_labels, write_mask
 from cian.data.table import Table
 from cian.pipeline.context import Context
 from cian.runs.directory import Run
-from cian.seeds.seed_map import with_labels
 from tests.helpers import TINY, draw_pictures
 
 WHOLE, PARTIAL = ("000", "001", "002"), ("003", "004")

@@ -153,7 +153,7 @@ FILES = {"seeds.folder": (), "seeds.background": ("cam",), "backbone.weights": (
 
 
 def absolute(config: Config) -> Config:
-    """The same with the whole paths of its files, so that a run goes on from any working directory."""
+    """The same with the whole paths of its files, so that a run can resume from any working directory."""
 
     def whole(value: Any) -> Any:
         if isinstance(value, Path):

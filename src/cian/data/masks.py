@@ -115,6 +115,18 @@ def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.array(Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST))
 
 
+def with_labels(mask: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """A mask or a seed map, with the labelled pixels of a label map in place of its own.
+
+    Shape:
+        mask: (h, w) uint8; labels: (H, W) uint8, 255 = unlabelled, reduced to (h, w) by the nearest pixel. Returns
+        (h, w) uint8.
+    """
+    if labels.shape != mask.shape:
+        labels = resize_mask(labels, mask.shape)
+    return np.where(labels == IGNORE, mask, labels)
+
+
 def fits(mask: tuple[int, int], image: tuple[int, int]) -> bool:
     """Whether a mask can score its image: both have the same (height, width), or the mask is larger in the same
     proportions, because the image was reduced."""

@@ -7,14 +7,13 @@ from torch import Tensor
 
 from cian.config import CrfConfig
 from cian.data.images import image_size
-from cian.data.masks import read_mask, write_mask
+from cian.data.masks import read_mask, with_labels, write_mask
 from cian.data.table import TRAIN, Table
 from cian.inference.decide import label_map, probabilities
 from cian.inference.logits import segment_logits
 from cian.pipeline.context import Context
 from cian.pipeline.network_stage import NetworkStage
 from cian.runs.each_image import for_each_image
-from cian.seeds.seed_map import with_labels
 
 
 def predict_masks(

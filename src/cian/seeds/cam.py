@@ -19,11 +19,11 @@ from cian.seeds.similarity import spread
 def class_activation_maps(
     model: Classifier, image: np.ndarray, tags: np.ndarray, settings: SeedConfig
 ) -> tuple[np.ndarray, np.ndarray]:
-    """CAMs of an image's own tags, which tell the classes apart, and object maps, which tell objects from what is
-    around them: the cells' scores (see `CellScores`) and these spread over what looks alike (`spread`), together
-    divided by their maximum, plus the cells' objectness.
+    """The CAMs of an image's tags, which tell classes apart, and its object maps, which tell objects from background.
 
-    All are averaged over scales and mirror images, and each is divided by its maximum.
+    An object map is the sum of two maps: the objectness of the cells, and their scores (see `CellScores`) added to the
+    same scores spread over cells that look alike (see `spread`), divided by the maximum. All maps are averaged over
+    scales and mirror images, and each is divided by its maximum.
 
     Shape:
         image: (H, W, 3) uint8; tags: (T,) class ids from 1. Returns two (T, H, W) float32 in [0, 1].

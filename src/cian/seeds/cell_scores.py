@@ -1,11 +1,13 @@
-"""Which cells of a picture are likely to belong to an object that its tags name.
+"""Which cells of an image are likely to belong to an object that its tags name.
 
-Class activation maps say which class is where, but less well what belongs to the object at all: a classifier also looks
-at what goes with a class, such as the sky behind an aeroplane, and not at all of the object. Here the feature cells of
-all training pictures are compared with each other instead, twice. First, what most cells have in common (grass, sky,
-walls) is background: a cell counts the more, the less it shares of that and the more of what cells of pictures with the
-tag have in common. Then, what the objects found so have in common, whatever their class, is told from what is around
-them: sky goes with aeroplanes, but in the pictures of most classes it is background.
+Class activation maps tell classes apart, but they show objects badly. A classifier uses only parts of an object, and
+also what comes with it, such as the sky behind an aeroplane. So the feature cells of all training images are compared,
+in two steps:
+
+1. What most cells have in common (grass, sky, walls) is background. A cell scores high for a tag if it has little of
+   that, and much of what the cells of images with the tag have in common.
+2. The cells found in step 1 are compared with all others, whatever their class. The sky behind aeroplanes is
+   background now, because it is background in the images of most classes.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-TAG = 0.1  # weight of what pictures with the tag have in common, beside that of what all have in common
+TAG = 0.1  # weight of what images with the tag have in common, beside that of what all have in common
 RIDGE = 3.0  # added to the covariance's diagonal, in units of its mean
 DETAIL = 2.0  # weight of fine features beside the last ones, in objectness
 
@@ -25,7 +27,7 @@ class CellScores(nn.Module):
     """Scores of single feature cells by one linear function per tag, and objectness by one for all.
 
     With z = (x - μ) / |x - μ| of a cell's features x and their mean μ, the mean m of z over all cells, its mean m_c
-    over the cells of pictures with tag c, and its second moments Σ, the score is max(0, w_c · z) with
+    over the cells of images with tag c, and its second moments Σ, the score is max(0, w_c · z) with
     w_c = (Σ + λI)⁻¹ (0.1 m_c - m): a linear discriminant that leads away from what is common.
 
     Objectness is learned from cells that are known to be objects (`estimate_objectness`), from z and fine features d of
@@ -64,17 +66,17 @@ class CellScores(nn.Module):
         return F.conv2d(directions, self.weight[:, :, None, None]).relu(), objectness.clamp(0, 1)
 
     def estimate(self, cells: Sequence[Tensor], tags: Tensor) -> None:
-        """Sets the linear functions of the scores from cells of the training pictures.
+        """Sets the linear functions of the scores from cells of the training images.
 
         Shape:
-            cells: for each picture (n, C), n may differ; tags: (pictures, num_tags) float, 0 or 1.
+            cells: for each image (n, C), n may differ; tags: (images, num_tags) float, 0 or 1.
         """
         counts = torch.tensor([len(part) for part in cells])
         x = torch.cat([part.float() for part in cells])
         self.center.copy_(x.mean(0))
         z = _directions(x, self.center)
         mean = z.mean(0)
-        sums = torch.stack([part.sum(0) for part in z.split(counts.tolist())])  # (pictures, C)
+        sums = torch.stack([part.sum(0) for part in z.split(counts.tolist())])  # (images, C)
         number = tags.T @ counts[:, None].float()  # (num_tags, 1), of cells
         per_tag = torch.where(number > 0, tags.T @ sums / number.clamp(min=1), mean)  # (num_tags, C)
         self.weight.copy_(torch.linalg.solve(_moments(z), (TAG * per_tag - mean).T).T)

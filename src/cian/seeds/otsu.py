@@ -1,4 +1,4 @@
-"""Otsu's threshold: where the values of a picture divide into two."""
+"""Otsu's threshold, which divides the values of a map into two classes."""
 
 from __future__ import annotations
 

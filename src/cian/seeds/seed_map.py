@@ -1,4 +1,4 @@
-"""Sparse labels from class activation maps: what is certain is labelled, the rest is 255."""
+"""Seeds of one image from its class activation maps: pixels that are certain are labelled, all others are 255."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from cian.data.masks import resize_mask
 from cian.data.table import IGNORE
 from cian.seeds.otsu import otsu
 
-HIGHEST = 0.85  # threshold of object maps (at most 1) up to which Otsu's is raised
-CERTAINTY = 0.7  # probability of a label, before the edges of the picture are asked
-SHRINK = 2  # edges are looked for at this fraction of the size: feature cells are coarser still
+HIGHEST = 0.85  # Otsu's threshold of an object map (0 … 1) is raised up to this
+CERTAINTY = 0.7  # probability of a label before the CRF
+SHRINK = 2  # the CRF works on the image reduced by this factor, which is still finer than feature cells
 
 
 def seed_map(
@@ -26,14 +26,17 @@ def seed_map(
     settings: SeedConfig,
     saliency: np.ndarray | None = None,
 ) -> np.ndarray:
-    """One image's seeds, without ground truth.
+    """The seeds of one image.
 
-    Foreground is where an object map is over the picture's threshold (see `threshold`) and its class leads the next one
-    by `margin`, in the geometric mean of CAM and object map; with a saliency map, only where that is over
-    `salient_above`. Background is where every object map is under `background_below` times that threshold or, with a
-    saliency map, where that is under `salient_below` and no class claims the pixel. All else is open; an image without
-    tags is background throughout. Without a saliency map, which has edges of its own, labels then follow the edges of
-    the picture (see `along_edges`).
+    A class is scored by the geometric mean of its CAM and its object map. A pixel is foreground if the object map of
+    its best class reaches the image's threshold (see `threshold`), and the class leads the next one by `margin`. With a
+    saliency map, the map must also reach `salient_above`.
+
+    A pixel is background if every object map is below `background_below` times the threshold. With a saliency map, it
+    is background if the map is below `salient_below` and the object map of its best class is below the threshold.
+
+    All other pixels are unlabelled (255). An image without tags is background everywhere. Without a saliency map, the
+    labels are then aligned with the edges of the image (see `along_edges`).
 
     Shape:
         image: (H, W, 3) uint8; cams, objects: (T, H, W) float32 in [0, 1] of the tags (T,), class ids from 1 (see
@@ -42,20 +45,20 @@ def seed_map(
     """
     if not len(tags):
         return np.zeros(cams.shape[1:], np.uint8)
-    telling = np.sqrt(cams * objects)
-    best = telling.argmax(0)
-    lead = telling.max(0) - (np.partition(telling, -2, 0)[-2] if len(tags) > 1 else 0)
-    most = objects.max(0)
-    level = threshold(most, settings.foreground)
-    claimed = np.take_along_axis(objects, best[None], 0)[0] >= level
-    certain = claimed & (lead >= settings.margin)
+    scores = np.sqrt(cams * objects)  # (T, H, W)
+    best = scores.argmax(0)  # (H, W)
+    lead = scores.max(0) - (np.partition(scores, -2, 0)[-2] if len(tags) > 1 else 0)  # (H, W)
+    highest = objects.max(0)  # (H, W)
+    level = threshold(highest, settings.foreground)
+    claimed = np.take_along_axis(objects, best[None], 0)[0] >= level  # (H, W)
+    certain = claimed & (lead >= settings.margin)  # (H, W)
     if saliency is None:
-        background = most < settings.background_below * level
+        background = highest < settings.background_below * level  # (H, W)
     else:
         certain &= saliency >= settings.salient_above
-        background = (saliency < settings.salient_below) & ~claimed
+        background = (saliency < settings.salient_below) & ~claimed  # (H, W)
     classes = np.append(np.append(0, tags), IGNORE).astype(np.uint8)
-    labels = np.full(best.shape, len(tags) + 1)  # indices into `classes`
+    labels = np.full(best.shape, len(tags) + 1)  # (H, W), indices into `classes`
     labels[background] = 0
     labels[certain] = best[certain] + 1
     if saliency is None and settings.crf.iterations:
@@ -63,21 +66,13 @@ def seed_map(
     return classes[labels]
 
 
-def with_labels(seeds: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The seeds, with the labelled pixels of a label map in their place.
-
-    Shape:
-        seeds: (h, w) uint8; labels: (H, W) uint8, 255 = unlabelled, reduced to (h, w) by the nearest pixel. Returns
-        (h, w) uint8.
-    """
-    if labels.shape != seeds.shape:
-        labels = resize_mask(labels, seeds.shape)
-    return np.where(labels == IGNORE, seeds, labels)
-
-
 def threshold(objects: np.ndarray, factor: float) -> float:
-    """Where the object map of a picture is likely to be an object: so many times Otsu's threshold. That alone labels
-    more background as objects than it leaves parts of objects out, and the first costs networks more.
+    """The value from which an object map shows an object: `factor` times Otsu's threshold.
+
+    It is at most `HIGHEST`, or Otsu's threshold itself if that is higher.
+
+    Otsu's threshold alone is too low: it labels background as objects, which harms the network more than parts of
+    objects that are left out.
 
     Shape:
         objects: (H, W) in [0, 1].
@@ -89,13 +84,14 @@ def threshold(objects: np.ndarray, factor: float) -> float:
 def along_edges(
     image: np.ndarray, labels: np.ndarray, best: np.ndarray, num_classes: int, crf: CrfConfig
 ) -> np.ndarray:
-    """Labels that follow the edges of the picture: a CRF is asked twice, with the open pixels as background and as
-    foreground; what both times comes out the same is labelled, the rest stays open (Ahn et al., CVPR 2019,
-    arXiv 1904.05044, make their labels so).
+    """Labels aligned with the edges of the image, as in IRNet (Ahn et al., CVPR 2019, arXiv 1904.05044).
+
+    A CRF runs twice: once with the unlabelled pixels as background, once with them as foreground. A pixel for which
+    both agree is labelled; the others are unlabelled.
 
     Shape:
-        image: (H, W, 3) uint8; labels: (H, W) in 0 … num_classes, the last of which is "open"; best: (H, W), the class
-        that an open pixel has if it is foreground. Returns labels of the same kind.
+        image: (H, W, 3) uint8; labels: (H, W) in 0 … num_classes, where num_classes means unlabelled; best: (H, W), the
+        class that an unlabelled pixel has if it is foreground. Returns labels of the same kind.
     """
     size = labels.shape
     small = tuple(-(-side // SHRINK) for side in size)

@@ -1,9 +1,8 @@
-"""Maps spread over what looks alike.
+"""Spreads activation maps over cells that look alike.
 
-A network looks at what tells the classes apart, a head or a mark, and maps from its last features call the rest of the
-object background. Fine features of an early stage know little of classes but much of surfaces: a cell takes over the
-activation of the cells of its image that look like it. The correlation follows SEAM's pixel
-correlation module (Wang et al. 2020, arXiv 2004.04581), but needs no training.
+Maps from the last features of a classifier cover only what tells the classes apart, such as a head. Features of an
+early stage tell surfaces apart, so each cell gets the mean activation of the cells of its image that look like it. The
+correlation follows SEAM's pixel correlation module (Wang et al. 2020, arXiv 2004.04581), but needs no training.
 """
 
 from __future__ import annotations

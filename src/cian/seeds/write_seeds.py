@@ -10,7 +10,7 @@ import numpy as np
 from accelerate import Accelerator
 
 from cian.config import Config
-from cian.data.masks import proportional, read_mask, write_mask
+from cian.data.masks import proportional, read_mask, with_labels, write_mask
 from cian.data.table import IGNORE, Table
 from cian.errors import CianError
 from cian.files import atomic
@@ -18,7 +18,7 @@ from cian.runs.each_image import for_each_image
 from cian.seeds.cam import class_activation_maps
 from cian.seeds.classifier import Classifier
 from cian.seeds.saliency import saliency_source
-from cian.seeds.seed_map import seed_map, with_labels
+from cian.seeds.seed_map import seed_map
 
 
 def write_seed_maps(

@@ -143,6 +143,7 @@ class _Training:
         """One step, of `steps` in this epoch."""
         task, accelerator = self.task, self.accelerator
         batch = {key: value.to(accelerator.device, non_blocking=True) for key, value in batch.items()}
+        # The schedule of the learning rate: poly decay.
         progress = (self.epoch + (0 if task.optimizer.poly_per_epoch else self.step / steps)) / task.epochs
         for group, lr in zip(self.optimizer.param_groups, self.first_lrs, strict=True):
             group["lr"] = lr * (1 - progress) ** task.optimizer.poly_power
