@@ -224,7 +224,7 @@ def test_run_checks_the_data_before_anything_else(pictures, tmp_path, refused):
     [
         (["--set", "train.epohs=1"], ["Did you mean train.epochs"]),
         (["--set", "train.epochs=many"], ["train.epochs", "integer"]),
-        (["--set", "train.epochs"], ["key=value"]),
+        (["--set", "train.epochs"], ["KEY=VALUE"]),
         (["--config", "nowhere.yaml"], ["nowhere.yaml"]),
         (["--set", "backbone.name=resnet51"], ["resnet50"]),
         (["--set", "runtime.device=tpu"], ["auto, cpu or cuda"]),

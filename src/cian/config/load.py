@@ -19,10 +19,10 @@ IMAGE_SOURCES = ("data.images", "data.voc", "data.coco")
 
 
 def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
-    """Defaults, then a YAML file, then dotted overrides (`{"train.epochs": 4}`; later wins).
+    """The defaults, changed by a YAML file, changed by dotted keys (`{"train.epochs": 4}`).
 
     Raises:
-        CianError: the file cannot be read, a key is unknown, or a value is out of range; all of them at once.
+        CianError: the file cannot be read, a key is unknown, or a value is out of range. One error lists all of them.
     """
     tree: dict[str, Any] = {}
     if file is not None:
@@ -31,11 +31,11 @@ def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = 
         except OSError as error:
             raise CianError(f"{file}: {error.strerror}. Give a readable YAML file to --config.") from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise CianError(f"{file}: not a YAML file ({' '.join(str(error).split())}). Correct it.") from None
+            raise CianError(f"{file}: not a YAML file ({' '.join(str(error).split())}). Correct that line.") from None
         if not isinstance(tree, dict):
-            raise CianError(f"{file}: holds {type(tree).__name__}, not settings. Write `key: value` lines.")
-        tree = {key: value for key, value in tree.items() if value is not None}  # `data:` with nothing below
-        tree.pop("versions", None)  # written into every run's config.yaml, which can be given again
+            raise CianError(f"{file}: holds a {type(tree).__name__}, not settings. Write `key: value` lines.")
+        tree = {key: value for key, value in tree.items() if value is not None}  # an empty section
+        tree.pop("versions", None)  # a run writes them into its config.yaml
         tree, notes = from_earlier(tree, str(file))
         fatal = [f"{each}." for each in notes if each.fatal]
         if fatal:
@@ -79,7 +79,7 @@ def _assign(tree: dict[str, Any], overrides: Mapping[str, Any]) -> None:
 
 
 def _validated(tree: Mapping[str, Any], file: Path | None, overrides: Mapping[str, Any]) -> Config:
-    """The configuration of a whole tree; every error names its key and where its value came from."""
+    """The configuration of a complete tree. Each error names the key and where its value comes from."""
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
@@ -104,10 +104,10 @@ def _did_you_mean(key: str, known: Sequence[str]) -> str:
 
 
 def load_run_config(file: Path | None, overrides: Mapping[str, Any], of_run: Path | None) -> Config:
-    """As `load_config`; if neither a file nor images are given, it starts from the run's own settings.
+    """As `load_config`. If neither a file nor images are given, the run's own settings are the start.
 
     Args:
-        of_run: the run's config.yaml, which need not exist.
+        of_run: the run's config.yaml, if it exists.
     """
     if file is None and of_run is not None and of_run.is_file() and not any(key in overrides for key in IMAGE_SOURCES):
         file = of_run
@@ -117,14 +117,14 @@ def load_run_config(file: Path | None, overrides: Mapping[str, Any], of_run: Pat
 def require_images(config: Config) -> None:
     """
     Raises:
-        CianError: nothing says where the images are.
+        CianError: no setting says where the images are.
     """
     if not config.data.has_images:
         raise CianError("No images. Give --images DIR (and --tags FILE, unless each sub-folder is a class).")
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
-    """`train.epochs=4` → ("train.epochs", 4). The value is YAML; that of a setting that is a text need not be quoted.
+    """`train.epochs=4` → ("train.epochs", 4). The value is YAML, but text needs no quotes where a text is expected.
 
     Raises:
         CianError: there is no `=`, or the value is not YAML.
@@ -132,8 +132,8 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     key, sign, given = text.partition("=")
     key, value = key.strip(), given.strip()
     if not sign or not key:
-        raise CianError(f"--set {text}: not of the form key=value, e.g. --set train.epochs=4.")
-    if key == "data.separator" and given and not value:  # a space, or a tab
+        raise CianError(f"--set {text}: not of the form KEY=VALUE. Write e.g. --set train.epochs=4.")
+    if key == "data.separator" and given and not value:  # a space or a tab
         return key, given
     if value not in ("", "null", "~") and value[0] not in "[\"'" and _is_text(annotation(key)):
         return key, value
@@ -144,16 +144,16 @@ def parse_assignment(text: str) -> tuple[str, Any]:
 
 
 def dump_config(config: Config) -> dict[str, Any]:
-    """The tree as plain YAML types."""
+    """The configuration as plain YAML types."""
     return config.model_dump(mode="json")
 
 
-# Settings outside `data` that name files, and the words that they may be instead.
+# Settings outside `data` that name files or folders, and the words that are allowed instead.
 FILES = {"seeds.folder": (), "seeds.background": ("cam",), "backbone.weights": ("imagenet", "random")}
 
 
 def absolute(config: Config) -> Config:
-    """The same with the whole paths of its files, so that a run can resume from any working directory."""
+    """The configuration with absolute paths, so that a run resumes from any working directory."""
 
     def whole(value: Any) -> Any:
         if isinstance(value, Path):
@@ -176,7 +176,7 @@ def absolute(config: Config) -> Config:
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A tree by dotted keys: {"train": {"epochs": 4}} → {"train.epochs": 4}."""
+    """A tree as dotted keys: {"train": {"epochs": 4}} → {"train.epochs": 4}."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping) and get_origin(annotation(prefix + key)) is not dict:
@@ -187,8 +187,8 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _merged(defaults: Mapping[str, Any], tree: Mapping[str, Any]) -> dict[str, Any]:
-    """`defaults` with what `tree` gives. A section that is given in part keeps the defaults of its place in the tree
-    (`classify.optimizer` is SGD), not those of its type."""
+    """`defaults`, changed by `tree`. Where a section is given in part, the rest keeps the defaults of its place in the
+    tree (`classify.optimizer` is SGD), not those of the section's type."""
     merged = dict(defaults)
     for key, value in tree.items():
         default = defaults.get(key)
