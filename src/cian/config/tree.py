@@ -412,7 +412,7 @@ class RelabelConfig(Section):
 
 
 class RetrainConfig(Section):
-    """The paper's last step: training again, on those masks."""
+    """The paper's last step: training again, on the relabelled masks."""
 
     enabled: bool = experimental(
         False, "Whether to relabel the training images and train again on them. The paper: true."

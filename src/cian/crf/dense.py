@@ -22,7 +22,7 @@ import numpy as np
 from cian.config import CrfConfig
 from cian.crf import plain_mean_field
 from cian.crf.lattice import Lattice, build_lattice, key_layout
-from cian.crf.parts import Run, one_after_another, threaded
+from cian.crf.parts import ForEachPart, one_after_another, threaded
 from cian.errors import CianError, Problem
 from cian.terminal import note
 
@@ -159,7 +159,7 @@ def _live(unary: np.ndarray, lowest: np.ndarray, strength: float) -> np.ndarray:
 
 
 def _infer(
-    unary: np.ndarray, lowest: np.ndarray, live: np.ndarray, lattice: Lattice, iterations: int, run: Run
+    unary: np.ndarray, lowest: np.ndarray, live: np.ndarray, lattice: Lattice, iterations: int, run: ForEachPart
 ) -> np.ndarray:
     """Mean-field inference by the compiled loops or, where these do not work, in numpy; (K, N) → (K, N)."""
     with _trying:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cian.compiled import jit
-from cian.crf.parts import Run, bounds, one_after_another
+from cian.crf.parts import ForEachPart, bounds, one_after_another
 
 _BLOCK = 128  # pixels worked on together, so that they stay in the first-level cache
 _KEPT = 2**20  # largest image, in pixels, whose lattice over position is kept (24 bytes a pixel)
@@ -54,7 +54,9 @@ class Lattice(NamedTuple):
     strength: float  # upper bound of what the kernels add to any logit
 
 
-def build_lattice(image: np.ndarray, gaussian: Sequence[float], bilateral: Sequence[float], run: Run) -> Lattice:
+def build_lattice(
+    image: np.ndarray, gaussian: Sequence[float], bilateral: Sequence[float], run: ForEachPart
+) -> Lattice:
     """The lattice of both kernels for an image (H, W, 3). Its part over position is kept for images of the same size.
 
     Args:
@@ -77,7 +79,7 @@ def _position_lattice(height: int, width: int, sxy: float, compat: float) -> Lat
     return _build(features, compat, one_after_another, empty)
 
 
-def _build(features: np.ndarray, compat: float, run: Run, others: Lattice) -> Lattice:
+def _build(features: np.ndarray, compat: float, run: ForEachPart, others: Lattice) -> Lattice:
     """`others` and, beside it, the lattice of the kernel over `features` (d, N).
 
     Symmetric normalisation and the kernel's weight are folded into the barycentric coordinates.

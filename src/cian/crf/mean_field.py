@@ -17,7 +17,7 @@ import numpy as np
 
 from cian.compiled import jit, jit_fast
 from cian.crf.lattice import Lattice
-from cian.crf.parts import PARTS, Run, bounds
+from cian.crf.parts import PARTS, ForEachPart, bounds
 from cian.crf.vector_rows import blur_row, gather_row, scatter_row
 
 _BLOCK = 128  # pixels updated together, so that they stay in the first-level cache
@@ -25,7 +25,7 @@ _NEVER = np.float32(1e30)  # energy of an impossible class; finite, so that sums
 
 
 def infer(
-    unary: np.ndarray, lowest: np.ndarray, live: np.ndarray, lattice: Lattice, iterations: int, run: Run
+    unary: np.ndarray, lowest: np.ndarray, live: np.ndarray, lattice: Lattice, iterations: int, run: ForEachPart
 ) -> np.ndarray:
     """Class probabilities after mean-field inference. Classes that are not live get 0.
 

@@ -17,7 +17,7 @@ from cian.parallel import cores
 
 PARTS = 2  # the same for any number of threads: the order of a sum, and so the result, does not depend on them
 
-Run: TypeAlias = Callable[..., list[Any]]  # calls a function for each part, as `map` does
+ForEachPart: TypeAlias = Callable[..., list[Any]]  # calls a function for each part, as `map` does
 
 
 def bounds(start: int, stop: int) -> tuple[list[int], list[int]]:
@@ -34,13 +34,13 @@ def threads() -> int:
 
 
 def one_after_another(function: Callable[..., Any], *args: Any) -> list[Any]:
-    """A `Run` that uses the calling thread alone."""
+    """A `ForEachPart` that uses the calling thread alone."""
     return list(map(function, *args))
 
 
 @contextmanager
-def threaded() -> Iterator[Run]:
-    """A `Run` that gives each part a thread."""
+def threaded() -> Iterator[ForEachPart]:
+    """A `ForEachPart` that gives each part a thread."""
     count = threads()
     if count == 1:
         yield one_after_another

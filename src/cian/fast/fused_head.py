@@ -53,7 +53,7 @@ def convolve_residual(affinity: CrossImageAffinity, message: Tensor, conv: nn.Co
     with torch.autocast(message.device.type, enabled=False):
         precise = torch.promote_types(message.dtype, torch.float32)
         project = affinity.project.weight.flatten(1).to(precise)  # (C, d)
-        scale, shift = _scale_and_shift(affinity, message, project)  # (C,) each
+        scale, shift = _scale_and_shift_of_messages(affinity, message, project)  # (C,) each
         weight = torch.einsum("kcyx,c,cd->kdyx", conv.weight.to(precise), scale, project)
         # The shift is a constant map. Cells at the border see less of it, because the convolution pads with zeros.
         constant = torch.einsum("kcyx,c->kyx", conv.weight.to(precise), shift)[:, None]
@@ -62,7 +62,9 @@ def convolve_residual(affinity: CrossImageAffinity, message: Tensor, conv: nn.Co
     return convolve(conv, message, weight, None) + convolve(conv, ones, constant, None)
 
 
-def _scale_and_shift(affinity: CrossImageAffinity, message: Tensor, project: Tensor) -> tuple[Tensor, Tensor]:
+def _scale_and_shift_of_messages(
+    affinity: CrossImageAffinity, message: Tensor, project: Tensor
+) -> tuple[Tensor, Tensor]:
     """Scale and shift (C,) of BN for W_o m, `project` (C, d) times `message` (N, d, H, W).
 
     The covariance is computed in the precision of the messages, as W_o m would be.

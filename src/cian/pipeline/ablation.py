@@ -24,9 +24,9 @@ from cian.errors import CianError
 from cian.files import atomic, read_json, write_json, write_text
 from cian.formats.devkits import find_layout
 from cian.pipeline.context import Context
-from cian.pipeline.inputs import stage_inputs, up_to_date
 from cian.pipeline.run import check_data, check_work, finished, run_config
 from cian.pipeline.stage import Role
+from cian.pipeline.up_to_date import stage_inputs, up_to_date
 from cian.runs.directory import Run
 from cian.seeds.saliency import saliency_source
 from cian.terminal import console

@@ -28,9 +28,9 @@ from cian.data.table import Table
 from cian.errors import CianError, DataError
 from cian.files import refuse_within
 from cian.pipeline.context import Context, Plan
-from cian.pipeline.inputs import changes, same_inputs, stage_inputs, up_to_date
 from cian.pipeline.stage import Stage
 from cian.pipeline.stages import STAGES
+from cian.pipeline.up_to_date import changes, same_inputs, stage_inputs, up_to_date
 from cian.runs.directory import Record, Run
 from cian.terminal import Stopwatch, console, duration, note, ticking
 from cian.training.device import make_accelerator

@@ -14,7 +14,7 @@ from cian.data.masks import read_mask, resize_mask
 from cian.data.table import Table
 from cian.network import CIAN
 from cian.pipeline.context import Context
-from cian.report.gallery import CANDIDATES, mask_if_there, shown_classes, spread
+from cian.report.gallery import CANDIDATES, evenly_spread, mask_if_there, shown_classes
 
 EXAMPLES = 5
 SIDE = 352  # longest side of the images for the network, in pixels
@@ -119,7 +119,7 @@ def affinity_examples(context: Context) -> list[Example]:
     """Some classes, each in an image and up to two others. Empty if no two predicted images share a class."""
     table = context.predict_table
     holders: dict[int, list[int]] = {}
-    for row in spread(len(table), CANDIDATES // 2):
+    for row in evenly_spread(len(table), CANDIDATES // 2):
         for class_id in shown_classes(context, table, row):
             holders.setdefault(class_id, []).append(row)
     shared = [class_id for class_id in sorted(holders) if len(holders[class_id]) > 1]
@@ -128,7 +128,7 @@ def affinity_examples(context: Context) -> list[Example]:
     network = context.load_network(context.final_network)
     used: set[int] = set()
     examples = []
-    for class_id in (shared[i] for i in spread(len(shared), EXAMPLES)):
+    for class_id in (shared[i] for i in evenly_spread(len(shared), EXAMPLES)):
         rows = _group(context, table, class_id, holders[class_id], used)
         used.add(rows[0])
         examples.append(_example(context, network, table, class_id, rows))

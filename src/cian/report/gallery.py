@@ -48,7 +48,7 @@ def choose(context: Context, table: Table, number: int, most: int) -> list[int]:
 
     The class that was shown least gets the next image. The images come from all parts of the table.
     """
-    candidates = spread(len(table), CANDIDATES)
+    candidates = evenly_spread(len(table), CANDIDATES)
     shows = {row: shown_classes(context, table, row) for row in candidates}
     missing = {class_id for classes in shows.values() for class_id in classes}
     chosen: list[int] = []
@@ -64,7 +64,7 @@ def choose(context: Context, table: Table, number: int, most: int) -> list[int]:
     return chosen
 
 
-def spread(count: int, most: int) -> list[int]:
+def evenly_spread(count: int, most: int) -> list[int]:
     """At most `most` of the numbers below `count`, evenly spread."""
     return np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()
 

@@ -19,7 +19,7 @@ from cian.training.interrupts import ignore_signals
 Batch = dict[str, Tensor]
 
 
-class Plan:
+class BatchPlan:
     """The sampler's plan from a place on, as a batch sampler."""
 
     def __init__(self, sampler: GroupSampler, epochs: int, epoch: int, step: int):
@@ -29,7 +29,7 @@ class Plan:
         return self.sampler.batches(*self.place)
 
 
-def make_loader(data: Dataset, plan: Plan, runtime: RuntimeConfig, cuda: bool) -> DataLoader:
+def make_loader(data: Dataset, plan: BatchPlan, runtime: RuntimeConfig, cuda: bool) -> DataLoader:
     """The loader of a training; `cuda`: whether the batches go to a GPU."""
     workers = loader_workers(runtime)
     return DataLoader(

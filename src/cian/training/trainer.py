@@ -21,7 +21,7 @@ from cian.terminal import Ticker
 from cian.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from cian.training.distributed import join_batch_norms
 from cian.training.interrupts import catch_signals
-from cian.training.loading import Batch, Batches, Plan, loading_errors, make_loader
+from cian.training.loading import Batch, Batches, BatchPlan, loading_errors, make_loader
 from cian.training.log import Log
 
 Losses = dict[str, Tensor]
@@ -118,7 +118,7 @@ class _Training:
     def run(self) -> None:
         """Takes all steps that are left."""
         task = self.task
-        plan = Plan(task.sampler, task.epochs, self.epoch, self.step)
+        plan = BatchPlan(task.sampler, task.epochs, self.epoch, self.step)
         loader = make_loader(task.data, plan, self.runtime, self.accelerator.device.type == "cuda")
         with loading_errors(), catch_signals() as stop, self._ticker() as ticker, Batches(loader) as batches:
             while self.epoch < task.epochs:
