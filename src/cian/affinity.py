@@ -43,16 +43,10 @@ def retrieve(query: Tensor, key: Tensor, value: Tensor, similarity: Similarity =
 
 
 def cross_image_affinity(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    *,
-    group_size: int = 2,
-    similarity: Similarity = "dot",
-    merge: Merge = "max",
-    include_self: bool = True,
+    query: Tensor, key: Tensor, value: Tensor, *, group_size: int = 2,
+    similarity: Similarity = "dot", merge: Merge = "max", include_self: bool = True,
     retrieve: Callable[..., Tensor] = retrieve,
-) -> tuple[Tensor, Tensor | None]:
+) -> tuple[Tensor, Tensor | None]:  # fmt: skip
     """The messages in a batch of groups: each image is the query once, and a reference for the others of its group.
 
     The batch is `group_size` chunks, one after the other; image j of each chunk belongs to group j. The references of
@@ -90,14 +84,9 @@ class CrossImageAffinity(nn.Module):
     """
 
     def __init__(
-        self,
-        channels: int,
-        hidden: int | None = None,
-        similarity: Similarity = "dot",
-        merge: Merge = "max",
-        include_self: bool = True,
-        pool: bool = True,
-    ):
+        self, channels: int, hidden: int | None = None,
+        similarity: Similarity = "dot", merge: Merge = "max", include_self: bool = True, pool: bool = True,
+    ):  # fmt: skip
         super().__init__()
         hidden, self.similarity = hidden or channels // 2, similarity
         self.attend = partial(cross_image_affinity, similarity=similarity, merge=merge, include_self=include_self)

@@ -40,8 +40,7 @@ def seed_loss(
     Shape: logits (N, K, H, W), seeds (N, H, W) class ids, 255 = ignore → scalar. Raises ValueError for other shapes.
     """
     if logits.shape[:1] + logits.shape[2:] != seeds.shape:
-        shapes = f"logits {tuple(logits.shape)} and seeds {tuple(seeds.shape)} do not fit"
-        raise ValueError(f"{shapes}; bring the seeds to the logits' grid by nearest-neighbour sampling")
+        raise ValueError(f"seeds {tuple(seeds.shape)} do not fit logits {tuple(logits.shape)}: resample them (nearest)")
     seeds = seeds.long()  # (N, H, W)
     if balanced:
         parts = seeds.masked_fill(seeds != 0, IGNORE), seeds.masked_fill(seeds == 0, IGNORE)  # (N, H, W) each
@@ -68,16 +67,10 @@ def completion_target(cross_logits: Tensor, seeds: Tensor, allowed: Tensor | Non
 
 
 def cian_loss(
-    self_logits: Tensor,
-    cross_logits: Tensor | None,
-    seeds: Tensor,
-    *,
-    completion: bool = True,
-    allowed: Tensor | None = None,
-    balanced: Literal["none", "seeds", "all"] = "none",
-    robust: float = 0.0,
-    average: Average = average,
-) -> dict[str, Tensor]:
+    self_logits: Tensor, cross_logits: Tensor | None, seeds: Tensor, *,
+    completion: bool = True, allowed: Tensor | None = None,
+    balanced: Literal["none", "seeds", "all"] = "none", robust: float = 0.0, average: Average = average,
+) -> dict[str, Tensor]:  # fmt: skip
     """L and its terms, each with weight 1. Without a cross branch it is CE(self, seed).
 
     Args:

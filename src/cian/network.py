@@ -20,12 +20,9 @@ class CIAN(nn.Module):
     """
 
     def __init__(
-        self,
-        backbone: Backbone | str,
-        num_classes: int,
-        affinity: CrossImageAffinity | None = None,
-        head_dilation: int | None = None,
-    ):
+        self, backbone: Backbone | str, num_classes: int,
+        affinity: CrossImageAffinity | None = None, head_dilation: int | None = None,
+    ):  # fmt: skip
         super().__init__()
         self.backbone = build_backbone(backbone) if isinstance(backbone, str) else backbone
         self.affinity, self.num_classes = affinity, num_classes
