@@ -85,7 +85,7 @@ def test_the_paper_on_a_small_devkit(devkit: DataConfig, tmp_path: Path) -> None
     stages = json.loads(result.stages_file.read_text())
     assert set(stages) == {
         "classify", "seed", "train", "relabel", "retrain", "export", "predict", "compare", "seed-held-out",
-        "evaluate", "report",
+        "statistics", "evaluate", "report",
     }  # fmt: skip
     assert all(stage["done"] for stage in stages.values())
     assert stages["retrain"]["inputs"]["train.optimizer.name"] == "sgd"
