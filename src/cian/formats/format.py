@@ -1,4 +1,4 @@
-"""The contract of a format of tags: what it is asked, and what it answers.
+"""The contract of a format of tags: the request that it gets, and the rows that it returns.
 
 A format is one file of this package that ends in one `Format` object, and one line in `registry.FORMATS`.
 """

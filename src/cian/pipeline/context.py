@@ -149,6 +149,12 @@ class Plan:
         """The stage that trains the network that is shipped."""
         return self.networks[-1]
 
+    @property
+    def relabelling_network(self) -> NetworkStage:
+        """The stage that trains the network before the retraining. It makes the relabelled masks, and the retraining
+        starts from its weights."""
+        return self.networks[-2]
+
     @cached_property
     def mask_folders(self) -> tuple[MaskFolder, ...]:
         """The folders of masks of all stages, labels first, the final masks last."""

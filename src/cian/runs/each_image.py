@@ -43,11 +43,11 @@ def for_each_image(
     """
     rows = range(len(table))[accelerator.process_index :: accelerator.num_processes]
     share = [row for row in rows if not targets[row].exists()]
-    work_on_images(accelerator, max_side, table, share, label, compute, finish, len(rows) - len(share), unreadable)
+    work_on_rows(accelerator, max_side, table, share, label, compute, finish, len(rows) - len(share), unreadable)
     accelerator.wait_for_everyone()
 
 
-def work_on_images(
+def work_on_rows(
     accelerator: Accelerator,
     max_side: int,
     table: Table,

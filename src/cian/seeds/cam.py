@@ -53,8 +53,10 @@ def object_cells(model: Classifier, image: np.ndarray, tags: np.ndarray) -> Tens
 def _maps(
     model: Classifier, image: np.ndarray, tags: np.ndarray, scales: Sequence[float], mirror: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """CAMs, scores (those of the cells and these spread) and objectness: (T, H, W) each, the first two divided by
-    their maxima."""
+    """CAMs, scores of cells and objectness, (T, H, W) each; the first two are divided by their maxima.
+
+    The scores are the sum of those of `CellScores` and of the same ones spread over cells that look alike.
+    """
     size = image.shape[:2]
     if not len(tags):
         return (torch.zeros(0, *size),) * 3
@@ -65,7 +67,7 @@ def _maps(
     maps: list[Tensor] = []
     for scale in scales:
         batch = grid.scaled(pixels, scale)
-        views = [(features, detail)] if scale == 1.0 else []  # these are there already
+        views = [(features, detail)] if scale == 1.0 else []  # computed above
         todo = [batch] * (scale != 1.0) + [batch.flip(3)] * mirror
         if todo:
             views += zip(*(part.split(1) for part in model.backbone.forward_detail(torch.cat(todo))), strict=True)

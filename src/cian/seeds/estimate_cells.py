@@ -13,7 +13,7 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from cian.data.table import Table
-from cian.runs.each_image import work_on_images
+from cian.runs.each_image import work_on_rows
 from cian.seeds.cam import object_cells
 from cian.seeds.cell_scores import at_cells
 from cian.seeds.classifier import Classifier
@@ -44,7 +44,7 @@ def estimate_cells(model: Classifier, table: Table, side: int, file: Path, accel
         def finish(row: int, image: np.ndarray, values: Tensor) -> None:
             found[row] = values[torch.linspace(0, len(values) - 1, min(most, len(values))).long()].cpu()
 
-        work_on_images(accelerator, side, table, share, label, compute, finish)
+        work_on_rows(accelerator, side, table, share, label, compute, finish)
         found = {row: values for part in gather_object([found]) for row, values in part.items()}
         return [found[row] for row in rows]
 

@@ -8,7 +8,6 @@ from cian.pipeline.stage import MaskFolder, Stage
 
 if TYPE_CHECKING:
     from cian.pipeline.context import Context, Plan
-    from cian.pipeline.network_stage import NetworkStage
 
 _FOLDER = "relabel"
 
@@ -34,7 +33,7 @@ class Relabel(Stage):
         return plan.config.retrain.enabled
 
     def needs(self, plan: Plan) -> tuple[str, ...]:
-        return (self._network(plan).name,)
+        return (plan.relabelling_network.name,)
 
     def outputs(self, plan: Plan) -> tuple[str, ...]:
         return (_FOLDER,)
@@ -64,15 +63,10 @@ class Relabel(Stage):
         predict_masks(
             context,
             context.seed_table,
-            self._network(context),
+            context.relabelling_network,
             self.title,
             with_crf=(_FOLDER, crf),
             tag_filter=config.relabel.tag_filter,
             full_size=False,
             keep_labels=True,
         )
-
-    @staticmethod
-    def _network(plan: Plan) -> NetworkStage:
-        """The first network: the last one that is trained before the retraining."""
-        return plan.networks[-2]

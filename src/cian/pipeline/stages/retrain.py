@@ -38,7 +38,7 @@ class Retrain(NetworkStage):
     def start(self, context: Context, network: CIAN) -> None:
         from cian.training.checkpoint import load_weights
 
-        load_weights(network, context.run.folder(context.networks[-2].name) / "model.safetensors")
+        load_weights(network, context.run.folder(context.relabelling_network.name) / "model.safetensors")
 
     def epochs(self, config: Config) -> int | None:
         return config.retrain.epochs
