@@ -78,6 +78,49 @@ def test_any_language(tmp_path: Path, on_disk: str, in_file: str) -> None:
     assert tags_of(table) == {"été": ("chien écossais",), "犬": ("柴犬",), "x/Ödland": ("سگ",)}
 
 
+@pytest.mark.parametrize(
+    ("content", "note"),
+    [
+        ("label,photo\nfox,1.jpg\nyak,2.jpg\nfox,0.jpg\n", None),
+        ("fox,1.jpg\nyak,2.jpg\nfox,0.jpg\n", None),
+        ("fox,4,5,60,70,1.jpg,128,96\nyak,4,5,60,70,2.jpg,128,96\nfox,4,5,60,70,0.jpg,128,96\n", None),
+        ("image,tag\n1,fox\n2,yak\n0,fox\n", None),
+        ("photo,fox,yak\n1,1,0\n2,0,1\n0,1,0\n", None),
+        ("n,photo,label\nI,1,fox\nII,2,yak\nIII,0,fox\n", "these columns are not used: 'n'"),
+        (
+            ",photo,label\n0,1.jpg,fox\n1,2.jpg,yak\n2,0.jpg,fox\n",
+            "columns 1 and 'photo' are names of images",
+        ),
+        ("id,photo,label\n0,1.jpg,fox\n1,2.jpg,yak\n2,0.jpg,fox\n", "columns 'id' and 'photo' are names of images"),
+        ("image_id,file_name,fox,yak\n0,1.jpg,1,0\n1,2.jpg,0,1\n2,0.jpg,1,0\n", "column 'file_name' is used"),
+        ("photo,image,label\n0.jpg,1,fox\n1.jpg,2,yak\n2.jpg,0,fox\n", "column 'image' is used. Call the right"),
+        ("1.jpg;fox\n2.jpg;yak\n0.jpg;fox;fox\n", None),
+    ],
+)
+def test_the_column_of_images_is_found_by_its_cells(tmp_path: Path, content: str, note: str | None) -> None:
+    """Images are called 0, 1 and 2, as row numbers and flags are. 0 and 1 show a fox, 2 shows a yak."""
+    table, problems = read(tmp_path, content, "0 1 2")
+    assert tags_of(table) == {"0": ("fox",), "1": ("fox",), "2": ("yak",)}
+    assert not fatal(problems)
+    assert note in "\n".join(map(str, problems)) if note else not problems
+
+
+def test_several_tags_in_rows_without_a_header(tmp_path: Path) -> None:
+    table, _ = read(tmp_path, "a.jpg;dog;cat\nb.jpg;dog\n", "a b")
+    assert tags_of(table) == {"a": ("cat", "dog"), "b": ("dog",)}
+    for content in ("a.jpg,dog,cat\n", "TRAIN,gs://bucket/a.jpg,dog\n"):
+        _, problems = read(tmp_path, content, "a")
+        assert "has no header, and its first line" in only(problems)
+        assert "has 3 columns. Add a header line that calls the columns of images and tags" in only(problems)
+
+
+def test_a_guessed_column_of_images_is_named(tmp_path: Path) -> None:
+    _, problems = read(tmp_path, "species,where\nfox,x\nyak,y\n", "a b")
+    text = "\n".join(map(str, problems))
+    assert "no column names images that exist; column 'species' is read as the images. Call" in text
+    assert "line 2: there is no image 'fox'" in text
+
+
 def test_windows_1252(tmp_path: Path) -> None:
     table, problems = read(tmp_path, "image,tags\na,écureuil\n".encode("cp1252"), "a")
     assert tags_of(table) == {"a": ("écureuil",)}

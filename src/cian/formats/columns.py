@@ -11,9 +11,9 @@ from cian.data.problems import ProblemList, quoted
 from cian.formats.text import clean
 
 # Names of columns, in lower case; the first that occurs is used.
-IMAGE_COLUMNS = ("image", "file", "filename", "path", "id")
+IMAGE_COLUMNS = ("image", "file", "filename", "file_name", "path", "image_path", "image_name", "image_id", "id")
 TAGS_COLUMNS = ("tags", "labels", "classes")  # one row for each image
-TAG_COLUMNS = ("tag", "label", "class")  # one row for each image and tag
+TAG_COLUMNS = ("tag", "label", "class", "label_name", "class_name", "category")  # one row for each image and tag
 
 
 @functools.lru_cache(1 << 16)  # most images share their tags with others

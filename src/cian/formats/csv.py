@@ -1,7 +1,8 @@
 """CSV of tags, with comma, semicolon or tab: one row for each image, one for each image and tag, or one column a class.
 
 Written by spreadsheets, scripts and labelling tools; RFC 4180, with what Excel adds to it (a first line `sep=;`, UTF-16
-as "Unicode text", semicolons where the comma is the decimal sign). The layout is told from the header:
+as "Unicode text", semicolons where the comma is the decimal sign). The column of the images is the one whose cells name
+images that exist. The rest of the layout is told from the header:
 
     image,tags          image,tag           image,dog,cat           (no header)
     a.jpg,dog;cat       a.jpg,dog           a.jpg,1,1               a.jpg,dog
@@ -22,7 +23,7 @@ from cian.data.images import KNOWN_SUFFIXES
 from cian.data.problems import ProblemList, file_error, quoted, reason
 from cian.data.table import TRAIN
 from cian.formats.columns import IMAGE_COLUMNS, TAG_COLUMNS, TAGS_COLUMNS, note_unused, split_tags
-from cian.formats.file_index import MISSING
+from cian.formats.file_index import MISSING, FileIndex
 from cian.formats.format import Format, Request, TagRow, TagSource
 from cian.formats.text import clean, text_encoding
 
@@ -74,7 +75,7 @@ def _read(request: Request) -> TagSource:
         delimiter = _delimiter(path, first)
         file.seek(0)
         head = [cells for _, cells in islice(_cells(path, csv.reader(file, delimiter=delimiter)), _PEEK)]
-    layout = _layout(request, head)
+    layout = _layout(request, delimiter, head)
     if layout.header and layout.tags is not None:
         used = (layout.image, layout.tags, layout.split)
         note_unused(path, [name for i, name in enumerate(map(clean, head[0])) if name and i not in used], problems)
@@ -110,7 +111,7 @@ def _is_excel(line: str) -> bool:
     return line.lstrip('"').casefold().startswith("sep=")
 
 
-def _layout(request: Request, head: Sequence[Sequence[str]]) -> _Layout:
+def _layout(request: Request, delimiter: str, head: Sequence[Sequence[str]]) -> _Layout:
     """The layout, told from the header, and where the header says nothing from the first rows."""
     path, config = request.path, request.config
     if not head:
@@ -121,37 +122,110 @@ def _layout(request: Request, head: Sequence[Sequence[str]]) -> _Layout:
     if width < 2:
         raise file_error(path, f"its first line {quoted(names[0])} has only one column", _EXAMPLE)
 
-    is_file = request.images.find(names[0]) != MISSING or Path(names[0]).suffix.lower() in KNOWN_SUFFIXES
-    if is_file and not set(keys) & set(IMAGE_COLUMNS):
+    rows = head[1:]
+    wanted = None if config.split_column is None else clean(config.split_column).casefold()
+    split = keys.index(wanted) if wanted in keys else None
+    image, rivals = _image_column(request.images, keys, rows or head, split)
+    if _is_image(names[image], request.images) and not set(keys) & set(IMAGE_COLUMNS):
         if config.split_column is not None:
             raise file_error(path, f"has no header, so no column {quoted(config.split_column)}", "Add a header line")
-        return _Layout(False, width, 0, 1, (), None, _one_tag_each(head, 1, config.separator))
+        if delimiter == config.separator and image == 0:  # a.jpg;dog;cat
+            head, width = [[row[0], delimiter.join(row[1:])] for row in head], 2
+        words = _tag_column(path, head, image)
+        return _Layout(False, width, image, words, (), None, _one_tag_each(head, words, config.separator))
 
-    image = next((keys.index(key) for key in IMAGE_COLUMNS if key in keys), 0)
-    split = _split_column(path, names, config.split_column)
+    if config.split_column is not None and split is None:
+        value = f"has no column {quoted(config.split_column)} (its columns: {quoted(', '.join(names))})"
+        raise file_error(path, value, "Correct data.split_column")
+    _note_image_column(path, names, rows, image, rivals, request)
     others = [i for i in range(width) if i not in (image, split) and names[i]]
+    others = [i for i in others if keys[i] not in IMAGE_COLUMNS or _all_flags(rows, i)]
     tags = next((i for key in TAGS_COLUMNS + TAG_COLUMNS for i in others if keys[i] == key), None)
     if tags is not None:
         return _Layout(True, width, image, tags, (), split, keys[tags] in TAG_COLUMNS)
     if not others:
         raise file_error(path, f"its header {quoted(', '.join(names))} has no column of tags", _EXAMPLE)
-    if len(others) == 1 and not _all_flags(head[1:], others[0]):
-        return _Layout(True, width, image, others[0], (), split, _one_tag_each(head[1:], others[0], config.separator))
+    if len(others) == 1 and not _all_flags(rows, others[0]):
+        return _Layout(True, width, image, others[0], (), split, _one_tag_each(rows, others[0], config.separator))
     doubled = [name for name, count in Counter(names[i] for i in others).items() if count > 1]
     if doubled:
         raise file_error(path, f"column {quoted(doubled[0])} occurs twice", "Remove one of them")
     return _Layout(True, width, image, None, tuple((i, names[i]) for i in others), split, False)
 
 
-def _split_column(path: Path, names: Sequence[str], wanted: str | None) -> int | None:
-    if wanted is None:
-        return None
-    keys = [name.casefold() for name in names]
-    key = clean(wanted).casefold()
-    if key not in keys:
-        value = f"has no column {quoted(wanted)} (its columns: {quoted(', '.join(names))})"
-        raise file_error(path, value, "Correct data.split_column")
-    return keys.index(key)
+def _image_column(
+    images: FileIndex, keys: Sequence[str], rows: Sequence[Sequence[str]], split: int | None
+) -> tuple[int, list[int]]:
+    """The column that names the images, and other columns that might.
+
+    It is the column whose cells name images that exist, whatever its header and its place. Row numbers and flags can
+    name images that are numbered. So a column called `image` comes first, then names with a suffix, then a known
+    header, then the column that names more images.
+    """
+    known = {key: rank for rank, key in enumerate(reversed(IMAGE_COLUMNS), start=1)}
+    named = {}  # by column: the images that it names
+    suffixed = {}  # by column: the cells with the suffix of an image
+    for column in range(len(keys)):
+        if column != split and keys[column] not in TAGS_COLUMNS + TAG_COLUMNS:
+            cells = [row[column].strip() for row in rows if column < len(row)]
+            cells = [cell for cell in cells if cell]
+            suffixed[column] = sum(Path(cell).suffix.lower() in KNOWN_SUFFIXES for cell in cells)
+            found = [cell for cell in cells if images.find(cell) != MISSING]
+            if 2 * len(found) > len(cells):
+                named[column] = len(set(found))
+    best = sorted(
+        named,
+        key=lambda i: (keys[i] == IMAGE_COLUMNS[0], suffixed[i] > 0, known.get(keys[i], 0), named[i], -i),
+        reverse=True,
+    )
+    if best:
+        return best[0], [i for i in best[1:] if 2 * named[i] > named[best[0]] and not _all_flags(rows, i)]
+    if set(keys) & set(IMAGE_COLUMNS):
+        return next(keys.index(key) for key in IMAGE_COLUMNS if key in keys), []
+    return max(suffixed, key=lambda i: suffixed[i], default=0), []
+
+
+def _is_image(cell: str, images: FileIndex) -> bool:
+    return images.find(cell) != MISSING or Path(cell).suffix.lower() in KNOWN_SUFFIXES
+
+
+def _note_image_column(
+    path: Path, names: Sequence[str], rows: Sequence[Sequence[str]], image: int, rivals: Sequence[int], request: Request
+) -> None:
+    """Says which column is read as the names of the images, where that is not certain."""
+    columns = [quoted(name) if name else str(i) for i, name in enumerate(names, start=1)]
+    cells = [row[image].strip() for row in rows if image < len(row)]
+    unknown = bool(cells) and not any(_is_image(cell, request.images) for cell in cells)
+    if rivals:
+        both = " and ".join(columns[i] for i in sorted([image, *rivals]))
+        value = f"the cells of the columns {both} are names of images; column {columns[image]} is used"
+        request.problems.add(path, value, "Call the right column `image` if it is another one", fatal=False)
+    elif unknown and names[image].casefold() not in IMAGE_COLUMNS:
+        value = f"no column names images that exist; column {columns[image]} is read as the images"
+        request.problems.add(path, value, "Call the column of the images `image`", fatal=False)
+
+
+def _tag_column(path: Path, rows: Sequence[Sequence[str]], image: int) -> int:
+    """The column of tags where there is no header: the only one besides the images, or the only one with words.
+
+    Raises:
+        FileError: there are several.
+    """
+    others = [i for i in range(len(rows[0])) if i != image]
+    words = [i for i in others if any(i < len(row) and not _is_number(row[i]) for row in rows)]
+    found = words if len(others) > 1 else others
+    if len(found) != 1:
+        value = f"has no header, and its first line {quoted(', '.join(rows[0]))} has {len(rows[0])} columns"
+        raise file_error(path, value, "Add a header line that calls the columns of images and tags `image` and `tags`")
+    return found[0]
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell.strip() or 0)
+    except ValueError:
+        return False
+    return True
 
 
 def _all_flags(rows: Sequence[Sequence[str]], column: int) -> bool:
