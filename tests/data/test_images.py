@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import pickle
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image, features
 
 from cian.data import images
-from cian.data.images import IMAGE_SUFFIXES, find_all_images, find_images, image_size, read_image
+from cian.data.images import FORMATS, IMAGE_SUFFIXES, find_all_images, find_images, image_size, read_image, upright
+from cian.data.masks import read_mask
 from cian.data.problems import FileError
 from cian.errors import CianError
 
@@ -183,6 +187,90 @@ def test_images_that_are_not_read(tmp_path: Path) -> None:
         read_image(tmp_path / "b.HEIC")
     with pytest.raises(CianError, match=r"c\.Nef: not an image.*Convert to JPEG$"):
         read_image(tmp_path / "deep/c.Nef")
+
+
+@pytest.mark.parametrize("name", ["jpg", "png", "HEIC"])
+def test_the_content_counts_not_the_suffix(tmp_path: Path, name: str) -> None:
+    for kind in FORMATS:
+        path = save(tmp_path / f"a.{name}", format=kind)
+        assert np.abs(read_image(path).astype(int) - COLOUR).max() <= 8, kind
+        assert image_size(path) == (20, 30)
+
+
+def test_heic_in_a_jpg(tmp_path: Path) -> None:
+    path = save_heic(tmp_path / "a.heic", CORNERS.repeat(32, axis=0).repeat(32, axis=1), Image.Exif())
+    path = path.rename(tmp_path / "IMG_1.jpg")
+    code = f"import cian.data.images as i, pathlib; print(i.read_image(pathlib.Path({str(path)!r})).shape)"
+    fresh = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert fresh.stdout == "(64, 96, 3)\n"  # nothing else has registered pillow-heif before
+
+
+@pytest.mark.usefixtures("without_heif")
+def test_heic_in_a_jpg_without_pillow_heif(tmp_path: Path) -> None:
+    path = tmp_path / "IMG_1.jpg"
+    path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    with pytest.raises(CianError, match=r"IMG_1\.jpg: holds HEIC.*`pip install pillow-heif` for HEIC"):
+        read_image(path)
+
+
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 40\n%%EndComments\nshowpage\n"
+
+
+@pytest.fixture
+def ghostscript(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that a stand-in for Ghostscript writes when it is run."""
+    ran, program = tmp_path / "ran.txt", tmp_path / "bin/gs"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$@" >> {ran}\n[ "$1" = --version ] && echo 10.03\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # Pillow looks for it again
+    return ran
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for Ghostscript is a shell script")
+def test_postscript_starts_nothing(tmp_path: Path, ghostscript: Path) -> None:
+    for name in ("holiday.jpg", "mask.png", "real.eps"):
+        path = tmp_path / name
+        path.write_bytes(POSTSCRIPT)
+        for read in (read_image, image_size, read_mask):
+            with pytest.raises(CianError, match=rf"{name}: holds PostScript, not an image"):
+                read(path)
+        with Image.open(path) as image, pytest.raises(CianError, match=r"format EPS.*Give image\.convert"):
+            upright(image)
+    assert not ghostscript.exists()
+    with Image.open(tmp_path / "holiday.jpg") as image, contextlib.suppress(subprocess.CalledProcessError):
+        image.load()
+    assert ghostscript.exists()  # so this test can fail
+
+
+@pytest.mark.parametrize("kind", ["TGA", "ICO", "PCX", "SGI", "JPEG2000", "AVIF", "ICNS", "MSP", "XBM"])
+def test_no_other_decoder_runs(tmp_path: Path, kind: str) -> None:
+    if not (features.check("jpg_2000") if kind == "JPEG2000" else kind != "AVIF" or features.check("avif")):
+        pytest.skip("Pillow is built without it")
+    mode = {"MSP": "1", "XBM": "1"}.get(kind, "RGB")
+    path = tmp_path / "a.jpg"
+    Image.new(mode, (32, 32)).save(path, format=kind)
+    with Image.open(path) as image:
+        assert image.format == kind
+    for read in (read_image, image_size, read_mask):
+        with pytest.raises(CianError, match=r"a\.jpg: .*not an image that can be read"):
+            read(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"%PDF-1.7", r"holds PDF, .* Convert to JPEG$"),
+        (b"\0\0\0\x20ftypavif", r"holds AVIF, .* Convert to JPEG$"),
+        (b"<!DOCTYPE html><html>", r"holds a web page, .* Replace or remove it$"),
+        (b"version https://git-lfs.github.com/spec/v1\n", r"holds a Git LFS pointer, .* Replace or remove it$"),
+    ],
+)
+def test_what_is_no_image_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(CianError, match=rf"a\.jpg: {message}"):
+        read_image(tmp_path / "a.jpg")
 
 
 def test_an_image_with_broken_exif_is_read(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from cian.config import DataConfig
 from cian.data.advice import MaskContents, note_classes, note_masks
-from cian.data.images import read_image
+from cian.data.images import DECODING, read_image
 from cian.data.known_files import KnownFiles
 from cian.data.masks import fits, read_mask
 from cian.data.problems import FileError, ProblemList
@@ -24,6 +24,7 @@ from cian.parallel import cores, map_ahead
 
 MIN_SIDE = 16  # pixels
 LARGE = 100_000_000  # pixels
+_IMAGE, _MASK = f"image/{DECODING} ", f"mask/{DECODING} "  # how what is learnt of a file starts
 WHOLE = 0.5  # a label map is whole if at most this share of its pixels is unlabelled
 
 Size = tuple[int, int]  # (height, width)
@@ -94,7 +95,10 @@ def _unread_rows(table: Table) -> list[bool]:
     columns = (table.images, table.masks, table.labels)
     table.known.look(path for column in columns for path in column if path is not None)
     content = table.known.content
-    return [any(path is not None and not content(path) for path in row) for row in zip(*columns, strict=True)]
+    return [
+        any(path is not None and not content(path).startswith((_IMAGE, _MASK)) for path in row)
+        for row in zip(*columns, strict=True)
+    ]
 
 
 def _check_files(table: Table, row: int) -> _Files:
@@ -131,17 +135,17 @@ def _check_image(path: Path, table: Table, problems: list[Problem]) -> Size | No
 
 def _image_size(path: Path, known: KnownFiles) -> Size:
     """The size of an image, which is read if it is not known."""
-    if (content := known.content(path)).startswith("image "):
+    if (content := known.content(path)).startswith(_IMAGE):
         _, height, width = content.split(" ")
         return int(height), int(width)
     height, width = read_image(path).shape[:2]
-    known.learn(path, f"image {height} {width}")
+    known.learn(path, f"{_IMAGE}{height} {width}")
     return height, width
 
 
 def _mask_content(path: Path, known: KnownFiles) -> tuple[Size, np.ndarray]:
     """The size of a mask, and (256,) its pixels of each id in the file. The mask is read if it is not known."""
-    if (content := known.content(path)).startswith("mask "):
+    if (content := known.content(path)).startswith(_MASK):
         _, height, width, *pairs = content.split(" ")
         counts = np.zeros(256, np.int64)
         for class_id, _, count in (pair.partition(":") for pair in pairs):
@@ -150,7 +154,7 @@ def _mask_content(path: Path, known: KnownFiles) -> tuple[Size, np.ndarray]:
     values = read_mask(path)
     counts = np.bincount(values.ravel(), minlength=256)
     pairs = [f"{class_id}:{counts[class_id]}" for class_id in np.flatnonzero(counts)]
-    known.learn(path, " ".join(("mask", *map(str, values.shape), *pairs)))
+    known.learn(path, _MASK + " ".join((*map(str, values.shape), *pairs)))
     return values.shape, counts
 
 

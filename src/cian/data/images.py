@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import (  # noqa: F401 (the decoders register themselves)
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
 from PIL.TiffImagePlugin import TiffImageFile
 
-from cian.data.problems import file_error, reason
+from cian.data.problems import FileError, file_error, reason
 from cian.errors import CianError
+
+# Pillow is given these names, so that none of its 30 other decoders runs: that of PostScript starts Ghostscript.
+FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "PPM")
+_HEIF = "HEIF"  # Pillow's name of HEIC, which pillow-heif registers
+DECODING = 2  # raised when an image is read differently: what was learnt from earlier reading is then out of date
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".ppm", ".pgm"})
 HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})  # read if pillow-heif is installed
@@ -25,6 +40,25 @@ KNOWN_SUFFIXES = (  # images of every kind; those that are not read are reported
     | {".raw", ".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".orf", ".rw2", ".raf", ".pef", ".srw"}
 )
 MAX_PIXELS = 500_000_000
+
+_STARTS = {  # of files that are often found under the name of an image
+    b"%!PS": "PostScript",
+    b"\xc5\xd0\xd3\xc6": "PostScript",
+    b"%PDF": "PDF",
+    b"8BPS": "a Photoshop image",
+    b"\0\0\0\x0cjP  ": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+    b"\0\0\0\x0cJXL ": "JPEG XL",
+    b"\xff\x0a": "JPEG XL",
+    b"<svg": "SVG",
+    b"version https://git-lfs": "a Git LFS pointer",
+    b"<!doctype html": "a web page",
+    b"<html": "a web page",
+}
+_NO_IMAGES = ("a Git LFS pointer", "a web page")
+_BRANDS = dict.fromkeys(
+    (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"), "HEIC"
+) | {b"avif": "AVIF", b"avis": "AVIF"}
 
 # Pillow's own limit (179 Mpx) refuses large photographs and maps; ours is checked before any pixel is decoded.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
@@ -49,7 +83,9 @@ def read_image(path: Path, max_side: int | None = None) -> np.ndarray:
     """Reads the first frame of an image, turned upright by its EXIF orientation.
 
     Transparent images are composited on white. 16 bit grey is scaled by the bits that it uses (10, 12, 14 or 16).
-    Integers of 32 bits and floats have no natural range, so they are scaled by their minimum and maximum. HEIC is read
+    Integers of 32 bits and floats have no natural range, so they are scaled by their minimum and maximum.
+
+    The content decides which decoder reads the file, whatever its suffix, and only those of `FORMATS` do. HEIC is read
     if pillow-heif is installed.
 
     Args:
@@ -74,7 +110,15 @@ def read_image(path: Path, max_side: int | None = None) -> np.ndarray:
 
 
 def upright(image: Image.Image) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of a Pillow image, as `read_image` returns it for a file."""
+    """(H, W, 3) uint8 RGB of a Pillow image, as `read_image` returns it for a file.
+
+    Raises:
+        CianError: it is a file of a format that `read_image` does not read. Pillow decodes files late, here.
+    """
+    if isinstance(image, ImageFile.ImageFile) and image.format not in (*FORMATS, "MPO", _HEIF):
+        raise CianError(
+            f"image: a Pillow image of format {image.format}, which cian does not decode. Give image.convert('RGB')."
+        )
     orientation = _orientation(image)
     return _turned(_rgb(image), orientation)
 
@@ -204,11 +248,14 @@ def _list(folder: str, found: dict[str, list[str]]) -> list[str]:
 
 
 @contextmanager
-def open_image(path: Path, formats: list[str] | None = None) -> Iterator[Image.Image]:
-    """Opens an image with Pillow. Every failure within the block becomes an error that names the file."""
-    is_read = _is_read(path.suffix.lower())
+def open_image(path: Path, formats: Sequence[str] | None = None) -> Iterator[Image.Image]:
+    """Opens an image with Pillow. Every failure within the block becomes an error that names the file.
+
+    Args:
+        formats: Pillow's names of the formats that may be decoded. Default: `FORMATS`, and HEIC.
+    """
     try:
-        with Image.open(path, formats=formats) as image:
+        with _open(path, formats) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise Image.DecompressionBombError
@@ -218,15 +265,46 @@ def open_image(path: Path, formats: list[str] | None = None) -> Iterator[Image.I
     except Image.DecompressionBombError:
         raise file_error(path, f"over {MAX_PIXELS // 10**6} megapixels", "Cut it into tiles or reduce it") from None
     except UnidentifiedImageError:
-        kind = " or ".join(formats) if formats else "JPEG, PNG, TIFF, BMP, WebP, GIF or PPM"
-        cure = "Replace or remove it" if is_read else unread_cure([path.suffix.lower()])
-        raise file_error(path, f"not an image that can be read ({kind})", cure) from None
+        raise _unread(path, formats) from None
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise file_error(path, f"cannot be opened ({reason(error)})", "Give a readable image file") from None
     except MemoryError:
         raise file_error(path, "does not fit into memory", "Reduce it, or use a machine with more memory") from None
     except Exception as error:  # noqa: BLE001 (Pillow's decoders raise anything for a broken file)
         raise file_error(path, f"damaged ({reason(error)})", "Replace it by an intact copy, or remove it") from None
+
+
+def _open(path: Path, formats: Sequence[str] | None) -> Image.Image:
+    try:
+        return Image.open(path, formats=FORMATS if formats is None else tuple(formats))
+    except UnidentifiedImageError:
+        if formats is None and _content(path) == "HEIC" and _register_heif():
+            return Image.open(path, formats=(_HEIF,))
+        raise
+
+
+def _unread(path: Path, formats: Sequence[str] | None) -> FileError:
+    """The error for a file that no decoder of these formats takes."""
+    content, suffix = _content(path), path.suffix.lower()
+    names = "JPEG, PNG, TIFF, BMP, WebP, GIF or PPM" if formats is None else " or ".join(formats)
+    if not content or (content == "HEIC" and _register_heif()):
+        cure = "Replace or remove it" if _is_read(suffix) else unread_cure([suffix])
+        return file_error(path, f"not an image that can be read ({names})", cure)
+    cure = "Replace or remove it" if content in _NO_IMAGES else unread_cure([".heic"] if content == "HEIC" else [])
+    return file_error(path, f"holds {content}, not an image that can be read ({names})", cure)
+
+
+def _content(path: Path) -> str:
+    """What a file that is not read holds, by its first bytes; empty if they are not known, or cannot be read."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(32)
+    except OSError:
+        return ""
+    if start[4:8] == b"ftyp":
+        return _BRANDS.get(start[8:12], "")
+    start = start.removeprefix(b"\xef\xbb\xbf")
+    return next((name for magic, name in _STARTS.items() if start.lower().startswith(magic.lower())), "")
 
 
 def _orientation(image: Image.Image) -> int:

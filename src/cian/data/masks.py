@@ -65,7 +65,7 @@ def write_mask(path: Path, mask: np.ndarray, note: str | None = None) -> None:
 def read_note(path: Path) -> str | None:
     """The text that was written with a mask; None if there is none, e.g. because another program saved it since."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=("PNG",)) as image:
             return image.info.get(_NOTE)
     except OSError:
         return None

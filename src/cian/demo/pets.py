@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from cian.config import DataConfig
+from cian.data.images import FORMATS
 from cian.data.table import BACKGROUND, IGNORE
 from cian.demo import Record, data_config, is_complete, write_data_set
 from cian.errors import CianError
@@ -104,7 +105,7 @@ def _records(root: Path, rows: list[_Row], names: list[str]) -> Iterator[Record]
         image_file = root / "images" / f"{row.name}.jpg"
         try:
             image, size = _image(image_file)
-            with Image.open(trimap_file) as opened:
+            with Image.open(trimap_file, formats=("PNG",)) as opened:
                 trimap = np.asarray(opened)
         except (OSError, SyntaxError) as error:
             raise _damaged(image_file, f"the image or its trimap cannot be read ({error})", root) from None
@@ -119,7 +120,7 @@ def _records(root: Path, rows: list[_Row], names: list[str]) -> Iterator[Record]
 
 def _image(file: Path) -> tuple[np.ndarray | Path, tuple[int, int]]:
     """An image and its (height, width): the file if it is an ordinary JPEG, as most are, or else its pixels."""
-    with Image.open(file) as opened:
+    with Image.open(file, formats=FORMATS) as opened:
         size = opened.height, opened.width
         if opened.format == "JPEG" and opened.mode == "RGB" and opened.getexif().get(_ORIENTATION, 1) == 1:
             return file, size
