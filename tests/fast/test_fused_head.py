@@ -13,6 +13,9 @@ from cian.fast.fused_head import convolve_residual, exchanges
 from cian.network import CIAN
 from tests.fast.helpers import assert_equal, stir, twin
 
+# PyTorch before 2.9 sums in another order: up to 1.5e-5.
+TOLERANCE = 1e-5 if tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 9) else 2e-5
+
 
 class Pixels(nn.Conv2d):
     """In place of a backbone: features that differ from cell to cell, so that rounding is not magnified."""
@@ -43,7 +46,7 @@ def test_equals_the_plain_network(train, group_size, options):
     """Logits, gradients and running statistics."""
     plain, fast = networks(train, **options)
     images = torch.randn(4, 3, 9, 11)
-    assert_equal(plain, fast, lambda network: network(images, group_size), 2e-5)  # 1.5e-5 with torch 2.4
+    assert_equal(plain, fast, lambda network: network(images, group_size), TOLERANCE)
 
 
 def test_without_affinity_nothing_is_exchanged():
