@@ -42,14 +42,14 @@ class Ticker:
     """Shows the progress of one piece of work, with its speed and the time left.
 
     Args:
-        label: what is being done.
+        title: what is being done.
         total: the number of units.
         done: the units that are done already.
         unit: what is counted, in the plural.
     """
 
-    def __init__(self, label: str, total: int, done: int = 0, unit: str = "images"):
-        self.label, self.total, self.done, self.unit = label, total, done, unit
+    def __init__(self, title: str, total: int, done: int = 0, unit: str = "images"):
+        self.title, self.total, self.done, self.unit = title, total, done, unit
         self.speed: float | None = None  # units per second
         self._start = self._last = self._printed = time.monotonic()
         self._bar: Progress | None = None
@@ -63,7 +63,7 @@ class Ticker:
                 console=console,
                 transient=True,
             )
-            self._task = self._bar.add_task(label, total=total, completed=done, text="")
+            self._task = self._bar.add_task(title, total=total, completed=done, text="")
 
     def __enter__(self) -> Ticker:
         if self._bar:
@@ -75,7 +75,7 @@ class Ticker:
             self._bar.stop()
         if kind is None:
             seconds = time.monotonic() - self._start
-            console.print(f"{self.label}: {self.done} {self.unit} in {duration(seconds)}")
+            console.print(f"{self.title}: {self.done} {self.unit} in {duration(seconds)}")
 
     @property
     def seconds_left(self) -> float | None:
@@ -99,17 +99,17 @@ class Ticker:
             self._bar.update(self._task, completed=self.done, text=line)
         elif now - self._printed >= LINE_SECONDS:
             self._printed = now
-            console.print(f"{self.label}: {self.done}/{self.total} · {line}")
+            console.print(f"{self.title}: {self.done}/{self.total} · {line}")
 
 
 @contextmanager
-def ticking(label: str, unit: str = "images") -> Iterator[Callable[[int, int], None]]:
+def ticking(title: str, unit: str = "images") -> Iterator[Callable[[int, int], None]]:
     """A callback (done, total) that shows progress, for work that counts its units."""
     tickers: list[Ticker] = []
 
     def advance(done: int, total: int) -> None:
         if not tickers:
-            tickers.append(Ticker(label, total, unit=unit).__enter__())
+            tickers.append(Ticker(title, total, unit=unit).__enter__())
         tickers[0].advance(done - tickers[0].done)
 
     try:

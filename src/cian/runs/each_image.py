@@ -24,7 +24,7 @@ def for_each_image(
     max_side: int,
     table: Table,
     targets: Sequence[Path],
-    label: str,
+    title: str,
     compute: Callable[[int, np.ndarray], Result],
     finish: Callable[[int, np.ndarray, Result], None],
     unreadable: Callable[[FileError], None] | None = None,
@@ -43,7 +43,7 @@ def for_each_image(
     """
     rows = range(len(table))[accelerator.process_index :: accelerator.num_processes]
     share = [row for row in rows if not targets[row].exists()]
-    work_on_rows(accelerator, max_side, table, share, label, compute, finish, len(rows) - len(share), unreadable)
+    work_on_rows(accelerator, max_side, table, share, title, compute, finish, len(rows) - len(share), unreadable)
     accelerator.wait_for_everyone()
 
 
@@ -52,7 +52,7 @@ def work_on_rows(
     max_side: int,
     table: Table,
     share: Sequence[int],
-    label: str,
+    title: str,
     compute: Callable[[int, np.ndarray], Result],
     finish: Callable[[int, np.ndarray, Result], None],
     done: int = 0,
@@ -81,6 +81,6 @@ def work_on_rows(
 
     on_cpu = accelerator.device.type == "cpu"
     jobs = overlapped(on_cpu, share, read, work, end)
-    with Ticker(label, done + len(share), done) as ticker, closing(jobs):
+    with Ticker(title, done + len(share), done) as ticker, closing(jobs):
         for _ in jobs:
             ticker.advance()

@@ -37,14 +37,14 @@ def estimate_cells(model: Classifier, table: Table, side: int, file: Path, accel
     tags = torch.from_numpy(table.select(rows).multi_hot())
     share = rows[accelerator.process_index :: accelerator.num_processes]
 
-    def collect(label: str, compute: Callable[[int, np.ndarray], Tensor]) -> list[Tensor]:
+    def collect(title: str, compute: Callable[[int, np.ndarray], Tensor]) -> list[Tensor]:
         """What `compute` says of some cells of each image of `rows`: it returns (n, …) for the n cells of an image."""
         found: dict[int, Tensor] = {}
 
         def finish(row: int, image: np.ndarray, values: Tensor) -> None:
             found[row] = values[torch.linspace(0, len(values) - 1, min(most, len(values))).long()].cpu()
 
-        work_on_rows(accelerator, side, table, share, label, compute, finish)
+        work_on_rows(accelerator, side, table, share, title, compute, finish)
         found = {row: values for part in gather_object([found]) for row, values in part.items()}
         return [found[row] for row in rows]
 

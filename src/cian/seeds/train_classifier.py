@@ -43,7 +43,7 @@ def train_classifier(config: Config, table: Table, folder: Path, accelerator: Ac
         epochs=enough_epochs(sampler, settings.epochs, settings.min_steps),
         optimizer=settings.optimizer,
         folder=folder,
-        label="training the classifier",
+        title="training the classifier",
         section="classify",
     )
     fit(task, config.runtime, accelerator)

@@ -59,7 +59,7 @@ def train_network(
         epochs=epochs or enough_epochs(sampler, settings.epochs, settings.min_steps),
         optimizer=optimizer,
         folder=folder,
-        label=title,
+        title=title,
         section="train",
     )
     fit(task, config.runtime, accelerator)

@@ -37,7 +37,7 @@ class Task:
         loss: (model, batch, share of the training that is done) → scalars by name; "total" is minimised.
         data, sampler: the samples, and the plan of batches.
         folder: gets `checkpoints/`, `metrics.jsonl`, `tensorboard/` and, at the end, `model.safetensors`.
-        label: the name that people read.
+        title: the name that people read.
         section: the section of the settings, for error messages.
     """
 
@@ -48,7 +48,7 @@ class Task:
     epochs: int
     optimizer: OptimizerConfig
     folder: Path
-    label: str
+    title: str
     section: str
 
     @property
@@ -137,7 +137,7 @@ class _Training:
         first = [len(self.task.sampler.epoch(epoch)) for epoch in range(min(self.task.epochs, 3))]
         images = sum(first) / len(first) * self.task.epochs * self.per_step
         done = self.total * self.per_step
-        return Ticker(self.task.label, max(round(images), done), done)
+        return Ticker(self.task.title, max(round(images), done), done)
 
     def _learn(self, batch: Batch, steps: int) -> Losses:
         """One step, of `steps` in this epoch."""
@@ -170,7 +170,7 @@ class _Training:
         values = {name: round(float(value.detach()), 6) for name, value in losses.items()}
         if not math.isfinite(values["total"]):
             raise CianError(
-                f"{task.label}: the loss became {values['total']} in epoch {self.epoch + 1}, step {self.total}. Lower "
+                f"{task.title}: the loss became {values['total']} in epoch {self.epoch + 1}, step {self.total}. Lower "
                 f"the learning rate, {task.section}.optimizer.lr={task.optimizer.lr:g}, or set "
                 f"{task.section}.optimizer.clip_norm=1 or runtime.precision=fp32."
             )
@@ -198,7 +198,7 @@ class _Training:
             self.saved = time.monotonic()
         if interrupted:
             raise Interrupted(
-                f"{self.task.label}: stopped in epoch {self.epoch + 1} of {self.task.epochs}; a checkpoint is written. "
+                f"{self.task.title}: stopped in epoch {self.epoch + 1} of {self.task.epochs}; a checkpoint is written. "
                 "Run the same command to continue from there."
             )
 
