@@ -39,6 +39,11 @@ KNOWN_SUFFIXES = (  # images of every kind; those that are not read are reported
     | {".avif", ".jxl", ".jp2", ".j2k", ".tga", ".exr", ".dcm", ".svg", ".eps", ".pdf", ".psd", ".xcf"}
     | {".raw", ".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".orf", ".rw2", ".raf", ".pef", ".srw"}
 )
+# Folders of operating systems and network drives, in lower case: thumbnails and deleted files.
+_SYSTEM_FOLDERS = frozenset(
+    {"@eadir", "@recycle", "@recently-snapshot", "@tmp", "#recycle", "#snapshot", "$recycle.bin", "recycler"}
+    | {"lost+found", "system volume information", "__macosx", "network trash folder", "temporary items"}
+)
 MAX_PIXELS = 500_000_000
 
 _STARTS = {  # of files that are often found under the name of an image
@@ -160,7 +165,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def find_images(folder: Path) -> list[Path]:
-    """All images in a folder and its sub-folders, sorted. Hidden files and folders are ignored.
+    """All images in a folder and its sub-folders, sorted. Hidden files and folders are ignored, and those of systems.
 
     Raises:
         CianError: the folder, or one in it, does not exist or cannot be read.
@@ -236,7 +241,7 @@ def _list(folder: str, found: dict[str, list[str]]) -> list[str]:
     folders = []
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith("."):
+            if entry.name.startswith(".") or entry.name.casefold() in _SYSTEM_FOLDERS:
                 continue
             if entry.is_dir():
                 folders.append(entry.path)
