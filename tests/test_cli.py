@@ -174,7 +174,7 @@ def test_ctrl_c_is_one_message(monkeypatch, capsys, tmp_path):
 
     monkeypatch.setattr("cian.inference.folder.predict_folder", press)
     assert here(monkeypatch, "predict", "--model", "m", "--images", tmp_path, "--out", tmp_path / "o") == 1
-    assert capsys.readouterr().err == "cian: Stopped. Finished work is kept; the same command resumes.\n"
+    assert capsys.readouterr().err == "cian: Stopped. Finished work is kept. The same command resumes.\n"
 
 
 def test_check_finds_what_would_stop_a_run(pictures, refused):

@@ -69,7 +69,7 @@ def test_two_processes_stopped_by_a_signal_resume(pictures, tmp_path):
     assert (tmp_path / "stopped/train/checkpoints/last.pt").exists(), text
     assert not (tmp_path / "stopped/train/model.safetensors").exists()
     alone = run(data, tmp_path / "stopped", 1, **settings)
-    assert alone.returncode == 1 and "begun with 2 processes, not 1" in alone.stderr, alone.stderr
+    assert alone.returncode == 1 and "started with 2 processes, not 1" in alone.stderr, alone.stderr
     again = run(data, tmp_path / "stopped", 2, **settings)
     assert again.returncode == 0 and "train: resuming" in again.stderr, again.stderr
     weights = [load_file(tmp_path / name / "train/model.safetensors") for name in ("whole", "stopped")]

@@ -38,7 +38,7 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            raise Interrupted("Stopped. Finished work is kept; the same command resumes.") from None
+            raise Interrupted("Stopped. Finished work is kept. The same command resumes.") from None
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         for title in (WORK, TOOLS, STEPS):
@@ -103,7 +103,7 @@ class _Given:
     """The options that say what to work on, and with which settings."""
 
     images: Annotated[Path | None, _option("--images", "DIR", "The images, searched recursively.")] = None
-    tags: Annotated[Path | None, _option("--tags", "PATH", "The tags; without it, sub-folders are classes.")] = None
+    tags: Annotated[Path | None, _option("--tags", "PATH", "The tags. Default: sub-folders are classes.")] = None
     masks: Annotated[Path | None, _option("--masks", "DIR", "True masks ID.png, to score with.")] = None
     labels: Annotated[
         Path | None, _option("--labels", "DIR", "Label maps ID.png to learn from, of some or all images.")
@@ -112,7 +112,7 @@ class _Given:
     split: Annotated[
         list[str] | None, _option("--split", "NAME=FILE", "A list of images: train, val, …; repeatable.")
     ] = None
-    config: Annotated[Path | None, _option("--config", "FILE", "A YAML file of settings; --set wins.")] = None
+    config: Annotated[Path | None, _option("--config", "FILE", "A YAML file of settings; --set overrides it.")] = None
     set_: Assignments = None
 
     def load(self, of_run: Path | None = None, more: Iterable[str] = ()) -> Config:
@@ -254,7 +254,7 @@ def predict(
     images: Annotated[Path, _option("--images", "PATH", "An image, or a folder of images.")],
     out: Annotated[Path, _option("--out", "DIR", "The folder for the masks.")],
     tags: Annotated[
-        Path | None, _option("--tags", "PATH", "Tags, as for `run`: only these classes may then appear.")
+        Path | None, _option("--tags", "PATH", "Tags, as for `run`. A mask then shows only the tags of its image.")
     ] = None,
     overlays: Annotated[bool, _flag("--overlays", "Also write OUT/overlays/ID.jpg, to look at.")] = False,
     set_: Assignments = None,
@@ -364,10 +364,14 @@ def demo(
 def ablate(
     out: Annotated[Path, _option("--out", "DIR", "Folder of the runs and the table. A stopped ablation resumes.")],
     data: _Given,
-    repeat: Annotated[int, typer.Option("--repeat", metavar="N", min=1, help="Random seeds: seed, seed + 1, …")] = 3,
-    only: Annotated[list[str] | None, _option("--only", "VARIANT", "E.g. baseline, cosine; repeatable.")] = None,
+    repeat: Annotated[
+        int, typer.Option("--repeat", metavar="N", min=1, help="The number of random seeds: seed, seed + 1, …")
+    ] = 3,
+    only: Annotated[
+        list[str] | None, _option("--only", "VARIANT", "A variant to run, e.g. baseline or cosine; repeatable.")
+    ] = None,
     saliency: Annotated[
-        str | None, _option("--saliency", "PATH", "Maps or FILE.onnx, to compare seeds with it.")
+        str | None, _option("--saliency", "PATH", "A folder of maps, or FILE.onnx. Adds the variant with-saliency.")
     ] = None,
     json_: Json = False,
 ) -> None:
@@ -389,7 +393,7 @@ def coco_masks(
     annotations: Annotated[Path, _option("--annotations", "PATH", "A COCO JSON of instances, or COCO's annotations/.")],
     out: Annotated[Path, _option("--out", "DIR", "Folder for the masks; data.coco uses COCO/masks.")],
     classes: Annotated[
-        Path | None, _option("--classes", "FILE", "Class names, background first. Default: all, by name.")
+        Path | None, _option("--classes", "FILE", "Class names, background first. Default: COCO's order, or by name.")
     ] = None,
 ) -> None:
     """Draws COCO's instances as masks to score with.
@@ -464,17 +468,17 @@ def _root(
 
 _AGAIN = "Then run the same command again: it resumes"
 _CURES: Mapping[int, str] = {
-    errno.ENOENT: "has disappeared. Another program may have moved or removed it. Run the same command again",
+    errno.ENOENT: "has disappeared: another program may have moved or removed it. Run the same command again",
     errno.ENOSPC: f"the disk is full. Free some space. {_AGAIN}",
     errno.EDQUOT: f"your quota is used up. Free some space. {_AGAIN}",
     errno.EROFS: "the file system is read-only. Give another --out",
-    errno.EACCES: "permission denied. Give a place that you may read and write",
-    errno.EPERM: "not permitted. Give a place that you may read and write",
+    errno.EACCES: "permission denied. Give a file or folder that you may read and write",
+    errno.EPERM: "not permitted. Give a file or folder that you may read and write",
     errno.EMFILE: "too many open files. Raise `ulimit -n`, or set runtime.workers=0",
     errno.ENOTDIR: "a folder is needed, but a file is in its place. Give another --out",
     errno.EEXIST: "a folder is needed, but a file is in its place. Give another --out",
     errno.EISDIR: "a file is needed, but a folder is in its place. Give another name",
-    errno.EFBIG: f"the file is larger than is allowed here. Raise `ulimit -f`. {_AGAIN}",
+    errno.EFBIG: f"the file is larger than this system allows. Raise `ulimit -f`. {_AGAIN}",
     errno.ENAMETOOLONG: "the name is too long. Give a shorter one",
 }
 _NO_GPU_MEMORY = (

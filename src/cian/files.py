@@ -64,7 +64,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise CianError(f"{path}: no such file. Is this a run directory of a finished stage?") from None
+        raise CianError(f"{path}: no such file. Run the stage that writes it first.") from None
     except (OSError, ValueError) as error:
         raise CianError(f"{path}: cannot be read ({error}). Remove it and run the same command again.") from None
 

@@ -100,7 +100,7 @@ def test_held_out_images_without_masks(dataset: DataConfig, tmp_path: Path, monk
     assert not texts(split, is_fatal=False)
     (tmp_path / "masks" / "b.png").unlink()
     assert texts(split, is_fatal=False) == [
-        "data: no held-out image has a mask, so nothing that the model has not seen is scored. "
+        "data: no held-out image has a mask, so no score shows how good the model is on new images. "
         "Name images with masks in --split val=FILE, or draw masks for held-out images"
     ]
     assert texts(dataset, is_fatal=False) == [
@@ -132,8 +132,8 @@ def test_classes_that_no_mask_holds(dataset: DataConfig, tmp_path: Path, monkeyp
     for name in "ab":
         write_mask(tmp_path / "masks" / f"{name}.png", np.ones((30, 40), np.uint8))
     assert texts(dataset, is_fatal=False) == [
-        "data: tagged, but in none of the masks of these images: dog. "
-        "Correct the masks or their order of classes, or the tags",
+        "data: tags that appear in no mask of their images: dog. "
+        "Correct the masks, the order of the classes (--classes) or the tags",
         f"data: 2 of 4 masks show a class that their image is not tagged with, e.g. {tmp_path / 'masks' / 'a.png'}. "
         "Correct the order of the classes (--classes), the masks or the tags",
     ]
@@ -165,7 +165,7 @@ def test_without_a_table(tmp_path: Path) -> None:
 
 def test_few_training_images(dataset: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     assert texts(dataset, is_fatal=False) == [
-        "data: few training images: cat 2, dog 2. Some dozens of each class give better masks"
+        "data: few training images: cat 2, dog 2. A few dozen images per class give better masks"
     ]
     monkeypatch.setattr(advice, "_FEW", 2)
     assert not texts(dataset, is_fatal=False)
@@ -176,7 +176,7 @@ def test_masks_without_classes(dataset: DataConfig, monkeypatch: pytest.MonkeyPa
     alphabetical = dataset.model_copy(update={"classes": None})
     assert texts(alphabetical, is_fatal=False) == [
         "settings: no data.classes (--classes): the ids in masks are taken as 1 = cat, 2 = dog. "
-        "Give that file if the masks have another order"
+        "Give --classes if the masks have another order"
     ]
     assert not texts(alphabetical.model_copy(update={"masks": None}), is_fatal=False)
     assert not texts(dataset, is_fatal=False)
@@ -327,8 +327,8 @@ def test_label_maps_that_contradict_tags(tmp_path: Path, dataset: DataConfig, mo
     write_mask(tmp_path / "labels" / "a.png", np.ones((30, 40), np.uint8))
     given = dataset.model_copy(update={"labels": tmp_path / "labels"})
     assert texts(given, is_fatal=False) == [
-        f"data: label maps with a class that is not among the tags of their image: {tmp_path / 'labels' / 'a.png'} "
-        "(cat). The label map is used as it is. Correct it, or add the tag"
+        f"data: label maps with a class that their image is not tagged with: {tmp_path / 'labels' / 'a.png'} "
+        "(cat). The label maps are used as they are. Correct them, or add the tags"
     ]
 
 

@@ -49,7 +49,7 @@ def test_images_without_a_row(tmp_path: Path) -> None:
     table, problems = read(tmp_path, "image,tags\na,dog\n", "a b c d e")
     assert tags_of(table) == {"a": ("dog",)}
     text = only(problems, is_fatal=False)
-    assert "no row for 4 images (b.jpg, c.jpg, d.jpg, …), which will not be used. Add rows if they should be" in text
+    assert "no row for 4 images (b.jpg, c.jpg, d.jpg, …), which will not be used. Add rows to use them" in text
 
 
 def test_images_without_a_row_but_with_a_label_map(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_says_what_was_found(model, photos, tmp_path, capsys):
     (tmp_path / "c.png").rename(photos / "c.png")
     predict_folder(model, photos, out)
     text = capsys.readouterr().err
-    assert f"3 masks in {out}/, 2 of them from before. " in text
+    assert f"3 masks in {out}/, 2 of them from earlier calls. " in text
 
     expected = []
     for image_id in ("a", "c", "ü/b"):
@@ -177,7 +177,7 @@ def test_damaged_images_do_not_hold_up_the_others(model, photos, tmp_path, capsy
     (photos / "empty.png").write_bytes(b"")
     (photos / "phone.avif").write_bytes(b"x")
     out = tmp_path / "masks"
-    for before in ("", ", 3 of them from before"):
+    for before in ("", ", 3 of them from earlier calls"):
         result = predict_folder(model, photos, out)
         assert [Path(problem.file).name for problem in result.unreadable] == ["bad.jpg", "empty.png"]
         assert (result.masks, result.written) == (3, 0 if before else 3)
@@ -292,7 +292,7 @@ def test_masks_of_other_images_with_the_same_name(model, photos, tmp_path):
         image.save(photos / "a.png", dpi=(300, 300))
     assert predict_folder(model, photos, out).written == 0
     shutil.copy(photos / "c.png", photos / "a.png")
-    with pytest.raises(CianError, match=r"masks/a\.png: is the mask of another image than .*photos/a\.png\. Remove"):
+    with pytest.raises(CianError, match=r"masks/a\.png: belongs to another image than .*photos/a\.png\. Remove"):
         predict_folder(model, photos, out)
     assert (out / "a.png").read_bytes() == before
     (out / "a.png").unlink()

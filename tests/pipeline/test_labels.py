@@ -126,7 +126,7 @@ def test_a_class_that_is_not_among_the_tags_is_named_before_work_starts(pictures
     given = {"data.classes": str(data / "classes.txt"), "data.labels": str(labels), "until": "classify"}
     cian.run(data / "images", data / "tags.csv", tmp_path / "run", **SETTINGS, **given)
     said = " ".join(capsys.readouterr().err.split())
-    assert "label maps with a class that is not among the tags of their image: " in said
+    assert "label maps with a class that their image is not tagged with: " in said
     assert "001.png (blue)" in said and said.index("001.png (blue)") < said.index("classifier")
 
 

@@ -84,7 +84,7 @@ class DataConfig(Section):
     sbd: Path | None = more(
         None,
         "The folder `dataset` of SBD (with cls/ID.mat, train.txt and val.txt). Set it together with `data.voc` to get "
-        "more masks and the split train_aug.",
+        "more masks and the 10,582 training images of train_aug.",
     )
     coco: Path | None = more(
         None,
@@ -121,8 +121,8 @@ class DataConfig(Section):
     split_column: str | None = more(None, "The column of the tags file that holds the name of the split.")
     val_fraction: Annotated[float, Field(ge=0, lt=1)] = main(
         0.0,
-        "The share of the images to hold out as split `val`, from 0 to 1. They are drawn at random with `seed` and not "
-        "trained on.",
+        "The share of the images, from 0 to 1, to hold out as split `val`. They are drawn at random with `seed`, and "
+        "nothing is learned from them.",
         when="0.2 if no images are held out to score on",
     )
     separator: str = more(";", "The character between two tags in one cell of the tags file.", min_length=1)
@@ -172,13 +172,13 @@ class BackboneConfig(Section):
     )
     weights: str = more(
         "imagenet",
-        "The first weights: 'imagenet' (the default backbone's are installed, others are downloaded by timm), "
-        "'random', or a safetensors file. Give a file where there is no network connection.",
+        "The initial weights: 'imagenet' (those of the default backbone are installed, timm downloads others), "
+        "'random', or a safetensors file. Give a file if there is no network connection.",
     )
     frozen_stages: Annotated[int, Field(ge=0)] | None = paper(
         None,
-        "How many of the first stages keep their first weights. By default the stages up to stride 4, where timm names "
-        "them and they are pretrained. The paper: 0.",
+        "The number of early stages that are not trained. By default the stages up to stride 4, if timm names them and "
+        "they are pretrained. The paper: 0.",
     )
 
 
@@ -261,8 +261,8 @@ class SeedConfig(Section):
     mirror: bool = more(True, "Whether the maps of the mirrored image are averaged in.")
     foreground: Positive = main(
         1.25,
-        "A pixel becomes a seed of a class where the class's object map is above this multiple of the image's own "
-        "threshold (Otsu's). The product is at most 0.85; object maps go up to 1.",
+        "A pixel can become a seed of a class where the object map is above this multiple of the image's own threshold "
+        "(Otsu's). Object maps go from 0 to 1; the multiple is capped at 0.85.",
         when="1.5 if masks are too large, 1 if too small",
     )
     background: str = main(
@@ -277,15 +277,15 @@ class SeedConfig(Section):
         "background seeds cover objects. Only with seeds.background=cam.",
     )
     salient_above: Fraction = more(
-        0.3, "With a saliency map: a pixel can be a class only where the map is above this, from 0 to 1."
+        0.3, "The value of a saliency map, from 0 to 1, above which a pixel can be a class. Only with saliency maps."
     )
     salient_below: Fraction = more(
-        0.06, "With a saliency map: a pixel is background where the map is below this, from 0 to 1."
+        0.06, "The value of a saliency map, from 0 to 1, below which a pixel is background. Only with saliency maps."
     )
     margin: Fraction = more(
         0.1,
-        "Pixels are left unlabelled where the two best classes are closer than this, from 0 to 1. Raise it if classes "
-        "are mixed up in the seeds.",
+        "The lead, from 0 to 1, that the best class of a pixel must have over the next one. Pixels with a smaller lead "
+        "are left unlabelled. Raise it if classes are mixed up in the seeds.",
     )
     crf: CrfConfig = CrfConfig(iterations=10)
 
@@ -294,10 +294,15 @@ class AffinityConfig(Section):
     """The paper's module, which compares images that share a tag."""
 
     mode: Literal["none", "self", "cross"] = paper(
-        "cross", "No module, the self branch alone, or the self and the cross branch."
+        "cross",
+        "The branches of the module: none (no module), self (within an image), or cross (self and across images).",
     )
-    hidden: PositiveInt = paper(128, "The channels of query, key and value. The paper: 1024, of 2048 features.")
-    similarity: Literal["dot", "cosine"] = paper("dot", "The dot product without 1/sqrt(d), or the cosine.")
+    hidden: PositiveInt = paper(
+        128, "The number of channels of query, key and value. The paper: 1024, of 2048 features."
+    )
+    similarity: Literal["dot", "cosine"] = paper(
+        "dot", "How cells are compared: the dot product without 1/sqrt(d), or the cosine."
+    )
     merge: Literal["max", "mean"] = paper("max", "How the messages of several reference images are merged.")
     include_self: bool = paper(True, "Whether the image's own message is merged into the cross branch.")
     tied_start: bool = paper(
@@ -316,8 +321,8 @@ class TrainConfig(Section):
 
     start: Literal["classifier", "backbone"] = paper(
         "classifier",
-        "The first weights: those of the seeds' classifier, if there is one, or `backbone.weights`. The paper: "
-        "backbone.",
+        "The initial weights of the backbone: those of the seeds' classifier, if there is one, or `backbone.weights`. "
+        "The paper: backbone.",
     )
     epochs: PositiveInt = main(
         12,

@@ -26,10 +26,10 @@ def note_masks(config: DataConfig, table: Table, problems: ProblemList) -> None:
         names = table.classes if table.mask_classes is None else table.mask_classes
         ids = [f"{i} = {name or 'dropped'}" for i, name in enumerate(names, start=1)]
         value = f"no data.classes (--classes): the ids in masks are taken as {_first(ids)}"
-        problems.add("settings", value, "Give that file if the masks have another order", fatal=False)
+        problems.add("settings", value, "Give --classes if the masks have another order", fatal=False)
     held_out = [mask for mask, split in zip(table.masks, table.splits, strict=True) if split != TRAIN]
     if held_out and not any(held_out):
-        value = "no held-out image has a mask, so nothing that the model has not seen is scored"
+        value = "no held-out image has a mask, so no score shows how good the model is on new images"
         cure = "Name images with masks in --split val=FILE, or draw masks for held-out images"
         problems.add("data", value, cure, fatal=False)
 
@@ -45,7 +45,7 @@ def note_classes(config: DataConfig, table: Table, problems: ProblemList) -> Non
     alike = [f"{names[i]} and {names[j]}" for i, j in zip(first, second, strict=True)]
     if always:
         value = f"every training image shows {_first(always)}, so nothing tells it from its surroundings"
-        cure = "Add images without it: of other classes, or of none, with an empty tag and data.untagged=negative"
+        cure = "Add images of other classes, or images of no class (an empty tag and data.untagged=negative)"
         problems.add("data", value, cure, fatal=False)
     elif alike:
         value = f"always in the same training images: {_first(alike)}, so nothing tells one from the other"
@@ -53,7 +53,7 @@ def note_classes(config: DataConfig, table: Table, problems: ProblemList) -> Non
     rare = [f"{name} {n}" for name, n in zip(names, counts, strict=True) if config.min_images <= n < _FEW]
     if rare and len(training):
         value = f"few training images: {_first(rare)}"
-        problems.add("data", value, "Some dozens of each class give better masks", fatal=False)
+        problems.add("data", value, "A few dozen images per class give better masks", fatal=False)
 
 
 class MaskContents:
@@ -90,16 +90,18 @@ class MaskContents:
             masked = np.fromiter((mask is not None for mask in table.masks), bool, len(table))  # (N,)
             tagged = np.unique(table.tag_ids[np.repeat(masked, np.diff(table.tag_offsets))])
             if absent := [table.class_names[i] for i in tagged if i not in self._held]:
-                value = f"tagged, but in none of the masks of these images: {_first(absent)}"
-                problems.add("data", value, "Correct the masks or their order of classes, or the tags", fatal=False)
+                value = f"tags that appear in no mask of their images: {_first(absent)}"
+                problems.add(
+                    "data", value, "Correct the masks, the order of the classes (--classes) or the tags", fatal=False
+                )
         if len(self._untagged) > self._compared * _MISTAGGED:
             value = f"{len(self._untagged)} of {self._compared} masks show a class that their image is not tagged with"
             cure = "Correct the order of the classes (--classes), the masks or the tags"
             problems.add("data", f"{value}, e.g. {self._untagged[0]}", cure, fatal=False)
         if self._contradicting:
-            value = "label maps with a class that is not among the tags of their image: "
+            value = "label maps with a class that their image is not tagged with: "
             value += _first(self._contradicting, 3)
-            cure = "The label map is used as it is. Correct it, or add the tag"
+            cure = "The label maps are used as they are. Correct them, or add the tags"
             problems.add("data", value, cure, fatal=False)
 
 

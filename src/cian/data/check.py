@@ -174,7 +174,7 @@ def _check_mask(path: Path, image: Size | None, table: Table, problems: list[Pro
         value = f"the mask has {size[1]} x {size[0]} pixels, its image {image[1]} x {image[0]}"
         cure = "Give a mask of the image's size, or a larger one of the same proportions"
         if size == image[::-1]:
-            cure += " (one is turned against the other: an image is shown as its EXIF orientation says)"
+            cure += " (width and height are swapped: turn the mask as the EXIF orientation turns the image)"
         problems.append(Problem(str(path), value, cure))
     return counts if table.mask_ids is None else np.bincount(table.mask_ids, counts, minlength=256).astype(np.int64)
 

@@ -27,7 +27,7 @@ from cian.formats.mask_folders import find_masks
 from cian.formats.registry import open_tags
 from cian.formats.text import text_encoding
 
-ADD_ROWS = "Add rows if they should be"
+ADD_ROWS = "Add rows to use them"
 
 
 def read_dataset(config: DataConfig, seed: int, training: bool = True) -> tuple[Table | None, list[Problem]]:
@@ -216,7 +216,7 @@ def _change_classes(
             source.first.setdefault(new, line)
     if left_out:
         value = f"data.drop leaves {few(left_out)} without a tag, which will not be used"
-        problems.add("settings", value, "Add another tag if they should be", fatal=False)
+        problems.add("settings", value, "Add another tag to use them", fatal=False)
     return changes, before
 
 

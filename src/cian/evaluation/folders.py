@@ -68,14 +68,16 @@ def score_pairs(
             if not proportional(prediction.shape, truth.shape):
                 raise CianError(
                     f"{file}: {prediction.shape[1]}×{prediction.shape[0]} px, but {truth_file} has "
-                    f"{truth.shape[1]}×{truth.shape[0]}, which are other proportions. Does it belong to the same image?"
+                    f"{truth.shape[1]}×{truth.shape[0]}: other proportions. Check that both belong to the same image."
                 )
             prediction = resize_mask(prediction, truth.shape)
         image = Confusion(num_classes)
         try:
             image.add(prediction, truth)
         except ValueError as error:
-            raise CianError(f"{file} against {truth_file}: {error}. Is the list of classes complete?") from None
+            raise CianError(
+                f"{file} against {truth_file}: {error}. Check that the list of classes is complete."
+            ) from None
         return image
 
     with Ticker(label, len(pairs)) as ticker, ThreadPoolExecutor(cores()) as pool:
@@ -167,7 +169,9 @@ def write_submission(
                     mask = read_mask(path)
                     if mask.max() >= num_classes:
                         value = f"holds the value {mask.max()}, but class ids are 0 to {num_classes - 1}"
-                        raise file_error(path, value, "Give each pixel a class: the server knows no ignored ones")
+                        raise file_error(
+                            path, value, "Give each pixel a class. The server does not accept ignored pixels"
+                        )
                     row = None if index is None else find_image(image_id, index, str(names_file), problems)
                     if index is not None and row is not None and image_size(index.files[row]) != mask.shape:
                         height, width = image_size(index.files[row])
@@ -221,6 +225,6 @@ def _files(folder: Path, there: Mapping[str, Path], ids: list[str], what: str) -
     if missing:
         raise CianError(
             f"{missing[0]}: no such {what}; {len(missing)} of {len(files)} are missing. "
-            "Every image must be there, or be left out with --list."
+            "Add them, or leave the images out with --list."
         )
     return files

@@ -89,7 +89,7 @@ def _refuse_mixture(folder: Path, paths: Sequence[str], splits: Mapping[str, str
     if halved:
         others = ", ".join(quoted(name) if name else "an image" for name in sorted(splits) if not splits[name])
         value = f"{quoted(min(halved))} holds folders of classes and looks like a split, but beside it is {others}"
-        cure = "Move what is no split elsewhere or into a class folder of a split, or give --tags FILE"
+        cure = "Move the folders that are not splits elsewhere, or into a class folder of a split. Or give --tags FILE"
         raise file_error(folder, value, cure)
 
 

@@ -161,7 +161,7 @@ def predict_folder(
         total = len(ids) - len(failed)
         if is_main:
             total = len(update_found(out, counted, dict(zip(ids, masks, strict=True)), segmenter.class_names))
-            before = f", {len(ids) - missing} of them from before" if missing < len(ids) else ""
+            before = f", {len(ids) - missing} of them from earlier calls" if missing < len(ids) else ""
             count = f"{total} mask{'' if total == 1 else 's'}"
             console.print(f"{count} in {out}/{before}. Their classes are in {out / FOUND}", soft_wrap=True)
     failed.sort(key=lambda problem: problem.file)

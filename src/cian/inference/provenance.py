@@ -87,7 +87,7 @@ def check_image(mask: Path, origin: Origin, image_file: Path, max_side: int) -> 
     except CianError:  # reported when its turn comes
         return
     if _fingerprint(pixels) != origin.picture:
-        raise CianError(f"{mask}: is the mask of another image than {image_file}. Remove the mask. Or: {_CHOICE}")
+        raise CianError(f"{mask}: belongs to another image than {image_file}. Remove the mask. Or: {_CHOICE}")
 
 
 def check_tags(mask: Path, origin: Origin, tags: list[str] | None) -> None:

@@ -123,7 +123,9 @@ def ablate(
     chosen = _choose(possible, only)
     if saliency is not None:
         if config.seeds.folder is not None or config.seeds.background != "cam":
-            raise CianError(f"--saliency {saliency}: the seeds have a background already. Leave one of the two out.")
+            raise CianError(
+                f"--saliency {saliency}: seeds.background or seeds.folder is already set. Leave one of the two out."
+            )
         saliency_source(saliency)
     accelerator = make_accelerator(config.runtime)
     tables: dict[int, Table] = {}

@@ -173,7 +173,7 @@ class Run:
                 shutil.copy2(source, temporary)
         except shutil.Error as error:  # lists all files, each with its reason
             _, _, why = error.args[0][0]
-            cure = "Cure that, and run the same command again: it resumes"
+            cure = "Correct that, and run the same command again: it resumes"
             raise CianError(f"{target}: cannot be copied from {source} ({why}). {cure}.") from None
         temporary.rename(target)
 

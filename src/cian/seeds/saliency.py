@@ -13,7 +13,7 @@ from cian.data.images import read_image
 from cian.errors import CianError
 
 _URL = "https://github.com/danielgatis/rembg/releases/download/v0.0.0/u2netp.onnx"
-_KNOWN = f"u2netp.onnx (4.6 MB, of the U²-Net project; rembg's releases have it: {_URL})"
+_KNOWN = f"u2netp.onnx (4.6 MB, from the U²-Net project: {_URL})"
 _CURE = f"Use a saliency network such as {_KNOWN}."
 _MEAN, _STD = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)
 

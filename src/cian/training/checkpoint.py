@@ -48,8 +48,8 @@ def load_checkpoint(path: Path, model: nn.Module, optim: Any, accelerator: Accel
     state = torch.load(path, map_location="cpu", weights_only=True)
     if (processes := state["processes"]) != accelerator.num_processes:
         raise CianError(
-            f"{path}: this training was begun with {processes} process{'es' * (processes > 1)}, not "
-            f"{accelerator.num_processes}. Continue with {processes}, or remove this file to start again."
+            f"{path}: this training started with {processes} process{'es' * (processes > 1)}, not "
+            f"{accelerator.num_processes}. Resume with {processes}, or remove this file to train from the start."
         )
     model.load_state_dict(state["model"])
     optim.load_state_dict(state["optimizer"])
@@ -77,4 +77,6 @@ def load_weights(model: nn.Module, path: Path) -> None:
         raise CianError(f"{path}: no such file. Train first, or give a folder with model.safetensors.") from None
     except Exception as error:  # noqa: BLE001 - safetensors has an exception type of its own, torch raises RuntimeError
         reason = " ".join(str(error).split())[:200]
-        raise CianError(f"{path}: these weights cannot be loaded ({reason}). Do they belong to this config?") from None
+        raise CianError(
+            f"{path}: these weights cannot be loaded ({reason}). Check that they belong to this configuration."
+        ) from None

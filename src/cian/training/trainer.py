@@ -171,7 +171,7 @@ class _Training:
         if not math.isfinite(values["total"]):
             raise CianError(
                 f"{task.title}: the loss became {values['total']} in epoch {self.epoch + 1}, step {self.total}. Lower "
-                f"the learning rate, {task.section}.optimizer.lr={task.optimizer.lr:g}, or set "
+                f"{task.section}.optimizer.lr (it is {task.optimizer.lr:g}), or set "
                 f"{task.section}.optimizer.clip_norm=1 or runtime.precision=fp32."
             )
         lr = self.optimizer.param_groups[0]["lr"]
@@ -199,7 +199,7 @@ class _Training:
         if interrupted:
             raise Interrupted(
                 f"{self.task.title}: stopped in epoch {self.epoch + 1} of {self.task.epochs}; a checkpoint is written. "
-                "Run the same command to continue from there."
+                "The same command resumes."
             )
 
 

@@ -24,7 +24,7 @@ class Statistics(Stage):
 
     name = "statistics"
     title = "statistics"
-    files: ClassVar = {_FILE: "for each class, in how many images and on how many pixels the network learns it"}
+    files: ClassVar = {_FILE: "for each class, the number of images and pixels that the network learns it from"}
 
     def needs(self, plan: Plan) -> tuple[str, ...]:
         return ("seed",) if plan.has_seeds else ()
