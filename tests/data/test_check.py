@@ -148,7 +148,7 @@ def test_turned_image(dataset: DataConfig, tmp_path: Path) -> None:
     Image.new("RGB", (40, 30)).save(tmp_path / "images" / "a.jpg", exif=exif)
     (text,) = texts(dataset)
     assert "a.png: the mask has 40 x 30 pixels, its image 30 x 40." in text
-    assert "as its EXIF orientation says" in text
+    assert "width and height are swapped" in text
 
 
 def test_large_image_is_a_warning(dataset: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
