@@ -343,7 +343,7 @@ class TestEvaluate:
 
     def test_unknown_class_id(self, folders):
         write_mask(folders / "predictions" / "1.png", np.full((8, 9), 7, np.uint8))
-        fails(self.run(folders), "1.png", "class id 7", "list of classes complete")
+        fails(self.run(folders), "1.png", "class id 7", "list of classes is complete")
 
     def test_no_png(self, folders):
         (folders / "predictions" / "1.png").write_bytes(b"nonsense")

@@ -319,7 +319,7 @@ def test_ids_in_masks_follow_dropped_and_merged_classes(tmp_path: Path, dataset:
     assert table is not None and table.classes == ("cat",) and table.whole.all()
     assert not any("masks show a class" in str(problem) or "label maps with" in str(problem) for problem in problems)
     notes = texts(dropped.model_copy(update={"classes": None}), is_fatal=False)
-    assert any("the ids in masks are taken as 1 = cat, 2 = dropped. Give that file" in note for note in notes)
+    assert any("the ids in masks are taken as 1 = cat, 2 = dropped. Give --classes" in note for note in notes)
 
 
 def test_label_maps_that_contradict_tags(tmp_path: Path, dataset: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
         "none: no such folder. Give",
     ):
         assert part in text, text
-    assert "tags.csv: no row for 2 images (x/twice.jpg, y/twice.jpg), which will not be used. Add rows if" in text
+    assert "tags.csv: no row for 2 images (x/twice.jpg, y/twice.jpg), which will not be used. Add rows to" in text
 
 
 def test_images_without_a_row(tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def test_masks_of_0_and_255_are_refused(folders):
 def test_unknown_ids_are_told_with_both_files(folders):
     write_mask(folders / "predicted" / "a.png", np.full((2, 2), 2, np.uint8))
     message = (
-        r"predicted/a\.png against .*truth/a\.png: prediction holds class id 2, but .* ids are 0 to 1\. Is the list"
+        r"predicted/a\.png against .*truth/a\.png: prediction holds class id 2, but .* ids are 0 to 1\. Check that"
     )
     with pytest.raises(CianError, match=message):
         evaluate(folders)
