@@ -31,6 +31,81 @@ def test_class_names(tmp_path: Path) -> None:
         assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "0 background\n1 cat\n2 hot dog\n",
+        "0: background\n1: cat\n2: hot dog\n",
+        "2: hot dog\n1: cat\n0: Background\n",
+        "1. cat\n2. hot dog\n",
+        "1\tcat\n2\thot dog\n",
+        "Pixel Value, Class\n0, background\n1, cat\n2, hot dog\n",
+        "name,id\nbackground,0\ncat,1\nhot dog,2\n",
+        "cat=1\nhot dog=2\n",
+        "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:48,112,32::\nhot dog:176,112,32::\n",
+        "__ignore__\n_background_\ncat\nhot dog\n",
+        "cat\u200b\n\ufeffhot\u00ad dog\n",
+    ],
+)
+def test_class_files_of_other_tools(tmp_path: Path, content: str) -> None:
+    """Background is id 0, wherever its line is, and numbers are ids."""
+    assert class_names(write(tmp_path / "classes.txt", content)) == ["cat", "hot dog"]
+
+
+def test_names_that_begin_with_a_number(tmp_path: Path) -> None:
+    for names in (
+        ["2 wheels", "4 wheels"],
+        ["1 euro", "2 euro"],
+        ["background", "1 cat", "2 dog"],
+        ["1 cat"],
+        ["7", "8"],
+    ):
+        expected = names[1:] if names[0] == "background" else names
+        assert class_names(write(tmp_path / "classes.txt", "\n".join(names))) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("0 cat\n1 dog\n", "line 1: class 'cat' has the id 0, which is that of background. Number classes from 1"),
+        ("0 cat\n1 dog\n2 background\n", "line 1: class 'cat' has the id 0"),
+        ("cat\ndog\nbackground\n", "line 3: the name 'background' is reserved for class id 0"),
+        ("0 background\n1 cat\n5 dog\n", "names background and numbers, but the numbers are not 0, 1, 2, …"),
+        ("# my classes\ncat\ndog\n", "line 1: '# my classes' looks like a comment, but each line"),
+        ("class\ncat\ndog\n", "line 1: 'class' looks like a header, but each line is a class id. Remove"),
+        ('{"names": ["cat"]}', "is not a list of class names. Write one"),
+        ("names:\n- cat\n", "is not a list of class names"),
+        ("cat\nNone\n", "line 2: the name 'None' is that of a missing value"),
+        ("background:0,0,0::\ncat:0,128,0::\ndog:128,0,0::\n", "gives 'cat' the colour of id 2 in PASCAL VOC's masks"),
+    ],
+)
+def test_class_files_that_would_shift_ids(tmp_path: Path, content: str, message: str) -> None:
+    with pytest.raises(CianError) as caught:
+        class_names(write(tmp_path / "classes.txt", content))
+    assert message in str(caught.value)
+
+
+def test_characters_that_nobody_sees_make_no_classes(tmp_path: Path) -> None:
+    rows = "image,tags\na,cat\nb,cat\u200b\n\u200ec,\ufeffcat;c\u00adat\nd,\u2066cat\u2069\n"
+    table, problems = read(tmp_path, rows)
+    assert not problems and tags_of(table) == dict.fromkeys("abcd", ("cat",))
+    joined = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"  # Persian: without the joiner it is another word
+    table, problems = read(tmp_path, f"image,tags\na,{joined}\nb,{joined}\u200c\n", "a b")
+    assert not problems and tags_of(table) == {"a": (joined,), "b": (joined,)}
+
+
+@pytest.mark.parametrize("word", ["nan", "None", "N/A", "NA", "NULL", "<NA>", "-"])
+def test_words_for_missing_values_are_no_classes(tmp_path: Path, word: str) -> None:
+    for content, file in ((f"image,tags\na,cat\nb,{word}\n", "tags.csv"), ({"a": "cat", "b": word}, "tags.json")):
+        _, problems = read(tmp_path, content, "a b", file)
+        assert "no tag for 1 image (b.jpg)" in "\n".join(fatal(problems))
+        table, problems = read(tmp_path, content, "a b", file, untagged="negative")
+        assert tags_of(table) == {"a": ("cat",), "b": ()}
+        assert f"{word!r} is read as no tag. Give it another name" in only(problems, is_fatal=False)
+    _, problems = read(tmp_path, {"a": ["cat"], "b": [word]}, "a b", "tags.json")
+    assert f"entry 2: the name {word!r} is that of a missing value. Leave the tag empty" in "\n".join(fatal(problems))
+
+
 def test_classes_file_sets_the_order(tmp_path: Path) -> None:
     classes = write(tmp_path / "classes.txt", "background\ndog\ncat\n")
     table, problems = read(tmp_path, PETS_CSV, classes=classes)

@@ -15,11 +15,24 @@ IMAGE_COLUMNS = ("image", "file", "filename", "file_name", "path", "image_path",
 TAGS_COLUMNS = ("tags", "labels", "classes")  # one row for each image
 TAG_COLUMNS = ("tag", "label", "class", "label_name", "class_name", "category")  # one row for each image and tag
 
+# What programs write where a value is missing, in lower case.
+MISSING_WORDS = frozenset({"nan", "none", "null", "n/a", "na", "#n/a", "#na", "<na>", "nat", "-", "?"})
+
+
+def is_missing(cell: str) -> bool:
+    """Whether a cell says that there is no value. No class has such a name."""
+    return clean(cell).casefold() in MISSING_WORDS
+
+
+def note_missing(where: str, cell: str, problems: ProblemList) -> None:
+    """Notes that a cell is read as no tag."""
+    problems.add(where, f"{quoted(cell)} is read as no tag", "Give it another name if it is a class", fatal=False)
+
 
 @functools.lru_cache(1 << 16)  # most images share their tags with others
 def split_tags(cell: str, separator: str) -> tuple[str, ...]:
-    """The tags in a cell, each once, in their order."""
-    return distinct(cell.split(separator))
+    """The tags in a cell, each once, in their order. A cell that says that its value is missing has none."""
+    return () if is_missing(cell) else distinct(cell.split(separator))
 
 
 def distinct(names: Iterable[str]) -> tuple[str, ...]:

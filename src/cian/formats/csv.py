@@ -22,7 +22,15 @@ from typing import Any
 from cian.data.images import KNOWN_SUFFIXES
 from cian.data.problems import ProblemList, file_error, quoted, reason
 from cian.data.table import TRAIN
-from cian.formats.columns import IMAGE_COLUMNS, TAG_COLUMNS, TAGS_COLUMNS, note_unused, split_tags
+from cian.formats.columns import (
+    IMAGE_COLUMNS,
+    TAG_COLUMNS,
+    TAGS_COLUMNS,
+    is_missing,
+    note_missing,
+    note_unused,
+    split_tags,
+)
 from cian.formats.file_index import MISSING, FileIndex
 from cian.formats.format import Format, Request, TagRow, TagSource
 from cian.formats.text import clean, text_encoding
@@ -241,6 +249,7 @@ def _rows(
     path: Path, encoding: str, delimiter: str, layout: _Layout, separator: str, problems: ProblemList
 ) -> Iterator[TagRow]:
     unclear: set[int] = set()  # columns with a value that is neither yes nor no
+    missing: set[str] = set()  # words that are read as no tag
     with path.open(encoding=encoding, newline="") as file:
         lines = _cells(path, csv.reader(file, delimiter=delimiter))
         for line, cells in islice(lines, int(layout.header), None):
@@ -256,7 +265,12 @@ def _rows(
             elif not split:
                 problems.add(where, f"{quoted(image)} has no split", "Write the name of its split")
             elif layout.tags is not None:
-                yield TagRow(line, image, split_tags(cells[layout.tags], separator), split)
+                cell = cells[layout.tags]
+                tags = split_tags(cell, separator)
+                if not tags and cell not in missing and is_missing(cell):
+                    missing.add(cell)
+                    note_missing(where, cell, problems)
+                yield TagRow(line, image, tags, split)
             else:
                 yield TagRow(line, image, _flagged(cells, layout, where, unclear, problems), split)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cian.data.images import IMAGE_SUFFIXES, find_all_images, unread_cure
 from cian.data.problems import ProblemList, file_error, quoted
+from cian.formats.text import visible
 
 MISSING, AMBIGUOUS = -1, -2
 NO_IMAGE = "Correct the name (case matters) or remove the line"
@@ -43,7 +44,7 @@ class FileIndex:
         key = unicodedata.normalize("NFC", name)
         row = self._rows.get(key, MISSING)
         if row == MISSING:
-            key = key.replace("\\", "/").removeprefix("./")
+            key = visible(key).replace("\\", "/").removeprefix("./")
             row = self._rows.get(key, MISSING)
         if row == MISSING:
             for root in self._roots:

@@ -12,7 +12,16 @@ from typing import Any
 from cian.config import DataConfig
 from cian.data.problems import file_error, quoted
 from cian.data.table import TRAIN
-from cian.formats.columns import IMAGE_COLUMNS, TAG_COLUMNS, TAGS_COLUMNS, distinct, note_unused, split_tags
+from cian.formats.columns import (
+    IMAGE_COLUMNS,
+    TAG_COLUMNS,
+    TAGS_COLUMNS,
+    distinct,
+    is_missing,
+    note_missing,
+    note_unused,
+    split_tags,
+)
 from cian.formats.format import JSON_CURE, Format, Request, TagRow, TagSource
 from cian.formats.text import JsonObject, clean
 
@@ -36,6 +45,7 @@ def _read(request: Request) -> TagSource:
 
 def _rows(request: Request, content: list[Any]) -> Iterator[TagRow]:
     config = request.config
+    missing: set[str] = set()  # words that are read as no tag
     for number, entry in enumerate(content, start=1):
         image, value, split = (*entry, TRAIN) if isinstance(content, JsonObject) else _columns(entry, config)
         tags = _tags(value, config.separator)
@@ -48,6 +58,9 @@ def _rows(request: Request, content: list[Any]) -> Iterator[TagRow]:
             value = f"{quoted(image)} has no {quoted(str(config.split_column))}"
             request.problems.add(where, value, "Write the name of its split")
         else:
+            if isinstance(value, str) and value not in missing and is_missing(value):
+                missing.add(value)
+                note_missing(where, value, request.problems)
             yield TagRow(number, image.strip(), tags, clean(split))
 
 

@@ -53,9 +53,20 @@ def read_lines(path: Path) -> list[str]:
         return file.read().split("\n")
 
 
+# Characters without width that change no word: soft hyphens, zero width spaces, byte order marks, marks of direction.
+_UNSEEN = {0xAD, 0x34F, 0x180E, 0x200B, 0x200E, 0x200F, 0xFEFF}
+_INVISIBLE = dict.fromkeys(_UNSEEN.union(range(0x202A, 0x202F), range(0x2060, 0x2065), range(0x2066, 0x206A)))
+_JOINERS = "\u200c\u200d"  # in Persian, Indian scripts and emojis they change a word; at its ends they do not
+
+
+def visible(text: str) -> str:
+    """The text without characters that nobody sees."""
+    return text if text.isascii() else text.translate(_INVISIBLE).strip().strip(_JOINERS)
+
+
 def clean(text: str) -> str:
-    """The text in Unicode normal form C, with single spaces."""
-    return " ".join(unicodedata.normalize("NFC", text).split())
+    """The text in Unicode normal form C, with single spaces and without characters that nobody sees."""
+    return " ".join(unicodedata.normalize("NFC", visible(text)).split())
 
 
 class JsonObject(list):
