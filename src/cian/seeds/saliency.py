@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -57,13 +58,7 @@ class SaliencyNetwork:
     """
 
     def __init__(self, path: Path):
-        try:
-            import onnxruntime
-        except ImportError:
-            raise CianError(
-                f"{path}: needs onnxruntime. Run `pip install '.[saliency]'` in the folder of cian's source."
-            ) from None
-        onnxruntime.set_default_logger_severity(3)
+        onnxruntime = _onnxruntime(path)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # it is called from several threads at once
         try:
@@ -100,6 +95,24 @@ class SaliencyNetwork:
     def _run(self, pixels: np.ndarray) -> Any:
         """The first output for (3, S, S) float32."""
         return self.session.run(None, {self.input.name: pixels[None]})[0]
+
+
+def _onnxruntime(path: Path) -> Any:
+    """The module, with its telemetry off. Its wheels would send a device id home and keep it in the user's folder.
+
+    Raises:
+        CianError: it is not installed.
+    """
+    # Read while the module loads. Its function `disable_telemetry_events` comes too late.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    try:
+        import onnxruntime  # imported here because it is optional
+    except ImportError:
+        raise CianError(
+            f"{path}: needs onnxruntime. Run `pip install '.[saliency]'` in the folder of cian's source."
+        ) from None
+    onnxruntime.set_default_logger_severity(3)
+    return onnxruntime
 
 
 def _short(error: Exception) -> str:
