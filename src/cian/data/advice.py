@@ -70,6 +70,8 @@ class MaskContents:
         """Adds the class ids in the mask and in the label map of an image."""
         table = self.table
         mask, labels, tagged = table.masks[row], table.labels[row], bool(table.tagged[row])
+        if mask is None and labels is None:
+            return
         known = {0, IGNORE, *table.tags(row).tolist()}
         if mask is not None:
             self._compared += tagged

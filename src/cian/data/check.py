@@ -92,13 +92,13 @@ class _Files:
 
 def _unread_rows(table: Table) -> list[bool]:
     """(N,) whether the image, or its mask or label map, must be read: it has changed since it was, or never was."""
-    columns = (table.images, table.masks, table.labels)
-    table.known.look(path for column in columns for path in column if path is not None)
-    content = table.known.content
-    return [
-        any(path is not None and not content(path).startswith((_IMAGE, _MASK)) for path in row)
-        for row in zip(*columns, strict=True)
-    ]
+    unread = [False] * len(table)
+    for column in (table.images, table.masks, table.labels):
+        table.known.look(path for path in column if path is not None)
+        for row, path in enumerate(column):
+            if path is not None and not table.known.content(path).startswith((_IMAGE, _MASK)):
+                unread[row] = True
+    return unread
 
 
 def _check_files(table: Table, row: int) -> _Files:
@@ -124,12 +124,11 @@ def _check_image(path: Path, table: Table, problems: list[Problem]) -> Size | No
     except FileError as error:
         problems.append(error.problem)
         return None
-    value = f"{width} x {height} pixels"
-    if min(height, width) < MIN_SIDE:
-        problems.append(Problem(str(path), value, f"Give images of at least {MIN_SIDE} x {MIN_SIDE} pixels"))
-    elif height * width > LARGE:
-        cure = f"Over {LARGE // 10**6} megapixels: cut it into tiles if memory runs out"
-        problems.append(Problem(str(path), value, cure, fatal=False))
+    fatal = min(height, width) < MIN_SIDE
+    if fatal or height * width > LARGE:
+        small = f"Give images of at least {MIN_SIDE} x {MIN_SIDE} pixels"
+        large = f"Over {LARGE // 10**6} megapixels: cut it into tiles if memory runs out"
+        problems.append(Problem(str(path), f"{width} x {height} pixels", small if fatal else large, fatal))
     return height, width
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cian.files import write_bytes
+from cian.memory import uncollected
 from cian.parallel import cores, map_ahead
 
 _HEADER = b"cian files 1 "
@@ -58,7 +59,7 @@ class KnownFiles:
         """
         paths = [str(file) for file in files]
         self._look(paths)
-        unread = [path for path in dict.fromkeys(paths) if path not in self._facts]
+        unread = list(dict.fromkeys(path for path in paths if path not in self._facts))
         if unread:
             with ThreadPoolExecutor(min(8, cores())) as pool:
                 for path, facts in zip(unread, map_ahead(pool, _fingerprint, unread), strict=True):
@@ -147,6 +148,7 @@ def _checksum(body: bytes) -> bytes:
     return hashlib.blake2b(body, digest_size=16).hexdigest().encode()
 
 
+@uncollected()
 def _read(record: Path) -> dict[str, _Facts]:
     """What an earlier start knew; nothing if there is no record, or if it is damaged or of another version."""
     try:

@@ -21,15 +21,17 @@ from cian.data.splits import draw_val, read_lists
 from cian.data.table import TRAIN, Table
 from cian.errors import Problem
 from cian.formats.devkits import Layout, find_layout
-from cian.formats.file_index import NO_IMAGE, FileIndex, find_image, index_images, skipped
+from cian.formats.file_index import NO_IMAGE, FileIndex, index_images, report_missing, skipped
 from cian.formats.format import TagSource
 from cian.formats.mask_folders import find_masks
 from cian.formats.registry import open_tags
 from cian.formats.text import text_encoding
+from cian.memory import uncollected
 
 ADD_ROWS = "Add rows to use them"
 
 
+@uncollected()
 def read_dataset(config: DataConfig, seed: int, training: bool = True) -> tuple[Table | None, list[Problem]]:
     """The table of a data set, and everything that is wrong with it. Image and mask files are found but not opened,
     except the label maps of images without a row: their classes are the tags of these images.
@@ -163,8 +165,9 @@ def _collect(source: TagSource, images: FileIndex, rows: _Rows, problems: Proble
     for number, row in enumerate(source.rows, start=1):  # noqa: B007
         for tag in row.tags:
             source.first.setdefault(tag, row.line)
-        index = find_image(row.image, images, source.at(row.line), problems)
-        if index is None:
+        index = images.find(row.image)
+        if index < 0:
+            report_missing(row.image, index, images, source.at(row.line), problems)
             continue
         before = rows.tags[index]
         if before is None:

@@ -107,7 +107,7 @@ def _cells(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
     """(line number, cells) of each row that is not blank."""
     try:
         for cells in reader:
-            if any(cell.strip() for cell in cells) and not (reader.line_num == 1 and _is_excel(cells[0])):
+            if "".join(cells).strip() and not (reader.line_num == 1 and _is_excel(cells[0])):
                 yield reader.line_num, cells
     except (csv.Error, UnicodeError, OSError) as error:
         where = f"{path}, line {reader.line_num}"
@@ -250,10 +250,11 @@ def _rows(
 ) -> Iterator[TagRow]:
     unclear: set[int] = set()  # columns with a value that is neither yes nor no
     missing: set[str] = set()  # words that are read as no tag
+    name = str(path)
     with path.open(encoding=encoding, newline="") as file:
         lines = _cells(path, csv.reader(file, delimiter=delimiter))
         for line, cells in islice(lines, int(layout.header), None):
-            where = f"{path}, line {line}"
+            where = f"{name}, line {line}"
             if not _fit(cells, layout, delimiter, separator):
                 value = f"has {len(cells)} cells, but the first line has {layout.width}"
                 problems.add(where, value, f"Separate tags by {separator!r}, and quote cells that hold {delimiter!r}")

@@ -108,13 +108,18 @@ def no_image(name: str, images: FileIndex, cure: str) -> tuple[str, str]:
 def find_image(name: str, images: FileIndex, where: str, problems: ProblemList) -> int | None:
     """The row of the image with this name; None, and a problem at `where`, unless there is exactly one."""
     row = images.find(name)
-    if row >= 0:
-        return row
+    if row < 0:
+        report_missing(name, row, images, where, problems)
+        return None
+    return row
+
+
+def report_missing(name: str, row: int, images: FileIndex, where: str, problems: ProblemList) -> None:
+    """Adds the problem that no image, or more than one, has this name. `row` is MISSING or AMBIGUOUS."""
     if row == AMBIGUOUS:
         problems.add(where, f"several images are called {quoted(name)}", "Write its folder and its suffix")
     else:
         problems.add(where, *no_image(name, images, NO_IMAGE))
-    return None
 
 
 def path_ends(path: str) -> Iterator[str]:

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +202,8 @@ class Run:
             writer = csv.writer(file)
             class_names = table.class_names
             writer.writerow(["id", "image", "tags", "split", "mask", "labels"])
-            for i, image_id in enumerate(table.ids):
-                names = ";".join(class_names[tag] for tag in table.tags(i).tolist())
-                files = [table.masks[i] or "", table.labels[i] or ""]
-                writer.writerow([image_id, table.images[i], names, table.splits[i], *files])
+            names = [class_names[tag] for tag in table.tag_ids.tolist()]
+            tags = (";".join(names[start:stop]) for start, stop in pairwise(table.tag_offsets.tolist()))
+            writer.writerows(  # None is written as an empty cell
+                zip(table.ids, table.images, tags, table.splits, table.masks, table.labels, strict=True)
+            )
