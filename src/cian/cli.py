@@ -498,7 +498,7 @@ def main() -> None:
         app()
     except SystemExit as end:
         if not end.code and "torch.distributed" in sys.modules:  # loading it takes seconds
-            from cian.training.distributed import leave
+            from cian.distributed import leave
 
             leave()
         raise

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from cian.affinity import CrossImageAffinity
+from cian.distributed import all_reduce_sum, track, world
 from cian.fast.convolution import convolve
 from cian.fast.frozen_norms import scale_and_shift
 from cian.network import CIAN
-from cian.training.distributed import all_reduce_sum, track, world
 
 
 def exchanges(network: nn.Module) -> Iterator[tuple[nn.Module, str, Callable[..., Any]]]:

@@ -20,6 +20,7 @@ from cian.config import Config, changed, dump_config, flatten
 from cian.data.known_files import KnownFiles
 from cian.data.problems import ProblemList
 from cian.data.table import TRAIN, Table
+from cian.distributed import on_main
 from cian.errors import CianError
 from cian.files import atomic, read_json, write_json, write_text
 from cian.formats.devkits import find_layout
@@ -31,7 +32,6 @@ from cian.runs.directory import Run
 from cian.seeds.saliency import saliency_source
 from cian.terminal import console
 from cian.training.device import make_accelerator
-from cian.training.distributed import on_main
 
 STEPS = ("baseline", "self-affinity", "cross-affinity", "completion", "retraining")  # each adds to the one before
 BASELINE, FIRST, WITH_SALIENCY, FULL = "baseline", "completion", "with-saliency", "full-supervision"

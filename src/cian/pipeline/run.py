@@ -25,6 +25,7 @@ from cian.config import (
 from cian.data.check import check_dataset
 from cian.data.known_files import KnownFiles
 from cian.data.table import Table
+from cian.distributed import on_main
 from cian.errors import CianError, DataError
 from cian.files import refuse_within
 from cian.pipeline.context import Context, Plan
@@ -34,7 +35,6 @@ from cian.pipeline.up_to_date import changes, same_inputs, stage_inputs, up_to_d
 from cian.runs.directory import Record, Run
 from cian.terminal import Stopwatch, console, duration, note, ticking
 from cian.training.device import make_accelerator
-from cian.training.distributed import on_main
 
 
 def run(

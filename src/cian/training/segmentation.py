@@ -16,10 +16,10 @@ from cian.config import AugmentConfig, Config, OptimizerConfig, TrainConfig
 from cian.data.dataset import TrainingSet
 from cian.data.sampler import GroupSampler
 from cian.data.table import Table
+from cian.distributed import average
 from cian.losses import cian_loss
 from cian.network import CIAN
 from cian.training.batches import enough_epochs, training_batches
-from cian.training.distributed import average
 from cian.training.loading import Batch
 from cian.training.trainer import Losses, Task, fit
 

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from cian.config import OptimizerConfig, RuntimeConfig
 from cian.data.dataset import TrainingSet
 from cian.data.sampler import GroupSampler
+from cian.distributed import join_batch_norms
 from cian.errors import CianError, Interrupted
 from cian.terminal import Ticker
 from cian.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
-from cian.training.distributed import join_batch_norms
 from cian.training.interrupts import catch_signals
 from cian.training.loading import Batch, Batches, BatchPlan, loading_errors, make_loader
 from cian.training.log import Log

@@ -8,9 +8,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from cian import distributed
 from cian.affinity import CrossImageAffinity
 from cian.losses import average, cian_loss
-from cian.training import distributed
 
 
 class Network(nn.Module):
