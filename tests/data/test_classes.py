@@ -152,6 +152,56 @@ def test_warnings_about_tags(tmp_path: Path) -> None:
     assert "line 4: the tag 'cat, dog' holds ','. If these are several tags, set data.separator=','" in text
 
 
+@pytest.mark.parametrize(
+    ("tags", "sign", "joined"),
+    [
+        (["cat", "dog", "cat/dog"], "/", "cat/dog"),
+        (["cat", "dog", "dog + cat"], "+", "dog + cat"),
+        (["cat", "dog", "cat & dog"], "&", "cat & dog"),
+        (["cat", "dog", "cat and dog"], " and ", "cat and dog"),
+        (["cat", "dog", "cat_dog"], "_", "cat_dog"),
+        (["cat、dog", "dog"], "、", "cat、dog"),
+        (["clear primary", "clear primary water", "haze primary", "cloudy"], " ", "clear primary"),
+        (["cat dog", "dog cat"], " ", "cat dog"),
+    ],
+)
+def test_tags_that_look_like_several(tmp_path: Path, tags: list[str], sign: str, joined: str) -> None:
+    rows = "image,tags\n" + "".join(f"{i},{tag}\n" for i, tag in enumerate(tags))
+    table, problems = read(tmp_path, rows, [str(i) for i in range(len(tags))])
+    text = f"the tag {joined!r} holds {sign!r}. If these are several tags, set data.separator='{sign}'"
+    assert text in only(problems, is_fatal=False)
+    table, problems = read(tmp_path, rows, [str(i) for i in range(len(tags))], separator=sign)
+    assert table is not None and not problems
+    assert not any(sign in name for name in table.classes)
+
+
+def test_names_of_several_words_are_no_several_tags(tmp_path: Path) -> None:
+    names = ["hot dog", "dog", "bald eagle", "golden eagle", "golden retriever", "black-and-white cat", "his/hers"]
+    table, problems = read(tmp_path, {str(i): [name] for i, name in enumerate(names)}, "0 1 2 3 4 5 6", "tags.json")
+    assert table is not None and table.classes == tuple(sorted(names)) and not problems
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "['dog', 'hot \\'cat']", '["dog", "hot \'cat"]', '[ "dog",\n"hot \'cat" ]', "['dog' \"hot 'cat\"]",
+        "{dog,hot 'cat}", "[dog, hot 'cat]", "[dog;hot 'cat]", "('dog', \"hot 'cat\")",
+        "dog\nhot 'cat", "dog\r\nhot 'cat\r\n",
+        "[\"\\u0064og\", \"hot 'cat\"]",
+    ],
+)  # fmt: skip
+def test_lists_in_a_cell(tmp_path: Path, cell: str) -> None:
+    quoted = cell.replace('"', '""')
+    table, problems = read(tmp_path, f'image,tags\na,"{quoted}"\nb,[]\n', "a b", untagged="negative")
+    assert tags_of(table) == {"a": ("dog", "hot 'cat"), "b": ()}
+    assert not fatal(problems)
+
+
+def test_lists_of_something_else_are_no_classes(tmp_path: Path) -> None:
+    _, problems = read(tmp_path, 'image,tags\na,"[{""label"": ""cat""}]"\n', "a")
+    assert "looks like part of a list, not like a class name. Write several tags as" in "\n".join(fatal(problems))
+
+
 def test_a_name_that_is_no_text(tmp_path: Path) -> None:
     _, problems = read(tmp_path, {"a": ["do\x07g"], "b": ["\ud800"], "c": ["cat"]}, "a b c", "tags.json")
     text = "\n".join(map(str, problems))

@@ -23,6 +23,8 @@ _NUMBERED = (
     re.compile(r"(?P<name>.*[^\W\d_].*?) ?[:,;=] ?(?P<id>[0-9]{1,3})"),
 )
 _COLOUR = re.compile(r"([^:#][^:]*):(\d+,\d+,\d+):[^:]*:[^:]*")  # CVAT's labelmap.txt
+_SEPARATORS = (",", ";", "|", "，", "；", "、")  # hardly ever in the name of a class
+_SIGNS = (*_SEPARATORS, "/", "+", "&", " and ", " ", "_", "-")
 _SUGGESTIONS = 100  # unknown names for which the nearest class is looked up: each is compared with all classes
 
 
@@ -133,6 +135,9 @@ def check_name(name: str, where: str, problems: ProblemList) -> bool:
         value = f"the name {quoted(name)} is that of a missing value"
         cure = "Leave the tag empty if the image shows no class (data.untagged=negative), or rename the class"
         problems.add(where, value, cure)
+    elif name[:1] in ("[", "{"):
+        value = f"{quoted(name)} looks like part of a list, not like a class name"
+        problems.add(where, value, 'Write several tags as `cat;dog` or as a list `["cat", "dog"]`')
     elif printable(name) != name:
         problems.add(where, f"{quoted(name)} is not a class name", "Use letters, digits, spaces and signs")
     else:
@@ -232,12 +237,31 @@ def _note_lookalikes(classes: Sequence[str], separator: str, source: TagSource, 
             value = f"classes {quoted(other)} and {quoted(name)} differ only in case"
             cure = f"If they are one class, write them alike or set data.merge={{{other}: {name}}}"
             problems.add(source.where(name), value, cure, fatal=False)
-    for sign in ",;|":
-        holders = [name for name in classes if sign in name]
-        if holders and sign != separator:
-            value = f"the tag {quoted(holders[0])} holds {quoted(sign)}"
+    if not source.unit:  # only files have cells in which tags can be separated
+        return
+    for sign in _SIGNS:
+        joined = None if sign == separator else _joined(sign, classes)
+        if joined is not None:
+            value = f"the tag {quoted(joined)} holds {quoted(sign)}"
             cure = f"If these are several tags, set data.separator='{sign}'"
-            problems.add(source.where(holders[0]), value, cure, fatal=False)
+            problems.add(source.where(joined), value, cure, fatal=False)
+
+
+def _joined(sign: str, classes: Sequence[str]) -> str | None:
+    """The first class whose name looks like several tags joined by a sign.
+
+    Commas and the like need no other evidence. Other signs are common in names. So the parts of the name are classes,
+    too, or there is another class with the same parts and others.
+    """
+    holders = [name for name in classes if sign in name]
+    if sign in _SEPARATORS or len(holders) > MAX_CLASSES:  # more is an error already
+        return holders[0] if sign in _SEPARATORS and holders else None
+    known = set(classes)
+    parts = {name: {clean(part) for part in name.split(sign)} for name in holders}
+    for name, words in parts.items():
+        if len(words) > 1 and (words <= known or any(words <= more and other != name for other, more in parts.items())):
+            return name
+    return None
 
 
 def _suggestion(name: str, names: Sequence[str]) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -29,10 +31,40 @@ def note_missing(where: str, cell: str, problems: ProblemList) -> None:
     problems.add(where, f"{quoted(cell)} is read as no tag", "Give it another name if it is a class", fatal=False)
 
 
+_QUOTED = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""")
+
+
 @functools.lru_cache(1 << 16)  # most images share their tags with others
 def split_tags(cell: str, separator: str) -> tuple[str, ...]:
-    """The tags in a cell, each once, in their order. A cell that says that its value is missing has none."""
-    return () if is_missing(cell) else distinct(cell.split(separator))
+    """The tags in a cell, each once, in their order. A cell that says that its value is missing has none.
+
+    Tags are separated by `separator` or by line breaks, or are a list in brackets, as Python, JSON, NumPy and databases
+    write it: `['cat', 'dog']`, `["cat", "dog"]`, `['cat' 'dog']`, `{cat,dog}`.
+    """
+    if is_missing(cell):
+        return ()
+    text = cell.strip()
+    if text[:1] + text[-1:] in ("[]", "{}", "()"):
+        listed = _listed(text, separator)
+        if listed is not None:
+            return distinct(listed)
+    return distinct(separator.join(cell.splitlines()).split(separator))
+
+
+def _listed(text: str, separator: str) -> list[str] | None:
+    """The names in a list in brackets; None if it is none."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    else:
+        return content if isinstance(content, list) and all(isinstance(name, str) for name in content) else None
+    inner = text[1:-1]
+    if not _QUOTED.sub("", inner).strip(" ,;|\r\n"):
+        return [re.sub(r"\\(.)", r"\1", one or two) for one, two in _QUOTED.findall(inner)]
+    if text[0] == "(" or any(sign in inner for sign in '[{":'):
+        return None
+    return inner.split("," if "," in inner else separator)
 
 
 def distinct(names: Iterable[str]) -> tuple[str, ...]:
