@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import pickle
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -97,6 +100,148 @@ def test_16_bit_tiff_whose_white_is_zero(tmp_path: Path) -> None:
     assert path.read_bytes().count(black_is_zero) == 1
     path.write_bytes(path.read_bytes().replace(black_is_zero, black_is_zero[:-2] + b"\x00\x00"))
     assert (read_image(path) == 0).all()
+
+
+def write_png16(path: Path, pixels: np.ndarray) -> Path:
+    """A PNG of (H, W, C) uint16, which Pillow does not write."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    height, width, bands = pixels.shape
+    header = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[bands], 0, 0, 0)
+    lines = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    chunks = (b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in chunks))
+    return path
+
+
+def write_tiff(path: Path, pixels: np.ndarray, *, planes: bool = False, packed: bool = False, order: str = "<") -> Path:
+    """A TIFF of (H, W, C) of any type, in strips of 8 rows.
+
+    Args:
+        planes: one band after the other, not pixel by pixel.
+        packed: with zlib.
+        order: of the bytes: "<" or ">".
+    """
+    height, width, bands = pixels.shape
+    parts = [pixels[..., band : band + 1] for band in range(bands)] if planes else [pixels]
+    strips = [
+        part[y : y + 8].astype(pixels.dtype.newbyteorder(order)).tobytes()
+        for part in parts
+        for y in range(0, height, 8)
+    ]
+    strips = [zlib.compress(strip) for strip in strips] if packed else strips
+    starts = np.cumsum([8, *map(len, strips)]).tolist()
+    kind = {"u": 1, "i": 2, "f": 3}[pixels.dtype.kind]
+    tags = {
+        256: [width], 257: [height], 258: [8 * pixels.itemsize] * bands, 259: [8 if packed else 1],
+        262: [2 if bands > 2 else 1], 273: starts[:-1], 277: [bands], 278: [8], 279: [*map(len, strips)],
+        284: [2 if planes else 1], **({338: [2]} if bands in (2, 4) else {}), 339: [kind] * bands,
+    }  # fmt: skip
+    start = starts[-1] + 2 + 12 * len(tags) + 4  # of the values that do not fit into their tag
+    table, values = struct.pack(f"{order}H", len(tags)), b""
+    for tag, numbers in tags.items():
+        content = struct.pack(f"{order}{len(numbers)}I", *numbers)
+        place = content if len(numbers) == 1 else struct.pack(f"{order}I", start + len(values))
+        values += content if len(numbers) > 1 else b""
+        table += struct.pack(f"{order}HHI", tag, 4, len(numbers)) + place
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", starts[-1])
+    path.write_bytes(head + b"".join(strips) + table + bytes(4) + values)
+    return path
+
+
+def drawn(bands: int) -> np.ndarray:
+    """(20, 30, bands) uint8 from 0 to 255; the last of 2 or 4 bands is alpha, opaque."""
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, bands), np.uint8)
+    pixels[0, 0], pixels[0, 1] = 0, 255
+    if bands in (2, 4):
+        pixels[..., -1] = 255
+    return pixels
+
+
+def in_bits(pixels: np.ndarray, bits: int) -> np.ndarray:
+    """uint8 -> uint16 that uses so many bits."""
+    return (pixels.astype(np.uint32) * (2**bits - 1) // 255).astype(np.uint16)
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+@pytest.mark.parametrize("bands", [2, 3, 4])
+def test_colour_of_few_bits_in_16(tmp_path: Path, bits: int, bands: int) -> None:
+    pixels = drawn(bands)
+    expected = pixels[..., : 3 if bands > 2 else 1].astype(int)
+    files = [write_png16(tmp_path / "a.png", in_bits(pixels, bits))]
+    if bands > 2:
+        for number, (packed, order) in enumerate(itertools.product((False, True), "<>")):
+            files.append(write_tiff(tmp_path / f"{number}.tif", in_bits(pixels, bits), packed=packed, order=order))
+    for file in files:
+        assert np.abs(read_image(file) - expected).max() <= 1, file
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+def test_alpha_of_16_bits_next_to_colour_of_few(tmp_path: Path, bits: int) -> None:
+    pixels = in_bits(drawn(4), bits)
+    pixels[..., 3] = 65535
+    pixels[5:, :, 3] = 0
+    found = read_image(write_png16(tmp_path / "a.png", pixels))
+    assert (found[5:] == 255).all()
+    assert np.abs(found[:5] - drawn(4)[:5, :, :3].astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("bits", [10, 16])
+def test_16_bit_tiff_in_planes(tmp_path: Path, bits: int, order: str) -> None:
+    path = write_tiff(tmp_path / "a.tif", in_bits(drawn(3), bits), planes=True, order=order)
+    assert np.abs(read_image(path) - drawn(3).astype(int)).max() <= 1
+    packed = write_tiff(tmp_path / "b.tif", in_bits(drawn(3), bits), planes=True, packed=True, order=order)
+    if bits == 16:
+        assert np.abs(read_image(packed) - drawn(3).astype(int)).max() <= 1
+    else:
+        with pytest.raises(CianError, match=r"b\.tif: compressed planes of 16 bits.* Save it uncompressed"):
+            read_image(packed)
+
+
+def test_8_bit_tiff_in_planes(tmp_path: Path) -> None:
+    for packed in (False, True):
+        path = write_tiff(tmp_path / "a.tif", drawn(3), planes=True, packed=packed)
+        assert (read_image(path) == drawn(3)).all()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bands", "kind"),
+    [
+        (np.float32, 3, "3 bands of 32 bit floats"),
+        (np.float16, 1, "1 band of 16 bit floats"),
+        (np.float64, 1, "1 band of 64 bit floats"),
+        (np.uint16, 2, "2 bands of 16 bit whole numbers"),
+        (np.uint16, 5, "5 bands of 16 bit whole numbers"),
+        (np.uint32, 3, "3 bands of 32 bit whole numbers"),
+    ],
+)
+def test_a_tiff_that_is_not_read_says_what_it_holds(tmp_path: Path, dtype: type, bands: int, kind: str) -> None:
+    path = write_tiff(tmp_path / "a.tif", np.ones((20, 30, bands), dtype))
+    for read in (read_image, image_size):
+        with pytest.raises(CianError, match=rf"a\.tif: a TIFF of {kind}, which is not read\. Save"):
+            read(path)
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP", b"broken"])
+def test_png_with_much_text_or_a_large_profile(tmp_path: Path, kind: bytes) -> None:
+    text = b'{"type": "KSampler"},' * 80_000  # 1.7 MB; Pillow's own limit is 1 MB
+    content = {
+        b"zTXt": b"workflow\0\0" + zlib.compress(text),
+        b"iTXt": b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(text),
+        b"iCCP": b"large\0\0" + zlib.compress(bytes(1_700_000)),
+        b"broken": b"broken\0\0no zlib at all",
+    }[kind]
+    kind = b"iCCP" if kind == b"broken" else kind
+    path = tmp_path / "a.png"
+    Image.new("L", (30, 20), 7).save(path)
+    data = path.read_bytes()
+    chunk = struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    path.write_bytes(data[:33] + chunk + data[33:])  # after the header
+    assert read_image(path).shape == (20, 30, 3)
+    assert (read_mask(path) == 7).all()
 
 
 def test_16_bit_pgm(tmp_path: Path) -> None:

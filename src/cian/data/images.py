@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from PIL import (  # noqa: F401 (the decoders register themselves)
@@ -21,7 +23,7 @@ from PIL import (  # noqa: F401 (the decoders register themselves)
     UnidentifiedImageError,
     WebPImagePlugin,
 )
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from cian.data.problems import FileError, file_error, reason
 from cian.errors import CianError
@@ -29,7 +31,7 @@ from cian.errors import CianError
 # Pillow is given these names, so that none of its 30 other decoders runs: that of PostScript starts Ghostscript.
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "PPM")
 _HEIF = "HEIF"  # Pillow's name of HEIC, which pillow-heif registers
-DECODING = 2  # raised when an image is read differently: what was learnt from earlier reading is then out of date
+DECODING = 3  # raised when an image is read differently: what was learnt from earlier reading is then out of date
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".ppm", ".pgm"})
 HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})  # read if pillow-heif is installed
@@ -68,7 +70,11 @@ _BRANDS = dict.fromkeys(
 # Pillow's own limit (179 Mpx) refuses large photographs and maps; ours is checked before any pixel is decoded.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
-_PHOTOMETRIC_TAG = 262
+# The texts and the colour profile of a PNG file unpack to at most this many bytes each; Pillow's own limit is 1 MB.
+PngImagePlugin.MAX_TEXT_CHUNK = 32 * 2**20
+
+_BITS_TAG, _PHOTOMETRIC_TAG, _BANDS_TAG, _PLANES_TAG, _NUMBERS_TAG = 258, 262, 277, 284, 339
+_NUMBERS = {1: "whole numbers", 2: "signed numbers", 3: "floats", 5: "complex numbers", 6: "complex numbers"}
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -81,13 +87,15 @@ _UPRIGHT = {
 }
 _SIDEWAYS = frozenset({5, 6, 7, 8})
 _TOPS = (1023, 4095, 16383, 65535)  # of 10, 12, 14 and 16 bits: cameras store fewer bits in 16
+_FEW_BITS = 63  # the highest upper byte of values of 14 bits
 _WITH_ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 
 
 def read_image(path: Path, max_side: int | None = None) -> np.ndarray:
     """Reads the first frame of an image, turned upright by its EXIF orientation.
 
-    Transparent images are composited on white. 16 bit grey is scaled by the bits that it uses (10, 12, 14 or 16).
+    Transparent images are composited on white. 16 bit grey and colour are scaled by the bits that they use
+    (10, 12, 14 or 16).
     Integers of 32 bits and floats have no natural range, so they are scaled by their minimum and maximum.
 
     The content decides which decoder reads the file, whatever its suffix, and only those of `FORMATS` do. HEIC is read
@@ -108,7 +116,7 @@ def read_image(path: Path, max_side: int | None = None) -> np.ndarray:
         size = None if max_side is None else _reduced(image.size, max_side)
         if size is not None:
             image.draft(None, size)  # keeps the mode; only JPEG decoders do something
-        pixels = _rgb(image)  # (H, W, 3)
+        pixels = _file_rgb(path, image)  # (H, W, 3)
         if max_side is not None:
             pixels = reduced(pixels, max_side)
         return _turned(pixels, orientation)
@@ -291,6 +299,8 @@ def _open(path: Path, formats: Sequence[str] | None) -> Image.Image:
 def _unread(path: Path, formats: Sequence[str] | None) -> FileError:
     """The error for a file that no decoder of these formats takes."""
     content, suffix = _content(path), path.suffix.lower()
+    if formats is None and (kind := _tiff_kind(path)):
+        return file_error(path, f"a TIFF of {kind}, which is not read", "Save it with 1 or 3 bands of 8 or 16 bits")
     names = "JPEG, PNG, TIFF, BMP, WebP, GIF or PPM" if formats is None else " or ".join(formats)
     if not content or (content == "HEIC" and _register_heif()):
         cure = "Replace or remove it" if _is_read(suffix) else unread_cure([suffix])
@@ -312,6 +322,24 @@ def _content(path: Path) -> str:
     return next((name for magic, name in _STARTS.items() if start.lower().startswith(magic.lower())), "")
 
 
+def _tiff_kind(path: Path) -> str:
+    """What the pixels of an intact TIFF are, for a message; empty if the file is none."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+            if start[:4] not in (b"II*\0", b"MM\0*"):
+                return ""
+            tags = ImageFileDirectory_v2(start)
+            file.seek(tags.next)
+            tags.load(file)
+        bits = tags[_BITS_TAG]
+        bands = int(tags.get(_BANDS_TAG, len(bits)))
+        numbers = _NUMBERS[tags.get(_NUMBERS_TAG, (1,))[0]]
+    except Exception:  # noqa: BLE001 (a damaged one is no TIFF)
+        return ""
+    return f"{bands} band{'s' * (bands != 1)} of {bits[0]} bit {numbers}"
+
+
 def _orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 … 8, from the part of the file before the pixels; 1 if it is missing or broken."""
     if image.format in ("TIFF", "HEIF"):  # their decoders turn the image
@@ -321,6 +349,47 @@ def _orientation(image: Image.Image) -> int:
         return int(Image.Image.getexif(image).get(_ORIENTATION_TAG, 1))
     except Exception:  # noqa: BLE001 (broken EXIF must not cost an intact image)
         return 1
+
+
+def _file_rgb(path: Path, image: Image.Image) -> np.ndarray:
+    """(H, W, 3) uint8 of an image that has just been opened, not yet upright."""
+    _mend_planes(image, "high")
+    raw = raw_mode(image)
+    if (
+        ";16" not in raw
+        or raw.startswith("RGBa")
+        or image.mode not in ("LA", "RGB", "RGBA")
+        or "transparency" in image.info
+    ):
+        return _rgb(image)
+    # Pillow has no colour of 16 bits. It gives the upper bytes, which are all but black if the file uses few bits.
+    upper = np.array(image)  # (H, W, C)
+    if raw.startswith("LA"):
+        upper = upper[..., [0, -1]]  # newer versions of Pillow repeat the grey
+    colours = 3 if upper.shape[2] > 2 else 1
+    if upper[..., :colours].max(initial=0) > _FEW_BITS:
+        return _rgb(image)
+    with open_image(path) as again:
+        lower = _lower_bytes(path, again)
+    values = upper.astype(np.uint16) << 8 | lower
+    scaled = [_scaled(part) for part in np.split(values, [colours], axis=2)]  # colour, and alpha if there is any
+    return _rgb(Image.fromarray(np.concatenate(scaled, axis=2)))
+
+
+def _lower_bytes(path: Path, image: Image.Image) -> np.ndarray:
+    """(H, W, C) uint8: the lower bytes of an image whose upper bytes Pillow gives."""
+    raw = raw_mode(image)
+    if raw.startswith("LA"):  # two bytes of grey, two of alpha
+        image._mode = "RGBA"  # older ones have LA
+        _decode_as(image, "RGBA")
+        return np.array(image)[..., 1::2]
+    if isinstance(image, TiffImageFile) and image.tag_v2.get(_PLANES_TAG) == 2:
+        if not _mend_planes(image, "low"):
+            value = "compressed planes of 16 bits, of which it uses fewer"
+            raise file_error(path, value, "Save it uncompressed, or with its bands pixel by pixel")
+        return np.array(image)
+    _decode_as(image, raw[:-1] + _other_order(raw[-1]))
+    return np.array(image)
 
 
 def _rgb(image: Image.Image) -> np.ndarray:
@@ -340,14 +409,57 @@ def _rgb(image: Image.Image) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
+def _mend_planes(image: Image.Image, byte: str) -> bool:
+    """Lets Pillow decode an uncompressed TIFF with 16 bits in planes, which it takes for 8 bits. False if it is none.
+
+    Args:
+        byte: "high" or "low": which byte of each value the image gets.
+    """
+    if not isinstance(image, TiffImageFile) or image.tag_v2.get(_PLANES_TAG) != 2:
+        return False
+    if image.tag_v2.get(_BITS_TAG, (8,))[0] != 16 or any(tile[0] != "raw" for tile in image.tile):
+        return False
+    order = "L" if image.tag_v2.prefix == b"II" else "B"
+    if byte == "low":
+        order = _other_order(order)
+    planes = [(tile, cast(tuple[Any, ...], tile.args)) for tile in image.tile]
+    image.tile = [tile._replace(args=(f"{band};16{order}", *others)) for tile, (band, *others) in planes]
+    return True
+
+
+def _other_order(order: str) -> str:
+    """The other order of bytes: "L" (little endian), "B" (big endian) or "N" (this machine's)."""
+    return "B" if order == "L" or (order == "N" and sys.byteorder == "little") else "L"
+
+
+def _decode_as(image: Image.Image, raw: str) -> None:
+    """Sets how an image that is not yet decoded is packed in its file."""
+    assert isinstance(image, ImageFile.ImageFile)
+    image.tile = [tile._replace(args=(raw, *tile.args[1:]) if type(tile.args) is tuple else raw) for tile in image.tile]
+
+
+def raw_mode(image: Image.Image) -> str:
+    """How the pixels are packed in the file, e.g. "L;4" or "RGB;16B". Known only before they are decoded."""
+    tiles = getattr(image, "tile", None)
+    if not tiles:
+        return ""
+    args = tiles[0][3]
+    return str(args[0] if isinstance(args, tuple) and args else args)
+
+
+def _scaled(values: np.ndarray) -> np.ndarray:
+    """uint16 of any shape -> uint8, scaled by the bits that the values use."""
+    top = next(top for top in _TOPS if values.max(initial=0) <= top)
+    levels = (np.arange(top + 1) * (255 / top)).round().astype(np.uint8)
+    return levels[values]
+
+
 def _grey_8bit(image: Image.Image) -> np.ndarray:
     """(H, W) uint8 of a grey image of more than 8 bits."""
     values = np.array(image)
     # Pillow gives 16 bit PGM the mode of 32 bit integers.
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
-        top = next(top for top in _TOPS if values.max(initial=0) <= top)
-        levels = (np.arange(top + 1) * (255 / top)).round().astype(np.uint8)
-        return levels[values]
+        return _scaled(values)
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     if low == high:

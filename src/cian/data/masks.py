@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from cian.data.images import open_image
+from cian.data.images import open_image, raw_mode
 from cian.data.problems import FileError, file_error, reason
 from cian.data.table import IGNORE
 from cian.files import atomic
@@ -67,7 +67,7 @@ def read_note(path: Path) -> str | None:
     try:
         with Image.open(path, formats=("PNG",)) as image:
             return image.info.get(_NOTE)
-    except OSError:
+    except (OSError, ValueError):
         return None
 
 
@@ -94,7 +94,7 @@ def _read_values(path: Path) -> np.ndarray:
     if path.suffix.lower() == ".mat":
         return read_sbd(path)
     with open_image(path, formats=["PNG"]) as image:
-        step = _GREY_STEPS.get(_raw_mode(image), 1)
+        step = _GREY_STEPS.get(raw_mode(image), 1)
         if image.mode in ("1", "L", "P"):
             return np.array(image).astype(np.uint8) // step
         if image.mode == "I" or image.mode.startswith("I;16"):
@@ -170,12 +170,6 @@ def _contours(mask: np.ndarray) -> np.ndarray:
     edge[1:] |= down
     edge[:-1] |= down
     return edge
-
-
-def _raw_mode(image: Image.Image) -> str:
-    """How the pixels are packed in the file, e.g. "L;4". Known only before they are decoded."""
-    tiles = getattr(image, "tile", None)
-    return str(tiles[0][3]) if tiles else ""
 
 
 def _narrow(values: np.ndarray, path: Path) -> np.ndarray:
