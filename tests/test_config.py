@@ -177,3 +177,67 @@ def test_former_settings_are_refused_with_what_replaces_them(key):
 def test_import_and_help_need_no_torch():
     code = "import sys, cian, cian.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "largest"),
+    [
+        ("predict.scales", [8.0]),
+        ("seeds.scales", [8.0]),
+        ("train.augment.scales", [8.0]),
+        ("train.augment.crop", 4096),
+        ("affinity.hidden", 16_384),
+        ("predict.crf.iterations", 1000),
+        ("seeds.crf.iterations", 1000),
+        ("relabel.crf_iterations", 1000),
+        ("train.epochs", 10_000),
+        ("retrain.epochs", 10_000),
+        ("classify.min_steps", 10_000_000),
+        ("train.batch_size", 4096),
+        ("backbone.output_stride", 64),
+        ("train.head_dilation", 1024),
+        ("max_side", 65_536),
+        ("seeds.max_side", 65_536),
+        ("predict.tile", 65_536),
+    ],
+)
+def test_values_that_can_only_be_mistakes_are_refused(key, largest):
+    load_config(None, {key: largest})
+    larger = [8.01] if isinstance(largest, list) else largest + 1
+    with pytest.raises(CianError, match=rf"{key}.*less than or equal to"):
+        load_config(None, {key: larger})
+
+
+def test_too_many_scales_are_refused():
+    with pytest.raises(CianError, match=r"predict\.scales.*at most 16"):
+        load_config(None, {"predict.scales": [1.0] * 17})
+
+
+HOSTILE = {
+    "bomb": "a: &a [x, x, x, x, x, x, x, x, x]\n"
+    + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)),
+    "loop": "seed: &a [*a]\n",
+    "number": f"seed: {'1' * 5000}\n",
+    "date": "seed: 2020-13-45\n",
+    "depth": f"seed: {'[' * 20_000}\n",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_yaml_is_one_short_error(tmp_path, name):
+    file = tmp_path / "settings.yaml"
+    file.write_text(HOSTILE[name], encoding="utf-8")
+    with pytest.raises(CianError, match=r"settings\.yaml: ") as caught:
+        load_config(file)
+    assert len(str(caught.value)) < 1000
+
+
+def test_errors_are_short_whatever_the_values(tmp_path):
+    file = tmp_path / "settings.yaml"
+    file.write_text(f"seed: {'x' * 100_000}\n" + "".join(f"key{i}: 1\n" for i in range(1000)), encoding="utf-8")
+    with pytest.raises(CianError, match=r"… and 98\d more") as caught:
+        load_config(file)
+    assert len(str(caught.value)) < 5000
+    for value in ("1" * 5000, "2020-13-45"):
+        with pytest.raises(CianError, match=r"--set seed=.*not YAML"):
+            parse_assignment(f"seed={value}")

@@ -15,6 +15,8 @@ from cian.config.former import from_earlier, refuse_former
 from cian.config.tree import Config
 from cian.errors import CianError
 
+_MOST_VALUES = 100_000  # in a file of settings
+_MOST_LINES = 20  # of an error
 IMAGE_SOURCES = ("data.images", "data.voc", "data.coco")
 
 
@@ -30,8 +32,12 @@ def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = 
             tree = yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}
         except OSError as error:
             raise CianError(f"{file}: {error.strerror}. Give a readable YAML file to --config.") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise CianError(f"{file}: not a YAML file ({' '.join(str(error).split())}). Correct that line.") from None
+        except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or no such number or date
+            why = _cut(" ".join(str(error).split()), 300)
+            raise CianError(f"{file}: not a YAML file ({why}). Correct that line.") from None
+        if not _is_bounded(tree):
+            value = f"holds over {_MOST_VALUES:,} values, as its aliases unfold"
+            raise CianError(f"{file}: {value}. Write only the settings that differ from the defaults.")
         if not isinstance(tree, dict):
             raise CianError(f"{file}: holds a {type(tree).__name__}, not settings. Write `key: value` lines.")
         tree = {key: value for key, value in tree.items() if value is not None}  # an empty section
@@ -85,17 +91,36 @@ def _validated(tree: Mapping[str, Any], file: Path | None, overrides: Mapping[st
     except ValidationError as error:
         known = [each.key for each in settings()]
         lines = []
-        for item in error.errors():
+        for item in error.errors()[:_MOST_LINES]:
             key = ".".join(str(part) for part in item["loc"])
             given = any(f"{name}.".startswith(f"{key}.") or key.startswith(f"{name}.") for name in overrides)
             source = "settings" if given or file is None else str(file)
             if item["type"] == "extra_forbidden":
-                lines.append(f"{source}: {key}: unknown setting.{_did_you_mean(key, known)}")
+                lines.append(f"{source}: {_cut(key)}: unknown setting.{_did_you_mean(key, known)}")
             else:
-                value = "" if isinstance(item["input"], dict) else f" = {item['input']!r}"
+                value = "" if isinstance(item["input"], dict) else f" = {_cut(repr(item['input']))}"
                 where = f"{key}{value}: " if key else ""
                 lines.append(f"{source}: {where}{item['msg'].removeprefix('Value error, ')}.")
+        if error.error_count() > _MOST_LINES:
+            lines.append(f"… and {error.error_count() - _MOST_LINES} more.")
         raise CianError("\n".join(lines) + "\n`cian settings` lists and searches all settings.") from None
+
+
+def _cut(text: str, most: int = 80) -> str:
+    """A text for a message, cut if it is long."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _is_bounded(tree: Any) -> bool:
+    """Whether a tree of YAML is small. A few lines with aliases can unfold to more than fits into any memory."""
+    pending, count = [tree], 0
+    while pending:
+        part = pending.pop()
+        pending += part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+        count += 1
+        if count + len(pending) > _MOST_VALUES:
+            return False
+    return True
 
 
 def _did_you_mean(key: str, known: Sequence[str]) -> str:
@@ -139,8 +164,8 @@ def parse_assignment(text: str) -> tuple[str, Any]:
         return key, value
     try:
         return key, yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise CianError(f"--set {text}: the value is not YAML. Quote it: --set '{key}=\"…\"'.") from None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise CianError(f"--set {_cut(text)}: the value is not YAML. Quote it: --set '{key}=\"…\"'.") from None
 
 
 def dump_config(config: Config) -> dict[str, Any]:

@@ -63,7 +63,13 @@ def _listed(value: Any) -> Any:
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Listed = BeforeValidator(_listed)
-Scales = Annotated[tuple[Positive, ...], Listed, Field(min_length=1)]
+# Upper bounds stop mistakes that would end in a lack of memory or take months. No useful value comes near them.
+Scales = Annotated[tuple[Annotated[float, Field(gt=0, le=8)], ...], Listed, Field(min_length=1, max_length=16)]
+Passes = Annotated[int, Field(gt=0, le=10_000)]  # over the training images
+Steps = Annotated[int, Field(ge=0, le=10_000_000)]
+Batch = Annotated[int, Field(gt=0, le=4096)]
+Iterations = Annotated[int, Field(ge=0, le=1000)]
+Side = 65_536  # pixels
 
 
 Name = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, int | float) else value)]
@@ -165,7 +171,7 @@ class BackboneConfig(Section):
         "a large backbone, also set backbone.output_stride=8.",
         when="resnet50 if you have a GPU",
     )
-    output_stride: PositiveInt = more(
+    output_stride: Annotated[int, Field(gt=0, le=64)] = more(
         16,
         "The size of a feature cell, in pixels of the image. 8 gives finer masks and takes about four times as long. "
         "For a ViT it is the patch size.",
@@ -206,7 +212,9 @@ class OptimizerConfig(Section):
 class AugmentConfig(Section):
     """Random changes of the training images."""
 
-    crop: PositiveInt = more(257, "The side of the square crop, in pixels. Lower it if the GPU runs out of memory.")
+    crop: Annotated[int, Field(gt=0, le=4096)] = more(
+        257, "The side of the square crop, in pixels. Lower it if the GPU runs out of memory."
+    )
     scales: Scales = more((0.5, 0.75, 1.0, 1.25, 1.5), "Resize factors. One is drawn for each image.")
     mirror: bool = more(True, "Whether half of the images are mirrored. Set false where left and right matter.")
     jitter: Fraction = more(
@@ -217,11 +225,11 @@ class AugmentConfig(Section):
 class ClassifyConfig(Section):
     """The classifier of tags, from which seeds are made."""
 
-    epochs: PositiveInt = more(5, "The number of passes over the training images.")
-    min_steps: Annotated[int, Field(ge=0)] = more(
+    epochs: Passes = more(5, "The number of passes over the training images.")
+    min_steps: Steps = more(
         120, "The minimum number of training steps. On a small data set, more epochs are run to reach it."
     )
-    batch_size: PositiveInt = more(
+    batch_size: Batch = more(
         16, "Images per step in each process. Lower it if the GPU runs out of memory, or if there are fewer images."
     )
     optimizer: OptimizerConfig = OptimizerConfig(name="sgd", lr=0.001, new_lr_factor=100)
@@ -231,7 +239,7 @@ class ClassifyConfig(Section):
 class CrfConfig(Section):
     """The dense CRF, which moves borders to the edges in the image (Krähenbühl & Koltun 2011)."""
 
-    iterations: Annotated[int, Field(ge=0)] = more(5, "The number of mean-field iterations. 0 = no CRF.")
+    iterations: Iterations = more(5, "The number of mean-field iterations. 0 = no CRF.")
     gaussian: Annotated[tuple[Positive, Positive], Listed] = more(
         (3, 3), "The smoothness kernel: sigma in pixels, weight."
     )
@@ -251,7 +259,7 @@ class SeedConfig(Section):
     folder: Path | None = more(
         None, "A folder of your own seed maps ID.png (indexed; 255 = unlabelled), to use instead of making seeds."
     )
-    max_side: Annotated[int, Field(ge=64)] = more(
+    max_side: Annotated[int, Field(ge=64, le=Side)] = more(
         512,
         "The longest side of an image, in pixels, for the classifier and the seeds; larger images are reduced. The "
         "smaller of this and `max_side` counts. Keep it low: a crop must show most of an image, or the tags do not "
@@ -297,7 +305,7 @@ class AffinityConfig(Section):
         "cross",
         "The branches of the module: none (no module), self (within an image), or cross (self and across images).",
     )
-    hidden: PositiveInt = paper(
+    hidden: Annotated[int, Field(gt=0, le=16_384)] = paper(
         128, "The number of channels of query, key and value. The paper: 1024, of 2048 features."
     )
     similarity: Literal["dot", "cosine"] = paper(
@@ -324,20 +332,20 @@ class TrainConfig(Section):
         "The initial weights of the backbone: those of the seeds' classifier, if there is one, or `backbone.weights`. "
         "The paper: backbone.",
     )
-    epochs: PositiveInt = main(
+    epochs: Passes = main(
         12,
         "The number of passes over the training images.",
         when="24 if the loss still falls at the end",
     )
-    min_steps: Annotated[int, Field(ge=0)] = more(
+    min_steps: Steps = more(
         180, "The minimum number of training steps. On a small data set, more epochs are run to reach it."
     )
-    batch_size: PositiveInt = more(
+    batch_size: Batch = more(
         16,
         "Images per step in each process, a multiple of `train.group_size`. Lower it if the GPU runs out of memory, or "
         "if there are fewer images.",
     )
-    group_size: PositiveInt = paper(2, "Images per group. All images of a group share at least one tag.")
+    group_size: Batch = paper(2, "Images per group. All images of a group share at least one tag.")
     balanced: Literal["none", "seeds", "all"] = paper(
         "seeds",
         "The loss terms in which foreground and background have the same weight. 'all' includes the completion loss: "
@@ -361,7 +369,7 @@ class TrainConfig(Section):
     tag_filter: bool = paper(
         True, "Whether completion targets hold only classes among the image's tags. The paper: false."
     )
-    head_dilation: PositiveInt | None = paper(
+    head_dilation: Annotated[int, Field(gt=0, le=1024)] | None = paper(
         None,
         "The dilation of the head's convolution, in cells. By default 96 px / `backbone.output_stride`. The paper: 12.",
     )
@@ -387,7 +395,7 @@ class PredictConfig(Section):
         "The image scales that are averaged. Their maximum is averaged in as one more. The paper: 0.75,1,1.25.",
     )
     mirror: bool = more(True, "Whether the mirrored image is averaged in. False takes half the time.")
-    tile: Annotated[int, Field(ge=128)] = more(
+    tile: Annotated[int, Field(ge=128, le=Side)] = more(
         1024,
         "Images with a longer side than this, in pixels, are predicted in overlapping tiles. It matters only with a "
         "larger `max_side`. Lower it if memory runs out.",
@@ -410,9 +418,7 @@ class RelabelConfig(Section):
     Only with `retrain.enabled`.
     """
 
-    crf_iterations: Annotated[int, Field(ge=0)] = experimental(
-        10, "The number of mean-field iterations of the dense CRF. 0 = no CRF."
-    )
+    crf_iterations: Iterations = experimental(10, "The number of mean-field iterations of the dense CRF. 0 = no CRF.")
     tag_filter: bool = experimental(True, "Whether a mask shows only classes among the image's tags. The paper: false.")
 
 
@@ -422,7 +428,7 @@ class RetrainConfig(Section):
     enabled: bool = experimental(
         False, "Whether to relabel the training images and train again on them. The paper: true."
     )
-    epochs: PositiveInt | None = experimental(
+    epochs: Passes | None = experimental(
         None, "The number of passes over the training images. By default as `train.epochs`."
     )
     lr_factor: Positive = experimental(
@@ -462,7 +468,7 @@ class Config(Section):
     """All that a run depends on."""
 
     seed: int = more(0, "The seed of every random choice. Change it to see how much results differ by chance.", ge=0)
-    max_side: Annotated[int, Field(ge=64)] = main(
+    max_side: Annotated[int, Field(ge=64, le=Side)] = main(
         512,
         "The longest side of an image, in pixels, while it is worked on; larger images are reduced. Masks still get "
         "the full size.",
