@@ -10,7 +10,7 @@ import struct
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,16 @@ import pytest
 from PIL import EpsImagePlugin, Image, features
 
 from cian.data import images
-from cian.data.images import FORMATS, IMAGE_SUFFIXES, find_all_images, find_images, image_size, read_image, upright
+from cian.data.images import (
+    FORMATS,
+    IMAGE_SUFFIXES,
+    decode,
+    find_all_images,
+    find_images,
+    image_size,
+    read_image,
+    upright,
+)
 from cian.data.masks import read_mask
 from cian.data.problems import FileError
 from cian.errors import CianError
@@ -278,6 +287,7 @@ def test_exif_orientation(tmp_path: Path, suffix: str, orientation: int) -> None
     Image.fromarray(stored).save(path, exif=exif, quality=100, lossless=True)
     pixels, expected = read_image(path), turned[orientation]
     assert pixels.shape == expected.shape
+    assert decode(path) == expected.shape[:2]
     assert np.abs(pixels[8::16, 8::16].astype(int) - expected[8::16, 8::16]).max() <= 8
     assert image_size(path) == expected.shape[:2]
 
@@ -449,10 +459,11 @@ def _broken(folder: Path) -> dict[str, Path]:
     return files
 
 
-def test_broken_files_name_themselves_and_a_cure(tmp_path: Path) -> None:
+@pytest.mark.parametrize("read", [read_image, decode])
+def test_broken_files_name_themselves_and_a_cure(tmp_path: Path, read: Callable[[Path], object]) -> None:
     for kind, path in _broken(tmp_path).items():
         with pytest.raises(CianError) as caught:
-            read_image(path)
+            read(path)
         message = str(caught.value)
         assert message.startswith(f"{path}: "), kind
         assert "\n" not in message
@@ -487,6 +498,14 @@ def test_large_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000_000)  # Pillow's own check is the second line of defence
     with pytest.raises(CianError, match=r"a\.png: over 100 megapixels"):
         image_size(path)
+
+
+def test_a_jpeg_is_checked_at_an_eighth_of_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = []
+    monkeypatch.setattr(images, "_rgb", lambda image: decoded.append(image.size))
+    for name in ("a.jpg", "a.png"):
+        assert decode(save(tmp_path / name, size=(1600, 800))) == (800, 1600)
+    assert decoded == [(200, 100), (1600, 800)]
 
 
 def test_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -220,3 +220,26 @@ def test_pillow_images(segmenter, image, tmp_path):
     np.testing.assert_array_equal(result.mask, segmenter.predict(tmp_path / "a.png", tags=["Katze"]).mask)
     with pytest.raises(CianError, match=r"shape \(0, 4, 3\) has no pixels"):
         segmenter.predict(np.zeros((0, 4, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"classes": ["background", *map(str, range(5000))]}, "classes = 5001, but the weights have"),
+        ({"hidden": 16_384}, r"affinity\.hidden = 16384, but the weights have"),
+        ({"mode": "none"}, r"affinity\.hidden = None, but the weights have"),
+    ],
+)
+def test_a_configuration_that_the_weights_do_not_fit_is_refused_before_it_is_built(
+    segmenter, tmp_path, monkeypatch, change, says
+):
+    segmenter.save(tmp_path)
+    saved = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    if "classes" in change:
+        saved |= change
+    else:
+        saved["config"]["affinity"] |= change
+    write_json(tmp_path / "config.json", saved)
+    monkeypatch.setattr("cian.inference.segmenter.build_network", Mock(side_effect=AssertionError("it was built")))
+    with pytest.raises(CianError, match=rf"config\.json: {says}.*Take both files from the same model"):
+        load(tmp_path)

@@ -13,7 +13,7 @@ import numpy as np
 
 from cian.config import DataConfig
 from cian.data.advice import MaskContents, note_classes, note_masks
-from cian.data.images import DECODING, read_image
+from cian.data.images import DECODING, decode
 from cian.data.known_files import KnownFiles
 from cian.data.masks import fits, read_mask
 from cian.data.problems import FileError, ProblemList
@@ -137,9 +137,9 @@ def _image_size(path: Path, known: KnownFiles) -> Size:
     if (content := known.content(path)).startswith(_IMAGE):
         _, height, width = content.split(" ")
         return int(height), int(width)
-    height, width = read_image(path).shape[:2]
-    known.learn(path, f"{_IMAGE}{height} {width}")
-    return height, width
+    size = decode(path)
+    known.learn(path, f"{_IMAGE}{size[0]} {size[1]}")
+    return size
 
 
 def _mask_content(path: Path, known: KnownFiles) -> tuple[Size, np.ndarray]:

@@ -172,6 +172,23 @@ def image_size(path: Path) -> tuple[int, int]:
         return (width, height) if _orientation(image) in _SIDEWAYS else (height, width)
 
 
+def decode(path: Path) -> tuple[int, int]:
+    """(height, width) of the image, all of whose pixels are decoded: `read_image` will read it.
+
+    A JPEG file is decoded at an eighth of its size, which takes a 64th of the memory. All of the file is still read.
+
+    Raises:
+        CianError: as `read_image`.
+    """
+    with open_image(path) as image:
+        width, height = image.size
+        sideways = _orientation(image) in _SIDEWAYS
+        if image.format in ("JPEG", "MPO"):  # not HEIC: its decoder would read the small image that lies in the file
+            image.draft(None, (max(1, width // 8), max(1, height // 8)))
+        _file_rgb(path, image)
+        return (width, height) if sideways else (height, width)
+
+
 def find_images(folder: Path) -> list[Path]:
     """All images in a folder and its sub-folders, sorted. Hidden files and folders are ignored, and those of systems.
 

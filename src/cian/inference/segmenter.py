@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 from pydantic import ValidationError
+from safetensors import safe_open
 from torch import Tensor
 
 from cian._version import __version__
@@ -198,11 +199,33 @@ def load(source: str | Path, device: str | torch.device = "auto") -> Segmenter:
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise CianError(f"{file}: {where}: {error.errors()[0]['msg']}. {_cure(saved)}") from None
+    _compare(file, folder / "model.safetensors", config, len(saved["classes"]))
     network = build_network(config, len(saved["classes"]), weights="random")
     load_weights(network, folder / "model.safetensors")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return Segmenter(network, config, saved["classes"], device)
+
+
+def _compare(file: Path, weights: Path, config: Config, classes: int) -> None:
+    """Compares a model's configuration with the shapes of its weights, before memory is taken for them.
+
+    Raises:
+        CianError: they do not belong together.
+    """
+    try:
+        with safe_open(weights, framework="pt") as opened:
+            shapes = {name: opened.get_slice(name).get_shape() for name in opened.keys()}  # noqa: SIM118 (no mapping)
+    except Exception:  # noqa: BLE001 - missing or damaged: `load_weights` says so
+        return
+    hidden = None if config.affinity.mode == "none" else config.affinity.hidden
+    expected = {"classes": ("head.weight", classes), "affinity.hidden": ("affinity.query.weight", hidden)}
+    for what, (name, size) in expected.items():
+        found = next(iter(shapes.get(name, ())), None)
+        if found != size:
+            raise CianError(
+                f"{file}: {what} = {size}, but the weights have {found}. Take both files from the same model."
+            )
 
 
 def _cure(saved: Mapping[str, Any]) -> str:
