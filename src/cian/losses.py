@@ -31,8 +31,8 @@ def seed_loss(
     """CE, for the seeds or T: mean cross-entropy over the labelled cells of the batch, in nats; 0 if there are none.
 
     Args:
-        balanced: average the foreground and the background apart, then both, so that sparse foreground counts (the
-            balanced seeding loss of Huang et al., CVPR 2018).
+        balanced: average foreground and background separately, then both, so that sparse foreground has the same weight
+            (the balanced seeding loss of Huang et al., CVPR 2018).
         robust: q of the generalised cross-entropy (1 - p^q) / q (Zhang & Sabuncu, NeurIPS 2018, arXiv 1805.07836):
             unlikely labels, which may be wrong, count less. 0 is cross-entropy, 1 the absolute error.
         average: computes the mean from the sum over the labelled cells and their number.

@@ -129,12 +129,15 @@ def test_one_folder_around_the_splits_is_seen_through(tmp_path: Path) -> None:
     [
         (
             "images/cat/1 images/dog/2 masks/cat/1.png",
-            "holds 'images' and 'masks', which are no classes. Give --images",
+            "holds 'images' and 'masks', which are not classes. Give --images",
         ),
         ("VOC/JPEGImages/1 VOC/SegmentationClass/1.png", "holds 'JPEGImages' and 'SegmentationClass', which are no"),
-        ("cat/1 dog/2 masks/1.png", "the folder 'masks' is in the place of a class, but its name says that it is none"),
-        ("images/1 images/2", "the folder 'images' is in the place of a class"),
-        ("train/images/1 train/labels/1.png valid/images/2", "the folder 'images' is in the place of a class"),
+        (
+            "cat/1 dog/2 masks/1.png",
+            "the folder 'masks' lies where a class folder should be, but its name is not that of a class",
+        ),
+        ("images/1 images/2", "the folder 'images' lies where a class folder"),
+        ("train/images/1 train/labels/1.png valid/images/2", "the folder 'images' lies where a class folder"),
         (
             "cat/1 cat/1_mask.png dog/2",
             "looks like masks of the images beside them ('cat/1_mask.png' of 'cat/1')",

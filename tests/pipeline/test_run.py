@@ -225,7 +225,7 @@ def test_changed_setting_redoes_what_depends_on_it(finished, capsys):
 
 
 def test_the_loss_is_robust_after_a_share_of_the_training(pictures, tmp_path, monkeypatch):
-    """Here from the second of two steps on, when the network is trained again, too."""
+    """Here from the second of two steps on, when the network is also trained again."""
     found: list[float] = []
     original = segmentation.cian_loss
     monkeypatch.setattr(segmentation, "cian_loss", lambda *a, **k: (found.append(k["robust"]), original(*a, **k))[1])

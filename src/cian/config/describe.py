@@ -78,7 +78,7 @@ def _sections(section: Section, prefix: str) -> Iterator[tuple[str, str]]:
 
 
 def of_section(name: str) -> list[Setting]:
-    """The settings of a section and of the sections in it; those of "" stand in none."""
+    """The settings of a section and of the sections in it. For "": the settings outside of all sections."""
     return [each for each in settings() if (each.key.startswith(f"{name}.") if name else "." not in each.key)]
 
 

@@ -56,7 +56,7 @@ def from_earlier(tree: Mapping[str, Any], source: str) -> tuple[dict[str, Any], 
 
 
 def _labels(tree: dict[str, Any], source: str) -> list[Problem]:
-    """Takes `train.labels` out of a tree. What it said is said by `data.labels` today."""
+    """Removes `train.labels` from a tree, and sets `data.labels` in its place."""
     if _get(tree, "train.labels") is None:
         return []
     given, masks = _pop(tree, "train.labels"), _get(tree, "data.masks")

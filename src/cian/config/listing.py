@@ -29,7 +29,7 @@ def listing(words: str, width: int) -> Lines:
     """What `cian settings [SECTION|GROUP|WORD]` shows: an overview, a section, a group, or what a search finds.
 
     Raises:
-        CianError: no setting is like that.
+        CianError: no setting matches.
     """
     if not words:
         return _overview(width)

@@ -84,7 +84,7 @@ class MaskContents:
             self._contradicting.append(f"{labels} ({_first(other)})")
 
     def report(self, problems: ProblemList) -> None:
-        """Adds what all masks together tell."""
+        """Adds the notes that follow from all masks together."""
         table = self.table
         if IGNORE in self._held and not any(0 < i < IGNORE for i in self._held):
             problems.append(only_ignored(self._held[IGNORE]).problem)

@@ -1,4 +1,4 @@
-"""What a run knows of the files of its data set.
+"""What a run knows about the files of its data set.
 
 A file is recognised by its path, its size and its modification time. A file that is unchanged since an earlier start of
 the run is not read again. Nothing but the time of a start depends on this: without the record, or with a damaged one,

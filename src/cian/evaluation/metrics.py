@@ -1,4 +1,4 @@
-"""mIoU as the PASCAL VOC protocol has it: one confusion matrix over the whole data set, 255 ignored."""
+"""mIoU as in the PASCAL VOC protocol: one confusion matrix over the whole data set; 255 is ignored."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Confusion:
         num_classes: K, with background.
 
     Attributes:
-        counts: (K, K + 1) int64; row = truth, column = prediction, the last column counts pixels that the prediction
-            leaves open (255): they are missed by their true class and taken from no other.
+        counts: (K, K + 1) int64; row = truth, column = prediction. The last column counts pixels that the prediction
+            leaves unlabelled (255). They count as missed for their true class, and for no other class.
         ignored: number of pixels whose truth is 255.
     """
 
@@ -30,7 +30,7 @@ class Confusion:
         """Adds one image; pixels whose truth is 255 are left out.
 
         Shape:
-            prediction, truth: (H, W) uint8 class ids, 255 = open / ignored.
+            prediction, truth: (H, W) uint8 class ids, 255 = unlabelled (prediction) or ignored (truth).
 
         Raises:
             ValueError: the sizes differ, or an id is neither a class nor 255.
@@ -81,7 +81,7 @@ class Scores:
     """All in per cent.
 
     Attributes:
-        miou: mean IoU over the classes that occur in truth or prediction; open pixels are misses.
+        miou: mean IoU over the classes that occur in truth or prediction; unlabelled pixels count as missed.
         miou_labelled: the same over the labelled pixels alone; equal to `miou` for dense masks.
         iou, precision, recall: (K,), NaN where undefined.
         accuracy: share of pixels that are right.

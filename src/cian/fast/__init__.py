@@ -1,9 +1,9 @@
-"""The same network, faster: what is slow is exchanged for what is fast and equal.
+"""Makes a network faster: replaces slow functions by fast ones with equal results.
 
-Whoever builds a network calls `speed_up` last (see `cian.build`). It sets another function, mostly `forward`, on some
-modules of the network, as an attribute of the instance, which Python finds before the one of the class. Each function
-equals the one that it replaces, in values and gradients, up to rounding. The modules, their parameters and the names of
-these stay, so weights and optimisers do not notice.
+The code that builds a network calls `speed_up` last (see `cian.build`). It sets another function, mostly `forward`, on
+some modules of the network, as an attribute of the instance, which Python finds before the one of the class. Each
+function equals the one that it replaces, in values and gradients, up to rounding. The modules, their parameters and the
+names of these stay, so weights and optimisers do not notice.
 
     frozen_norms    folds the frozen batch norms of a backbone into its convolutions
     convolution     computes convolutions with the faster of PyTorch's kernels
@@ -29,7 +29,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def speed_up(network: Network) -> Network:
-    """Exchanges what is slow in `network` for what is fast and equal, and returns it.
+    """Replaces slow functions of `network` by fast ones with equal results, and returns the network.
 
     The batch norms of its backbone must stay frozen from now on.
     """

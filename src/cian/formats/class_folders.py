@@ -105,10 +105,11 @@ def _refuse_parts(folder: Path, outer: str, paths: Sequence[str], in_splits: boo
     if not images and not masks:
         return
     if images and masks and not in_splits:
-        value = f"holds {quoted(images[0])} and {quoted(masks[0])}, which are no classes"
+        value = f"holds {quoted(images[0])} and {quoted(masks[0])}, which are not classes"
         at = folder / outer
         raise file_error(folder, value, f"Give --images {at / images[0]}, and --masks {at / masks[0]} to score with")
-    value = f"the folder {quoted((images or masks)[0])} is in the place of a class, but its name says that it is none"
+    name = quoted((images or masks)[0])
+    value = f"the folder {name} lies where a class folder should be, but its name is not that of a class"
     what = "Give --images the folder whose sub-folders are the classes, or --tags FILE"
     raise file_error(folder, value, what if images else "Move it out of the folder of the images, or rename it")
 

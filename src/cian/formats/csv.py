@@ -207,7 +207,7 @@ def _note_image_column(
     if rivals:
         both = " and ".join(columns[i] for i in sorted([image, *rivals]))
         value = f"the cells of the columns {both} are names of images; column {columns[image]} is used"
-        request.problems.add(path, value, "Call the right column `image` if it is another one", fatal=False)
+        request.problems.add(path, value, "If it is the wrong one, call the right column `image`", fatal=False)
     elif unknown and names[image].casefold() not in IMAGE_COLUMNS:
         value = f"no column names images that exist; column {columns[image]} is read as the images"
         request.problems.add(path, value, "Call the column of the images `image`", fatal=False)

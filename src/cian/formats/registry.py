@@ -1,4 +1,4 @@
-"""The one door to all formats of tags: recognises what a user gives, and reads it.
+"""The entry point to all formats of tags: recognises the format of a file or a folder, and reads it.
 
 To add a format, write one file (see `format.py`) and add one line to `FORMATS`.
 """

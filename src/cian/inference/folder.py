@@ -85,7 +85,7 @@ def predict_folder(
 ) -> Predicted:
     """Predicts masks OUT/ID.png of images with a trained model.
 
-    Images that have a mask are skipped, unless their tags are others than when the mask was made. OUT/found.csv has a
+    Images that have a mask are skipped, unless their tags have changed. OUT/found.csv has a
     row for each image and class in its mask: image (ID), class, pixels, percent (their share of the image), without
     background. Rows of other images are kept as long as their masks exist.
 

@@ -13,7 +13,7 @@ from cian.errors import CianError
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Prediction:
-    """What a model says about one image.
+    """The result of a model for one image.
 
     Attributes:
         image: (H, W, 3) uint8 RGB.
@@ -40,7 +40,7 @@ class Prediction:
         return {name: i for i, name in enumerate(self.class_names)}
 
     def overlay(self, alpha: float = 0.5) -> np.ndarray:
-        """The image with the mask over it, (H, W, 3) uint8. `PIL.Image.fromarray(result.overlay())` makes it an image.
+        """The image with the mask over it, (H, W, 3) uint8; `PIL.Image.fromarray` makes a Pillow image of it.
 
         Args:
             alpha: how much of a class's colour covers the image, 0 … 1; contours are always solid.

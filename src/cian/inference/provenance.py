@@ -1,7 +1,7 @@
 """What a predicted mask was made from: a note in the mask's own file.
 
-By this note `cian predict` knows which masks are up to date, which somebody has corrected since, and which it did not
-write.
+From this note, `cian predict` knows which masks are up to date, which somebody has corrected since, and which it did
+not write.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ ImageLike: TypeAlias = str | Path | np.ndarray | Image.Image
 
 
 class Segmenter:
-    """A trained network with its classes and its way of predicting.
+    """A trained network, its classes, and its settings for prediction.
 
     Args:
         network: is put into evaluation mode.
@@ -64,16 +64,16 @@ class Segmenter:
         tags: Sequence[str] | None = None,
         settings: PredictConfig | None = None,
     ) -> Prediction | Iterator[Prediction]:
-        """Segments an image, or several.
+        """Segments one image or several.
 
-        Several images are worked on at a time, as many as the machine has cores, while their predictions come one by
-        one and in order. Any number of images fits into memory.
+        Several images are processed at a time, one for each core. Their predictions are yielded in order, so any number
+        of images fits into memory.
 
         Args:
             image: a path, a Pillow image (turned upright by its EXIF orientation), or a (H, W, 3) uint8 RGB array; or
                 an iterable of these. A large JPEG file is read at a reduced size, so that a few pixels may differ from
                 those of the same image given as an array.
-            tags: the only classes that may occur besides background, if known; for several images, in all of them.
+            tags: the only classes that may occur besides background. They hold for all images.
             settings: scales, mirroring, threshold and CRF. Default: those of the model's configuration.
 
         Returns:
@@ -81,7 +81,7 @@ class Segmenter:
 
         Raises:
             CianError: an image cannot be read, or is of a type that is not listed above; a tag is not a class of the
-                model. With several images, those before it have been yielded.
+                model. With several images, the predictions of the images before it are yielded first.
         """
         settings = settings or self.config.predict
         allowed = None if tags is None else self.allowed(tags)

@@ -27,7 +27,7 @@ from cian.terminal import Ticker, duration
 
 
 def write_report(context: Context) -> None:
-    """Writes the page of a run. It leaves out, or says, what the run does not have: masks, affinity, …"""
+    """Writes the page of a run. If the run lacks a part (masks, affinity, …), the page leaves it out or says so."""
     scores: dict[str, Any] = read_json(context.run.metrics_file)
     pictures = Pictures()
     with Ticker("report", 4, unit="parts") as ticker:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class Report(Stage):
     name = "report"
     title = "report"
-    command = "Writes the report, report.html; the same as `run`."
+    command = "Writes the report, report.html. This is the last stage, so it is the same as `run`."
 
     def needs(self, plan: Plan) -> tuple[str, ...]:
         return ("evaluate", "export")
