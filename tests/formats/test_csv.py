@@ -93,7 +93,7 @@ def test_any_language(tmp_path: Path, on_disk: str, in_file: str) -> None:
         ),
         ("id,photo,label\n0,1.jpg,fox\n1,2.jpg,yak\n2,0.jpg,fox\n", "columns 'id' and 'photo' are names of images"),
         ("image_id,file_name,fox,yak\n0,1.jpg,1,0\n1,2.jpg,0,1\n2,0.jpg,1,0\n", "column 'file_name' is used"),
-        ("photo,image,label\n0.jpg,1,fox\n1.jpg,2,yak\n2.jpg,0,fox\n", "column 'image' is used. Call the right"),
+        ("photo,image,label\n0.jpg,1,fox\n1.jpg,2,yak\n2.jpg,0,fox\n", "column 'image' is used. If it is the wrong"),
         ("1.jpg;fox\n2.jpg;yak\n0.jpg;fox;fox\n", None),
     ],
 )
