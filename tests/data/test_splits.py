@@ -88,3 +88,43 @@ def test_lists_with_columns(tmp_path: Path) -> None:
     table, problems = read(tmp_path, rows, ["a b.jpg", "a", "c", "d", "x/e"], splits=lists)
     assert "val.txt, line 2: there is no image 'no such'. Correct" in only(problems)
     assert splits_of(table) == {"a b": "train", "c": "train", "d": "train", "x/e": "val"}
+
+
+SPLIT_IMAGES = "rf/train/a rf/train/b rf/valid/c rf/test/d"
+
+
+def test_folders_of_splits_hold_images_out(tmp_path: Path) -> None:
+    """Whatever the tags are read from."""
+    xml = "<annotation><object><name>{}</name></object></annotation>"
+    for row in ("train/a fox", "train/b yak", "valid/c fox", "test/d yak"):
+        name, tag = row.split()
+        write(tmp_path / "xml" / f"{name}.xml", xml.format(tag))
+    tables = (
+        read(tmp_path, "image,tags\na,fox\nb,yak\nc,fox\nd,yak\n", SPLIT_IMAGES),
+        read(tmp_path, {"a.jpg": "fox", "b": "yak", "c": "fox", "d": "yak"}, SPLIT_IMAGES, "tags.json"),
+        read_dataset(DataConfig(images=tmp_path / "images", tags=tmp_path / "xml", min_images=1), seed=0),
+    )
+    for table, problems in tables:
+        assert splits_of(table) == {"rf/train/a": TRAIN, "rf/train/b": TRAIN, "rf/valid/c": "val", "rf/test/d": "test"}
+        assert tags_of(table)["rf/valid/c"] == ("fox",)
+        text = (
+            "the folders of the images say which are held out: train 2, val 1, test 1. Give list files with data.splits"
+        )
+        assert text in only(problems, is_fatal=False)
+
+
+def test_folders_that_are_no_splits_of_all_images(tmp_path: Path) -> None:
+    rows = "image,tags\na,fox\nb,yak\nc,fox\nd,yak\n"
+    for names in (
+        "train/a train/b train/c train/d",
+        "train/a val/b other/c d",
+        "tests/a val/b train/c train/d",
+    ):
+        table, problems = read(tmp_path, rows, names)
+        assert set(splits_of(table).values()) == {TRAIN} and not problems
+    lists = {TRAIN: write(tmp_path / "t", "a\nd\n"), "val": write(tmp_path / "v", "b\nc\n")}
+    table, problems = read(tmp_path, rows, SPLIT_IMAGES, splits=lists)
+    assert not fatal(problems)
+    assert splits_of(table)["rf/test/d"] == TRAIN and splits_of(table)["rf/train/b"] == "val"
+    _, problems = read(tmp_path, rows, SPLIT_IMAGES, val_fraction=0.5)
+    assert "data.val_fraction is given, but" in "\n".join(fatal(problems))

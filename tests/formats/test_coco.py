@@ -100,6 +100,20 @@ def test_a_folder_of_annotations_has_splits(tmp_path: Path) -> None:
     )
 
 
+def test_one_json_in_each_folder_of_a_split(tmp_path: Path) -> None:
+    """As Roboflow exports it: the images lie beside the JSON, and may be called alike in two splits."""
+    folder = images(tmp_path / "rf", "train/a train/b valid/a")
+    write(folder / "train/_annotations.coco.json", coco({1: "a.jpg", 2: "b.jpg"}, [instance(1, 7), instance(2, 3)]))
+    write(folder / "valid/_annotations.coco.json", coco({1: "a.jpg"}, [instance(1, 3)]))
+    table, problems = read_dataset(DataConfig(images=folder, tags=folder, min_images=1), 0)
+    assert not problems
+    assert splits_of(table) == {"train/a": "train", "train/b": "train", "valid/a": "val"}
+    assert tags_of(table) == {"train/a": ("dog",), "train/b": ("cat",), "valid/a": ("cat",)}
+    one = folder / "train/_annotations.coco.json"
+    table, _ = read_dataset(DataConfig(images=folder / "train", tags=one, min_images=1), 0)
+    assert tags_of(table) == {"a": ("dog",), "b": ("cat",)}
+
+
 def test_split_of() -> None:
     for name, split in {
         "instances_train2014": "train", "instances_val2017": "val", "instances_test": "test",

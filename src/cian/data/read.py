@@ -25,6 +25,7 @@ from cian.formats.file_index import NO_IMAGE, FileIndex, index_images, report_mi
 from cian.formats.format import TagSource
 from cian.formats.mask_folders import find_masks
 from cian.formats.registry import open_tags
+from cian.formats.split_names import TEST, VAL, folder_splits
 from cian.formats.text import text_encoding
 from cian.memory import uncollected
 
@@ -91,6 +92,8 @@ def _read(config: DataConfig, seed: int, training: bool, problems: ProblemList) 
         rows.splits = listed
     if source is None:
         return None
+    if not (listed is not None or config.split_column is not None or source.splits):
+        source.splits = _split_by_folders(source, images, rows, problems)
     held_out = listed is not None or config.split_column is not None or source.splits
     if source.splits and config.val_fraction:
         value = f"data.val_fraction is given, but {source.path} says which images are held out"
@@ -186,6 +189,22 @@ def _collect(source: TagSource, images: FileIndex, rows: _Rows, problems: Proble
             problems.add(source.at(row.line), value, "Keep it in one split")
     if not number and source.if_empty:
         problems.add(source.path, "holds no rows", source.if_empty)
+
+
+def _split_by_folders(source: TagSource, images: FileIndex, rows: _Rows, problems: ProblemList) -> bool:
+    """Holds images out where the tags say nothing of splits, but the images are in folders such as `train` and `valid`.
+    Returns whether they are."""
+    tagged = [i for i, split in enumerate(rows.splits) if split is not None]
+    splits = folder_splits(images.paths[i] for i in tagged)
+    if splits is None:
+        return False
+    for i, split in zip(tagged, splits, strict=True):
+        rows.splits[i] = split
+    counts = Counter(splits)
+    value = "the folders of the images say which are held out: "
+    value += ", ".join(f"{split} {counts[split]}" for split in sorted(counts, key=[TRAIN, VAL, TEST].index))
+    problems.add(source.path, value, "Give list files with data.splits to split them otherwise", fatal=False)
+    return True
 
 
 def _change_classes(

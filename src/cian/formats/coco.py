@@ -1,4 +1,5 @@
-"""COCO: one JSON of images, categories and instances, or a folder of instances_SPLIT.json.
+"""COCO: one JSON of images, categories and instances, a folder of instances_SPLIT.json, or one JSON in each of the
+folders train, valid and test, as Roboflow exports it.
 
 Written by COCO itself (Lin et al. 2014, arXiv 1405.0312) and the COCO exports of CVAT, Label Studio, Roboflow, FiftyOne
 and others. Specification: "Object Detection" of https://cocodataset.org/#format-data. As tags, an image has the
@@ -16,10 +17,11 @@ from typing import Any, NamedTuple
 from cian.data.problems import ProblemList, file_error, quoted
 from cian.data.table import TRAIN
 from cian.formats.format import Format, Request, TagRow, TagSource, without_shapes
-from cian.formats.split_names import SPLIT_NAMES
+from cian.formats.split_names import SPLIT_NAMES, split_name
 from cian.formats.text import JsonObject, clean, parse_json
 
 CURE = "Export it again as COCO JSON, with images, annotations and categories"
+_IN_FOLDER = "_annotations.coco.json"  # Roboflow's name
 _PARTS = ("images", "categories", "annotations")
 
 
@@ -83,23 +85,28 @@ def _read(request: Request) -> TagSource:
 
 
 def _rows(request: Request, files: Sequence[Path], contents: Iterable[Any], splits: Sequence[str]) -> Iterator[TagRow]:
-    """The categories of each image. Images of instances_NAME.json are looked for in the folder NAME first."""
+    """The categories of each image. Images of instances_NAME.json are looked for in the folder NAME first, those of
+    NAME/_annotations.coco.json in NAME."""
     for number, (file, content, split) in enumerate(zip(files, contents, splits, strict=True)):
         labels = read_annotations(file, content, request.problems)
         for image, tags in labels.tags().items():
             name = labels.images[image]["file_name"].strip()
-            inner = f"{file.stem.removeprefix('instances_')}/{name}"
+            folder = file.parent.name if file.name == _IN_FOLDER else file.stem.removeprefix("instances_")
+            inner = f"{folder}/{name}"
             yield TagRow(number, inner if request.images.find(inner) >= 0 else name, tags, split)
 
 
 def instance_files(folder: Path) -> list[Path]:
-    """The instances_*.json of a folder, sorted."""
-    return sorted(folder.glob("instances_*.json"))
+    """The instances_*.json of a folder, sorted, or else the annotations in its folders of splits."""
+    found = sorted(folder.glob("instances_*.json"))
+    return found or [file for file in sorted(folder.glob(f"*/{_IN_FOLDER}")) if split_name(file.parent.name)]
 
 
 def split_of(file: Path) -> str:
     """The split of a file of annotations, by the first word of its name: instances_val2014.json is `val`. Files whose
-    names say no split are `train`."""
+    names say no split are `train`. Annotations in a folder of a split have its split."""
+    if file.name == _IN_FOLDER:
+        return split_name(file.parent.name) or TRAIN
     word = re.match("[a-z]*", file.stem.removeprefix("instances_").casefold())
     return SPLIT_NAMES.get(word[0] if word else "", TRAIN)
 
