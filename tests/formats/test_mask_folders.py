@@ -6,7 +6,9 @@ import shutil
 from pathlib import Path
 
 from cian.config import DataConfig
+from cian.data.problems import ProblemList
 from cian.data.read import read_dataset
+from cian.formats.mask_folders import find_masks
 from tests.formats.helpers import fatal, images, only, read
 
 
@@ -15,7 +17,7 @@ def masks_of(tmp_path: Path, names: list[str], there: list[str]) -> dict[str, st
     shutil.rmtree(tmp_path / "masks", ignore_errors=True)
     masks = images(tmp_path / "masks", there)
     table, problems = read(tmp_path, "image,tags\n" + "".join(f"{name},dog\n" for name in names), names, masks=masks)
-    assert not problems
+    assert not fatal(problems)
     assert table is not None
     return {
         name: mask and mask.relative_to(masks).as_posix() for name, mask in zip(table.ids, table.masks, strict=True)
@@ -86,7 +88,8 @@ def test_masks_of_several_folders(tmp_path: Path) -> None:
     assert table is not None
     assert table.masks == (first / "a.png", second / "b.png", None)
     empty = images(tmp_path / "empty", "z.png")
-    assert not read(tmp_path, rows, "a b c", masks=(empty, first))[1]
+    _, problems = read(tmp_path, rows, "a b c", masks=(empty, first))
+    assert "first: 1 of 2 masks fit no image (z.png). Store masks as ID.png" in only(problems, is_fatal=False)
     _, problems = read(tmp_path, rows, "a b c", masks=(empty, tmp_path / "none"))
     text = "\n".join(fatal(problems))
     assert f"{empty}: no mask fits any image. Store" in text
@@ -96,3 +99,17 @@ def test_masks_of_several_folders(tmp_path: Path) -> None:
 def test_label_maps_that_fit_no_image(tmp_path: Path) -> None:
     _, problems = read(tmp_path, "image,tags\na,dog\n", "a", labels=images(tmp_path / "labels", ["z.png"]))
     assert "labels: no label map fits any image. Store label maps as ID.png, e.g. a.png" in only(problems)
+
+
+def test_masks_that_fit_no_image_are_noted(tmp_path: Path) -> None:
+    names = [f"{i}.png" for i in range(3)] + [f"{i}_mask.png" for i in range(3, 24)]
+    masks = images(tmp_path / "masks", names)
+    ids = [str(i) for i in range(24)]
+    problems = ProblemList()
+    assert sum(mask is not None for mask in find_masks([masks], ids, problems)) == 3
+    text = "masks: 21 of 24 masks fit no image (10_mask.png, 11_mask.png, 12_mask.png, …). Store masks as ID.png"
+    assert text in only(problems.all(), is_fatal=False)
+    problems = ProblemList()
+    masks = images(tmp_path / "all", [f"{i}.png" for i in range(24)])
+    find_masks([masks], ids[:3], problems, known=ids)  # images that are not used have masks, too
+    assert not problems.all()

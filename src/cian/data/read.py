@@ -128,7 +128,7 @@ def _read(config: DataConfig, seed: int, training: bool, problems: ProblemList) 
         [images.files[i] for i in kept],
         numbered,
         splits,
-        find_masks(layout.masks, ids, problems),
+        find_masks(layout.masks, ids, problems, known=images.ids),
         [labels[i] for i in kept],
         mask_classes=[changes.name(name) for name in before] if changes else None,
         source=f"{source.path} ({source.saw})",
