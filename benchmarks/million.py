@@ -6,7 +6,8 @@ second how long `cian run` needs to find that nothing is left to do.
 
 python benchmarks/million.py [--images 1000000] [--folder FOLDER]
 
-A million images take about ten minutes and 6 GB of memory on two cores.
+With a million images, on two cores that were busy with other work, the first start took 7 minutes. The start of the
+finished run took 87 s, over the aim, and 3.3 GB of memory.
 """
 
 from __future__ import annotations
