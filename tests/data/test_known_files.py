@@ -135,7 +135,7 @@ def test_a_second_check_reads_what_has_changed_and_finds_the_same(pictures, tmp_
     first = problems()
     assert any("003.png: holds the values 77" in text for text in first)
     read: list[str] = []
-    for name in ("read_image", "read_mask"):
+    for name in ("decode", "read_mask"):
         original = getattr(check, name)
         monkeypatch.setattr(check, name, lambda path, original=original: (read.append(path.name), original(path))[1])
     assert problems() == first and not read
