@@ -13,9 +13,10 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, NoReturn, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -28,6 +29,7 @@ from cian.pipeline.stage import Stage
 from cian.pipeline.stages import STAGES
 
 COMPETITION = "comp6"
+MAIN_SECONDS = 10.0  # in which the main process of a distributed run prints its error and ends
 WORK, STEPS, TOOLS = "Commands", "One stage of `run` (and all before it)", "Tools"
 
 
@@ -503,10 +505,10 @@ def main() -> None:
             leave()
         raise
     except ReportedByMain:
-        sys.exit(1)
+        _end_after_main()
     except CianError as error:
         if "torch" not in sys.modules and os.environ.get("RANK", "0") != "0":
-            sys.exit(1)  # every process of a distributed run finds the same wrong setting; the first one prints it
+            _end_after_main()  # every process of a distributed run finds the same wrong setting; the first prints it
         _fail(str(error))
     except OSError as error:
         cure = _CURES.get(error.errno or 0)
@@ -517,6 +519,14 @@ def main() -> None:
         if type(error).__name__ != "OutOfMemoryError":  # torch's, without importing it
             raise
         _fail(_NO_GPU_MEMORY)
+
+
+def _end_after_main() -> NoReturn:
+    """Ends this process silently, after the main process, which prints the error: torchrun stops all processes as soon
+    as one of them has failed."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    time.sleep(MAIN_SECONDS)
+    sys.exit(1)
 
 
 def _fail(message: str) -> None:
