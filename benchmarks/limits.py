@@ -8,7 +8,7 @@ repetition measures the limit and then the work, so that another load on the mac
 
 * A training step of the backbone alone (forward, and backward of the mean of its features), and of the whole CIAN.
   PyTorch counts the operations while it runs: a multiplication and an addition are two. Weight gradients of depthwise
-  convolutions, a few per cent, are not counted.
+  convolutions, a few percent, are not counted.
 * Dense CRF. All bytes that pixels and vertices read and write count, including those that a cache holds, so it can be
   faster than its limit.
 """

@@ -10,7 +10,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # several of them share the cores
 
 import pytest
 
-from tests.helpers import draw_pictures
+from tests.helpers import draw_images
 
 LONGEST = ("test_distributed.py", "test_faults.py", "test_recipes.py", "test_run.py", "test_docs.py")
 
@@ -21,6 +21,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Callable[..., Path]:
-    """`draw_pictures` into the test's own folder."""
-    return partial(draw_pictures, tmp_path)
+def drawn(tmp_path: Path) -> Callable[..., Path]:
+    """`draw_images` into the test's own folder."""
+    return partial(draw_images, tmp_path)

@@ -45,7 +45,7 @@ bit_for_bit = pytest.mark.skipif(not EXACT, reason="a GPU sums in another order 
 
 
 def options(data: Path, out: Path, **settings) -> list[str]:
-    """What `cian run` and the stage commands get for a data set as `pictures` makes it."""
+    """What `cian run` and the stage commands get for a data set as `drawn` makes it."""
     args = ["--images", str(data / "images"), "--tags", str(data / "tags.csv"), "--out", str(out)]
     if (data / "masks").exists():
         args += ["--masks", str(data / "masks"), "--classes", str(data / "classes.txt")]
@@ -78,7 +78,7 @@ def shared(name: str) -> Path:
     return path
 
 
-def draw_pictures(
+def draw_images(
     root: Path, count: int = 12, masks: bool = False, name: str = "data", size: tuple[int, int] = (40, 56)
 ) -> Path:
     """A data set of coloured blobs: ROOT/NAME with images/, tags.csv and, with masks=True, masks/ and classes.txt."""

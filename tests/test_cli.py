@@ -146,8 +146,8 @@ def test_wrong_usage_is_2(args):
     assert result.returncode == 2 and "Traceback" not in result.stderr
 
 
-def test_check_reports_all_problems_at_once(pictures, tmp_path):
-    data = pictures(count=6)
+def test_check_reports_all_problems_at_once(drawn, tmp_path):
+    data = drawn(count=6)
     (data / "images" / "002.png").write_bytes((data / "images" / "002.png").read_bytes()[:200])  # truncated
     (data / "images" / "003.png").write_bytes(b"not an image")
     with (data / "tags.csv").open("a") as file:
@@ -177,15 +177,15 @@ def test_ctrl_c_is_one_message(monkeypatch, capsys, tmp_path):
     assert capsys.readouterr().err == "cian: Stopped. Finished work is kept. The same command resumes.\n"
 
 
-def test_check_finds_what_would_stop_a_run(pictures, refused):
-    data = pictures()
+def test_check_finds_what_would_stop_a_run(drawn, refused):
+    data = drawn()
     args = ("check", "--images", data / "images", "--tags", data / "tags.csv")
     refused(*args, words=["12 training images: too few for a batch of 16", "classify.batch_size=12"])
     refused(*args, "--set", "seeds.background=none.onnx", words=["none.onnx"])
 
 
-def test_check_of_good_data_shows_the_table(pictures, monkeypatch, capsys):
-    data = pictures(count=20)
+def test_check_of_good_data_shows_the_table(drawn, monkeypatch, capsys):
+    data = drawn(count=20)
     assert here(monkeypatch, "check", "--images", data / "images", "--tags", data / "tags.csv") == 0
     out, err = capsys.readouterr()
     assert "blue" in out and "No problems" in err
@@ -193,8 +193,8 @@ def test_check_of_good_data_shows_the_table(pictures, monkeypatch, capsys):
     assert capsys.readouterr() == (out, "")
 
 
-def test_check_as_json(pictures, monkeypatch, capsys):
-    data = pictures(count=20)
+def test_check_as_json(drawn, monkeypatch, capsys):
+    data = drawn(count=20)
     args = ("check", "--json", "--images", data / "images", "--tags", data / "tags.csv")
     assert here(monkeypatch, *args) == 0
     result = json.loads(capsys.readouterr().out)
@@ -211,8 +211,8 @@ def test_check_as_json(pictures, monkeypatch, capsys):
     assert fatal["file"].endswith("003.png") and "003.png" in result["error"] and "003.png" in err
 
 
-def test_run_checks_the_data_before_anything_else(pictures, tmp_path, refused):
-    data = pictures(count=6)
+def test_run_checks_the_data_before_anything_else(drawn, tmp_path, refused):
+    data = drawn(count=6)
     (data / "images" / "002.png").write_bytes(b"")
     args = ("--images", data / "images", "--tags", data / "tags.csv", "--out", tmp_path / "run", *tiny())
     refused("run", *args, words=["002.png"])
@@ -241,8 +241,8 @@ def test_run_checks_the_data_before_anything_else(pictures, tmp_path, refused):
         (["--set", "predict.splits=[test]"], ["no such split"]),
     ],
 )
-def test_bad_settings(pictures, tmp_path, refused, args, words):
-    data = pictures(count=8)
+def test_bad_settings(drawn, tmp_path, refused, args, words):
+    data = drawn(count=8)
     base = ["run", "--images", data / "images", "--tags", data / "tags.csv", "--out", tmp_path / "run", *tiny()]
     refused(*base, *args, words=words)
 
@@ -264,21 +264,21 @@ def test_no_images(tmp_path, refused):
     refused("run", "--images", tmp_path / "nowhere", "--out", tmp_path / "run", words=["nowhere"])
 
 
-def test_folder_that_is_no_run(tmp_path, pictures, refused):
-    data = pictures()
+def test_folder_that_is_no_run(tmp_path, drawn, refused):
+    data = drawn()
     base = ["run", "--images", data / "images", "--tags", data / "tags.csv"]
     refused(*base, "--out", data, words=["not a run"])
 
 
-def test_file_in_the_place_of_a_folder(tmp_path, pictures, refused):
-    data = pictures()
+def test_file_in_the_place_of_a_folder(tmp_path, drawn, refused):
+    data = drawn()
     base = ["run", "--images", data / "images", "--tags", data / "tags.csv"]
     refused(*base, "--out", data / "tags.csv" / "run", words=["a folder is needed"])
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_read_only_folder(tmp_path, pictures):
-    data = pictures()
+def test_read_only_folder(tmp_path, drawn):
+    data = drawn()
     (tmp_path / "locked").mkdir(mode=0o555)
     out = tmp_path / "locked" / "run"
     fails(cli("run", "--images", data / "images", "--tags", data / "tags.csv", "--out", out), "permission denied")

@@ -26,8 +26,8 @@ def run(data: Path, out: Path, processes: int, **settings) -> subprocess.Complet
     return subprocess.run(command(data, out, processes, **settings), capture_output=True, text=True, timeout=300)
 
 
-def test_two_processes(pictures, tmp_path):
-    data = pictures(count=16, masks=True)
+def test_two_processes(drawn, tmp_path):
+    data = drawn(count=16, masks=True)
     settings = {"train.optimizer.name": "sgd", "train.optimizer.lr": 0.05, "train.completion_after": 0}
     halves = {"classify.batch_size": 2, "train.batch_size": 2, **settings}
     one = run(data, tmp_path / "one", 1, **settings)
@@ -49,9 +49,9 @@ def test_two_processes(pictures, tmp_path):
     assert again.returncode == 0 and "images in" not in again.stderr  # nothing is done twice
 
 
-def test_two_processes_stopped_by_a_signal_resume(pictures, tmp_path):
+def test_two_processes_stopped_by_a_signal_resume(drawn, tmp_path):
     """Checkpoints whenever the clock of either says so; one signal stops both; the weights are those of a whole run."""
-    data = pictures(count=16, masks=True)
+    data = drawn(count=16, masks=True)
     settings = {
         "retrain.enabled": False, "classify.batch_size": 2, "train.batch_size": 2, "train.min_steps": 60,
         "runtime.checkpoint_seconds": 0.3,
@@ -77,9 +77,9 @@ def test_two_processes_stopped_by_a_signal_resume(pictures, tmp_path):
         np.testing.assert_allclose(value, weights[1][name], atol=1e-6, err_msg=name)
 
 
-def test_an_error_is_printed_once(pictures, tmp_path):
+def test_an_error_is_printed_once(drawn, tmp_path):
     """The main process prints a data error, which it alone finds, and a wrong setting, which every process finds."""
-    data = pictures(count=16)
+    data = drawn(count=16)
     (data / "images" / "003.png").write_bytes(b"no image")
     for settings, words in (({}, "003.png: not an image"), ({"train.batch_sise": 4}, "train.batch_sise")):
         refused = run(data, tmp_path / "refused", 2, **settings)

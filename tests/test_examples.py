@@ -19,10 +19,10 @@ from tests.helpers import TINY
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-def test_ray_predict(pictures, tmp_path):
+def test_ray_predict(drawn, tmp_path):
     """Two workers predict a folder. The second call has nothing to do, the third only what is missing."""
     pytest.importorskip("ray", reason="needs pip install 'ray[data]'")
-    images = pictures(count=10) / "images"
+    images = drawn(count=10) / "images"
     config = load_config(None, TINY)
     torch.manual_seed(0)
     Segmenter(build_network(config, 3), config, ("background", "blue", "red")).save(tmp_path / "model")
@@ -40,7 +40,7 @@ def test_ray_predict(pictures, tmp_path):
         np.testing.assert_array_equal(read_mask(out / file.name), segmenter.predict(file).mask)
     assert label().strip() == "10 images, 10 of them have a mask"
     (out / "003.png").unlink()
-    (images / "broken.png").write_bytes(b"no picture")
+    (images / "broken.png").write_bytes(b"no image")
     text = label()
     assert "003.png:" in text and "broken.png: failed: " in text
     assert (out / "003.png").exists() and not (out / "broken.png").exists()

@@ -25,9 +25,9 @@ from tests.helpers import CLI, EXACT, TINY, cli, here, options, same, weights
 LONG = {"classify.min_steps": 24, "train.min_steps": 24, "runtime.checkpoint_seconds": 0.01}
 
 
-def test_kill_at_any_moment_then_the_same_command(pictures, tmp_path):
+def test_kill_at_any_moment_then_the_same_command(drawn, tmp_path):
     """Killed again and again until it ends. Finished work is not done again, and the weights are equal, bit for bit."""
-    data = pictures()
+    data = drawn()
     whole = cli("run", *options(data, tmp_path / "whole", **LONG))
     assert whole.returncode == 0, whole.stderr
     rng = np.random.default_rng(0)
@@ -76,9 +76,9 @@ def _wait_for_progress(process: subprocess.Popen, run: Path, rng: np.random.Gene
 
 
 @pytest.mark.parametrize(("face", "number"), [("command", signal.SIGINT), ("python", signal.SIGTERM)])
-def test_interrupt_writes_a_checkpoint(pictures, tmp_path, face, number):
+def test_interrupt_writes_a_checkpoint(drawn, tmp_path, face, number):
     """Ctrl-C and schedulers send the signal to the loading processes as well."""
-    data = pictures()
+    data = drawn()
     out = tmp_path / "run"
     settings = {**LONG, "train.min_steps": 3000, "runtime.checkpoint_seconds": 1000, "runtime.workers": 2}
     command = [*CLI, "train", *options(data, out, **settings)]
@@ -100,8 +100,8 @@ def test_interrupt_writes_a_checkpoint(pictures, tmp_path, face, number):
     assert (out / "train/checkpoints/last.pt").exists()
 
 
-def test_a_scheduler_that_stops_a_stage_without_checkpoints(pictures, tmp_path, monkeypatch, capsys):
-    command = ["run", *options(pictures(), tmp_path / "run")]
+def test_a_scheduler_that_stops_a_stage_without_checkpoints(drawn, tmp_path, monkeypatch, capsys):
+    command = ["run", *options(drawn(), tmp_path / "run")]
     with monkeypatch.context() as patch:
         patch.setattr("cian.seeds.write_seeds.seed_map", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
         assert here(patch, *command) == 1
@@ -111,9 +111,9 @@ def test_a_scheduler_that_stops_a_stage_without_checkpoints(pictures, tmp_path, 
     assert "classify: up to date" in capsys.readouterr().err
 
 
-def test_full_disk_keeps_what_was_done(pictures, tmp_path, monkeypatch, capsys):
+def test_full_disk_keeps_what_was_done(drawn, tmp_path, monkeypatch, capsys):
     """Writing the weights fails as on a full disk. When there is space again, the same command resumes."""
-    data = pictures()
+    data = drawn()
     command = ["run", *options(data, tmp_path / "run")]
 
     def full(file: int) -> None:
@@ -129,9 +129,9 @@ def test_full_disk_keeps_what_was_done(pictures, tmp_path, monkeypatch, capsys):
     assert here(monkeypatch, *command) == 0
 
 
-def test_a_write_that_fails_names_the_file(pictures, tmp_path, monkeypatch, capsys):
+def test_a_write_that_fails_names_the_file(drawn, tmp_path, monkeypatch, capsys):
     """The system refuses: a file may have at most 50 kB, and the weights have more."""
-    data = pictures()
+    data = drawn()
     command = ["run", *options(data, tmp_path / "run", **{"runtime.checkpoint_seconds": 1e-9})]
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
@@ -144,18 +144,18 @@ def test_a_write_that_fails_names_the_file(pictures, tmp_path, monkeypatch, caps
     assert not list((tmp_path / "run").rglob(".cian-tmp-*"))
 
 
-def test_too_little_memory_on_the_gpu(pictures, tmp_path, monkeypatch, capsys):
+def test_too_little_memory_on_the_gpu(drawn, tmp_path, monkeypatch, capsys):
     def full(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     monkeypatch.setattr("cian.seeds.train_classifier.fit", full)
-    assert here(monkeypatch, "run", *options(pictures(), tmp_path / "run")) == 1
+    assert here(monkeypatch, "run", *options(drawn(), tmp_path / "run")) == 1
     assert "Lower train.batch_size" in capsys.readouterr().err
 
 
-def test_a_loss_that_is_not_finite_names_its_settings(pictures, tmp_path, monkeypatch, capsys):
+def test_a_loss_that_is_not_finite_names_its_settings(drawn, tmp_path, monkeypatch, capsys):
     settings = {"classify.optimizer.lr": 1e30}
-    assert here(monkeypatch, "run", *options(pictures(), tmp_path / "run", **settings)) == 1
+    assert here(monkeypatch, "run", *options(drawn(), tmp_path / "run", **settings)) == 1
     assert "classify.optimizer.lr (it is 1e+30)" in capsys.readouterr().err
 
 

@@ -82,10 +82,10 @@ def test_masks_as_on_a_cpu(tmp_path):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_run(pictures, tmp_path, monkeypatch, precision):
+def test_run(drawn, tmp_path, monkeypatch, precision):
     out = tmp_path / "run"
     more = {"runtime.device": "cuda", "runtime.precision": precision, "runtime.workers": 2, "compare": True}
-    assert here(monkeypatch, "run", *options(pictures(masks=True), out, **more)) == 0
+    assert here(monkeypatch, "run", *options(drawn(masks=True), out, **more)) == 0
     assert (out / "report.html").exists()
     assert json.loads((out / "metrics.json").read_text(encoding="utf-8"))["miou"] > 0
     for name in ("classify", "baseline", "train", "retrain"):

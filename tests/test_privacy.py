@@ -53,8 +53,8 @@ def connections(tmp_path: Path, env: dict[str, str], *command: str) -> list[str]
     return found
 
 
-def test_no_command_connects(pictures, tmp_path, watched):
-    data, network, out = pictures(masks=True), tmp_path / "saliency.onnx", tmp_path / "out"
+def test_no_command_connects(drawn, tmp_path, watched):
+    data, network, out = drawn(masks=True), tmp_path / "saliency.onnx", tmp_path / "out"
     settings = {"retrain.enabled": False}
     if importlib.util.find_spec("onnxruntime"):
         write_onnx(network, "ReduceMean", axis=1)

@@ -359,7 +359,7 @@ def demo(
     """Learns to segment from tags alone, on its own data, in minutes."""
     from cian.demo.run import run_demo
 
-    _print_run(run_demo(out, data, _assignments(set_ or ()), overwrite), "report", json_)
+    _print_run(run_demo(out, data, _assignments(set_ or ()), overwrite), STAGES[-1].name, json_)
 
 
 @_command(TOOLS, cls=_WithSettings)

@@ -68,11 +68,11 @@ def test_a_file_that_has_just_been_written_is_read_again(tmp_path, reads):
 def test_a_damaged_record_is_ignored(tmp_path, damage):
     file, record = write(tmp_path / "a", "text"), tmp_path / "record"
     files = KnownFiles(record)
-    files.learn(file, "a picture")
+    files.learn(file, "an image")
     files.save()
     again = KnownFiles(record)
     again.look([file])
-    assert again.content(file) == "a picture"
+    assert again.content(file) == "an image"
     record.write_bytes(damage(record.read_bytes()))
     broken = KnownFiles(record)
     broken.look([file])
@@ -113,8 +113,8 @@ def test_a_missing_file_is_an_error(tmp_path):
         KnownFiles().fingerprints([tmp_path / "none"])
 
 
-def test_a_second_check_reads_what_has_changed_and_finds_the_same(pictures, tmp_path, monkeypatch):
-    data = pictures(masks=True)
+def test_a_second_check_reads_what_has_changed_and_finds_the_same(drawn, tmp_path, monkeypatch):
+    data = drawn(masks=True)
     for file in data.rglob("*.png"):
         os.utime(file, (OLD, OLD))
     wrong = data / "masks" / "003.png"

@@ -18,7 +18,7 @@ from cian.config import Config, load_config
 from cian.errors import CianError
 from cian.pipeline import ablation
 from cian.runs.directory import Record, Run
-from tests.helpers import TINY, draw_pictures, options
+from tests.helpers import TINY, draw_images, options
 
 
 def settings(data: Path, **more) -> Config:
@@ -31,7 +31,7 @@ def settings(data: Path, **more) -> Config:
 @pytest.fixture(scope="module")
 def ablated(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("ablated")
-    data = draw_pictures(root, count=16, masks=True)
+    data = draw_images(root, count=16, masks=True)
     ablation.ablate(settings(data), root / "out", 2, ["baseline", "cosine", "retraining", "full-supervision"])
     return root
 
@@ -86,8 +86,8 @@ def test_table_and_plot(ablated):
     assert cells[2] == f"{statistics.mean(plain):.2f} ± {statistics.stdev(plain):.2f}"
     assert cells[3] == f"{statistics.mean(gains):+.2f} ± {statistics.stdev(gains):.2f}"
     assert cells[4] == f"{statistics.mean(crf):.2f} ± {statistics.stdev(crf):.2f}"
-    with Image.open(out / "ablation.png") as picture:
-        assert picture.size[0] > 800 and len(set(picture.convert("L").tobytes())) > 50
+    with Image.open(out / "ablation.png") as image:
+        assert image.size[0] > 800 and len(set(image.convert("L").tobytes())) > 50
 
 
 def test_what_is_done_is_not_done_again(ablated):
@@ -119,23 +119,23 @@ def test_what_another_process_finishes_meanwhile_is_in_the_table(ablated, monkey
     assert "| cosine | 1 |" in (out / "ablation.md").read_text()
 
 
-def test_errors_come_before_any_work(pictures, tmp_path):
-    config = settings(pictures(masks=True))
+def test_errors_come_before_any_work(drawn, tmp_path):
+    config = settings(drawn(masks=True))
     with pytest.raises(CianError, match=r"--only cosinus: no such variant.*cosine"):
         ablation.ablate(config, tmp_path / "out", only=["cosinus"])
     with pytest.raises(CianError, match=r"No held-out image has a mask.*--masks"):
-        ablation.ablate(settings(pictures(name="bare")), tmp_path / "out")
+        ablation.ablate(settings(drawn(name="bare")), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_what_cannot_be_compared_is_said_before_any_work(pictures, tmp_path):
-    data = pictures(masks=True)
+def test_what_cannot_be_compared_is_said_before_any_work(drawn, tmp_path):
+    data = drawn(masks=True)
     with pytest.raises(CianError, match=r"typo\.onnx: no such"):
         ablation.ablate(settings(data), tmp_path / "out", 1, saliency="typo.onnx")
     with pytest.raises(CianError, match="is already set"):
         ablation.ablate(settings(data, **{"seeds.folder": str(data / "masks")}), tmp_path / "out", 1, saliency="maps")
     with pytest.raises(CianError, match=r"^group-size-4: .*too few"):  # the others would have run for hours
-        many = pictures(name="many", count=16, masks=True)
+        many = drawn(name="many", count=16, masks=True)
         ablation.ablate(settings(many, **{"train.batch_size": 12}), tmp_path / "out", 1, only=["group-size-4"])
     for file in sorted((data / "masks").iterdir())[1:]:
         file.unlink()

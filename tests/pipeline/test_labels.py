@@ -13,7 +13,7 @@ from cian.data.masks import read_mask, with_labels, write_mask
 from cian.data.table import Table
 from cian.pipeline.context import Context
 from cian.runs.directory import Run
-from tests.helpers import TINY, draw_pictures
+from tests.helpers import TINY, draw_images
 
 WHOLE, PARTIAL = ("000", "001", "002"), ("003", "004")
 SETTINGS = {**TINY, "retrain.enabled": False}
@@ -38,7 +38,7 @@ def labelled(data: Path) -> Path:
 def mixed(tmp_path_factory) -> Path:
     """Two trained runs on the same images: `run` with label maps for some, `tags` without."""
     root = tmp_path_factory.mktemp("mixed")
-    data = draw_pictures(root, masks=True)
+    data = draw_images(root, masks=True)
     given = {"data.classes": str(data / "classes.txt"), "until": "train"}
     cian.run(data / "images", data / "tags.csv", root / "tags", **SETTINGS, **given)
     given["data.labels"] = str(labelled(data))
@@ -78,7 +78,7 @@ def test_training_reads_the_label_map_or_the_seed_map(mixed):
 
 
 def test_a_changed_label_map_trains_again(mixed, tmp_path, capsys):
-    data = draw_pictures(tmp_path, masks=True)
+    data = draw_images(tmp_path, masks=True)
     labels = labelled(data)
     given = {"data.classes": str(data / "classes.txt"), "data.labels": str(labels), "until": "train"}
 
@@ -96,8 +96,8 @@ def test_a_changed_label_map_trains_again(mixed, tmp_path, capsys):
         assert "classify: up to date" in said and f"seed: {seeds}" in said and "train: re-running because" in said
 
 
-def test_relabelled_masks_keep_the_labelled_pixels(pictures, tmp_path):
-    data = pictures(masks=True)
+def test_relabelled_masks_keep_the_labelled_pixels(drawn, tmp_path):
+    data = drawn(masks=True)
     given = {"data.classes": str(data / "classes.txt"), "data.labels": str(labelled(data)), "until": "retrain"}
     cian.run(data / "images", data / "tags.csv", tmp_path / "run", **{**TINY, **given})
     relabelled = {file.stem: read_mask(file) for file in (tmp_path / "run/relabel").glob("*.png")}
@@ -108,8 +108,8 @@ def test_relabelled_masks_keep_the_labelled_pixels(pictures, tmp_path):
         assert (relabelled[name] != 255).all()
 
 
-def test_images_with_a_label_map_need_no_tags(pictures, tmp_path):
-    data = pictures(masks=True)
+def test_images_with_a_label_map_need_no_tags(drawn, tmp_path):
+    data = drawn(masks=True)
     labels = labelled(data)
     rows = (data / "tags.csv").read_text().splitlines()
     (data / "tags.csv").write_text("\n".join(row for row in rows if row[:3] not in WHOLE) + "\n")
@@ -119,8 +119,8 @@ def test_images_with_a_label_map_need_no_tags(pictures, tmp_path):
     assert [row.split(",")[2] for row in rows] == ["blue", "red"] * 6
 
 
-def test_a_class_that_is_not_among_the_tags_is_named_before_work_starts(pictures, tmp_path, capsys):
-    data = pictures(masks=True)
+def test_a_class_that_is_not_among_the_tags_is_named_before_work_starts(drawn, tmp_path, capsys):
+    data = drawn(masks=True)
     labels = labelled(data)
     write_mask(labels / "001.png", np.full((40, 56), 1, np.uint8))  # blue; the tag is red
     given = {"data.classes": str(data / "classes.txt"), "data.labels": str(labels), "until": "classify"}

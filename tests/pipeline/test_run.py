@@ -21,14 +21,14 @@ from cian.evaluation.folders import evaluate_folders
 from cian.inference.folder import predict_folder
 from cian.pipeline import run
 from cian.training import segmentation
-from tests.helpers import TINY, bit_for_bit, cli, draw_pictures, here, same, weights
+from tests.helpers import TINY, bit_for_bit, cli, draw_images, here, same, weights
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, request) -> Path:
     """One finished run, with masks and a held-out split; its data lies beside it."""
     root = tmp_path_factory.mktemp("finished")
-    data = draw_pictures(root, count=16, masks=True)
+    data = draw_images(root, count=16, masks=True)
     cian.run(
         data / "images",
         data / "tags.csv",
@@ -224,19 +224,19 @@ def test_changed_setting_redoes_what_depends_on_it(finished, capsys):
         cian.run(out=finished, **{"predict.crf.iterations": 1})
 
 
-def test_the_loss_is_robust_after_a_share_of_the_training(pictures, tmp_path, monkeypatch):
+def test_the_loss_is_robust_after_a_share_of_the_training(drawn, tmp_path, monkeypatch):
     """Here from the second of two steps on, when the network is also trained again."""
     found: list[float] = []
     original = segmentation.cian_loss
     monkeypatch.setattr(segmentation, "cian_loss", lambda *a, **k: (found.append(k["robust"]), original(*a, **k))[1])
-    data = pictures(count=8)
+    data = drawn(count=8)
     cian.run(data / "images", data / "tags.csv", tmp_path / "run", until="retrain", **TINY)
     assert found == [0, 0.7, 0, 0.7]
 
 
-def test_large_pictures_are_reduced_for_the_seeds(pictures, tmp_path, capsys):
+def test_large_images_are_reduced_for_the_seeds(drawn, tmp_path, capsys):
     """The networks see them larger."""
-    data = pictures(masks=True, size=(96, 160))
+    data = drawn(masks=True, size=(96, 160))
     made = cian.run(
         data / "images", data / "tags.csv", tmp_path / "run", until="predict",
         **{**TINY, "retrain.enabled": False, "max_side": 128, "seeds.max_side": 64, "data.masks": str(data / "masks")},
@@ -308,8 +308,8 @@ def test_predict_reads_tags_as_it_is_told_to(finished, tmp_path):
     assert result.written == 1 and [Path(problem.file).name for problem in result.unreadable] == ["c[d].png"]
 
 
-def test_run_within_the_images_is_refused(pictures):
-    data = pictures()
+def test_run_within_the_images_is_refused(drawn):
+    data = drawn()
     with pytest.raises(cian.CianError, match="outside of it"):
         cian.run(data / "images", data / "tags.csv", data / "images" / "runs" / "first", **TINY)
     assert not (data / "images" / "runs").exists()
@@ -326,16 +326,16 @@ def test_what_a_run_writes_anew_is_not_its_input(finished):
         cian.run(out=finished, **{"backbone.weights": str(finished / "model/model.safetensors")})
 
 
-def test_too_narrow_a_crf_is_found_before_the_classifier_trains(pictures, tmp_path):
-    data = pictures()
+def test_too_narrow_a_crf_is_found_before_the_classifier_trains(drawn, tmp_path):
+    data = drawn()
     settings = {**TINY, "predict.crf.bilateral": (80, 0.05, 10)}
     with pytest.raises(cian.CianError, match=r"predict\.crf.*srgb in levels of 255"):
         cian.run(data / "images", data / "tags.csv", tmp_path / "run", **settings)
     assert not (tmp_path / "run" / "classify").exists()
 
 
-def test_too_large_a_batch_is_found_before_the_classifier_trains(pictures, tmp_path):
-    data = pictures()
+def test_too_large_a_batch_is_found_before_the_classifier_trains(drawn, tmp_path):
+    data = drawn()
     settings = {**TINY, "train.batch_size": 64}
     with pytest.raises(cian.CianError, match=r"or set train\.batch_size=12"):
         cian.run(data / "images", data / "tags.csv", tmp_path / "run", **settings)
@@ -344,8 +344,8 @@ def test_too_large_a_batch_is_found_before_the_classifier_trains(pictures, tmp_p
     assert not (tmp_path / "run" / "classify").exists()
 
 
-def test_changed_label_files_are_noticed(pictures, tmp_path, capsys):
-    data = pictures(masks=True)
+def test_changed_label_files_are_noticed(drawn, tmp_path, capsys):
+    data = drawn(masks=True)
     maps = tmp_path / "maps"
     shutil.copytree(data / "masks", maps)
     settings = {**TINY, "retrain.enabled": False, "affinity.mode": "none"}
@@ -370,9 +370,9 @@ def test_changed_label_files_are_noticed(pictures, tmp_path, capsys):
 
 
 @bit_for_bit
-def test_upper_bound_starts_from_its_own_classifier(pictures, tmp_path):
+def test_upper_bound_starts_from_its_own_classifier(drawn, tmp_path):
     """Not from one that an earlier run with other settings left in the folder."""
-    data = pictures(masks=True)
+    data = drawn(masks=True)
     masks = {
         "data.masks": str(data / "masks"),
         "data.classes": str(data / "classes.txt"),
@@ -389,8 +389,8 @@ def test_upper_bound_starts_from_its_own_classifier(pictures, tmp_path):
     assert not same(weights(tmp_path / "fresh", "train"), weights(tmp_path / "backbone", "train"))
 
 
-def test_other_precision_in_the_same_python_process(pictures, tmp_path):
-    data = pictures()
+def test_other_precision_in_the_same_python_process(drawn, tmp_path):
+    data = drawn()
     for precision in ("fp32", "bf16"):
         cian.run(
             data / "images", data / "tags.csv", tmp_path / precision, until="classify", **TINY,
@@ -399,8 +399,8 @@ def test_other_precision_in_the_same_python_process(pictures, tmp_path):
     assert not same(weights(tmp_path / "fp32", "classify"), weights(tmp_path / "bf16", "classify"))
 
 
-def test_batches_that_make_no_whole_accumulation_count_too(pictures, tmp_path):
-    data = pictures()
+def test_batches_that_make_no_whole_accumulation_count_too(drawn, tmp_path):
+    data = drawn()
     for lr in (0.1, 0.2):
         settings = {**TINY, "runtime.accumulate": 50, "classify.optimizer.lr": lr}
         cian.run(data / "images", data / "tags.csv", tmp_path / str(lr), until="classify", **settings)
@@ -408,8 +408,8 @@ def test_batches_that_make_no_whole_accumulation_count_too(pictures, tmp_path):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_image_that_breaks_while_training_is_one_message(pictures, tmp_path, workers, monkeypatch):
-    data = pictures()
+def test_image_that_breaks_while_training_is_one_message(drawn, tmp_path, workers, monkeypatch):
+    data = drawn()
     check = run.check_data
 
     def then_break(*args):
@@ -425,8 +425,8 @@ def test_image_that_breaks_while_training_is_one_message(pictures, tmp_path, wor
 
 
 @bit_for_bit
-def test_same_seed_same_weights_other_seed_others(pictures, tmp_path):
-    data = pictures()
+def test_same_seed_same_weights_other_seed_others(drawn, tmp_path):
+    data = drawn()
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         cian.run(data / "images", data / "tags.csv", tmp_path / name, until="train", **TINY, seed=seed)
     a, b, c = (weights(tmp_path / name, "train") for name in "abc")
@@ -434,17 +434,17 @@ def test_same_seed_same_weights_other_seed_others(pictures, tmp_path):
 
 
 @bit_for_bit
-def test_workers_do_not_change_the_result(pictures, tmp_path):
-    data = pictures()
+def test_workers_do_not_change_the_result(drawn, tmp_path):
+    data = drawn()
     for workers in (0, 2):
         settings = {**TINY, "runtime.workers": workers}
         cian.run(data / "images", data / "tags.csv", tmp_path / str(workers), until="train", **settings)
     assert same(weights(tmp_path / "0", "train"), weights(tmp_path / "2", "train"))
 
 
-def test_classes_of_ones_own_from_folders(pictures, tmp_path):
+def test_classes_of_ones_own_from_folders(drawn, tmp_path):
     """A folder per class, in another language, without masks."""
-    data = pictures()
+    data = drawn()
     folder = tmp_path / "кадры"
     for i, file in enumerate(sorted((data / "images").iterdir())):
         target = folder / ("лиса" if i % 2 else "барсук") / file.name
@@ -457,8 +457,8 @@ def test_classes_of_ones_own_from_folders(pictures, tmp_path):
     assert "лиса" in run.report_file.read_text(encoding="utf-8")
 
 
-def test_full_supervision_makes_no_seeds(pictures, tmp_path):
-    data = pictures(masks=True)
+def test_full_supervision_makes_no_seeds(drawn, tmp_path):
+    data = drawn(masks=True)
     settings = {**TINY, "data.labels": str(data / "masks"), "affinity.mode": "none", "retrain.enabled": False}
     run = cian.run(
         data / "images", data / "tags.csv", tmp_path / "run", **settings,
@@ -468,17 +468,17 @@ def test_full_supervision_makes_no_seeds(pictures, tmp_path):
     assert not {"seed", "seed-held-out"} & set(run.records())
 
 
-def test_ready_made_seeds(pictures, tmp_path, finished):
-    data = pictures(masks=True)
+def test_ready_made_seeds(drawn, tmp_path, finished):
+    data = drawn(masks=True)
     settings = {**TINY, "seeds.folder": str(data / "masks"), "retrain.enabled": False}
     run = cian.run(data / "images", data / "tags.csv", tmp_path / "run", **settings)
     assert "classify" not in run.records()
     assert len(list((run.path / "seeds").glob("*.png"))) == 12
 
 
-def test_files_of_the_settings_may_be_named_from_anywhere(pictures, tmp_path, monkeypatch, capsys):
+def test_files_of_the_settings_may_be_named_from_anywhere(drawn, tmp_path, monkeypatch, capsys):
     """Seeds named by a relative path hold from another working directory, and after the folder was moved."""
-    data = pictures(masks=True)
+    data = drawn(masks=True)
     monkeypatch.chdir(data)
     settings = {**TINY, "seeds.folder": "masks", "backbone.weights": "random"}
     run = cian.run("images", "tags.csv", tmp_path / "run", until="seed", **settings)
@@ -492,9 +492,9 @@ def test_files_of_the_settings_may_be_named_from_anywhere(pictures, tmp_path, mo
     assert "seed: re-running because the files of seeds.folder changed" in capsys.readouterr().err
 
 
-def test_ready_made_seeds_are_checked(pictures, tmp_path):
+def test_ready_made_seeds_are_checked(drawn, tmp_path):
     """Before any work whether they are there; before they are taken whether they are of their images."""
-    data = pictures(masks=True)
+    data = drawn(masks=True)
     settings = {**TINY, "seeds.folder": str(data / "masks")}
     mask = data / "masks" / "003.png"
     image = data / "images" / "003.png"
@@ -509,15 +509,15 @@ def test_ready_made_seeds_are_checked(pictures, tmp_path):
     assert not (tmp_path / "other" / "seeds").exists()
 
 
-def test_check_finds_what_run_would_refuse(pictures, monkeypatch, capsys):
-    data = pictures()
+def test_check_finds_what_run_would_refuse(drawn, monkeypatch, capsys):
+    data = drawn()
     args = ["check", "--images", data / "images", "--tags", data / "tags.csv", "--set", "predict.splits=valid"]
     assert here(monkeypatch, *args) == 1
     assert "predict.splits = valid: no such split. The splits are train" in capsys.readouterr().err
 
 
-def test_a_class_of_the_masks_alone(pictures, tmp_path):
-    data = pictures(masks=True)
+def test_a_class_of_the_masks_alone(drawn, tmp_path):
+    data = drawn(masks=True)
     classes = data / "classes.txt"
     classes.write_text(classes.read_text().rstrip() + "\nyak\n")
     given = {"data.masks": str(data / "masks"), "data.classes": str(classes), "data.min_images": 0}
@@ -532,9 +532,9 @@ def test_scores_masks_however_their_names_are_composed(tmp_path):
     assert evaluate_folders(tmp_path / "predictions", tmp_path / "masks", tmp_path / "classes.txt")["miou"] == 100
 
 
-def test_a_second_start_reads_no_unchanged_file(pictures, tmp_path, monkeypatch):
+def test_a_second_start_reads_no_unchanged_file(drawn, tmp_path, monkeypatch):
     """Neither images, nor masks, nor saliency maps; and a changed image is noticed."""
-    data = pictures(masks=True)
+    data = drawn(masks=True)
     shutil.copytree(data / "masks", data / "saliency")
     for file in data.rglob("*.png"):
         os.utime(file, (1_600_000_000, 1_600_000_000))

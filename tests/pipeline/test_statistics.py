@@ -11,8 +11,8 @@ from cian.data.masks import read_mask, write_mask
 from tests.helpers import TINY
 
 
-def test_statistics_count_seeds_and_label_maps(pictures, tmp_path, capsys):
-    data = pictures(masks=True)
+def test_statistics_count_seeds_and_label_maps(drawn, tmp_path, capsys):
+    data = drawn(masks=True)
     labels = np.full((40, 56), 2, np.uint8)  # all red; the images 001 and 003 are tagged red
     labels[:10] = 255
     for name in ("001", "003"):

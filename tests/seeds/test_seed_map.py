@@ -95,7 +95,7 @@ def test_flat_object_map_is_foreground():
         assert set(np.unique(seeds_of(np.ones_like(flat), flat, [2]))) == {2}
 
 
-def test_labels_follow_the_edges_of_the_picture():
+def test_labels_follow_the_edges_of_the_image():
     """A red disc on grey, labelled by a square that reaches beyond it and leaves a part of it open."""
     y, x = np.mgrid[:60, :60]
     disc = (y - 30) ** 2 + (x - 30) ** 2 < 20**2
@@ -231,8 +231,8 @@ def test_cell_scores_agree_with_their_equation():
     assert wanted[objects].mean() > wanted[~objects].mean()
 
 
-def test_what_all_pictures_show_scores_lower_than_what_few_show():
-    """Pictures of three surfaces: most cells grass, the others of one of two kinds of animals."""
+def test_what_all_images_show_scores_lower_than_what_few_show():
+    """Images of three surfaces: most cells grass, the others of one of two kinds of animals."""
     torch.manual_seed(0)
     grass, cat, dog = torch.eye(8)[:3] * 4
 
@@ -246,13 +246,13 @@ def test_what_all_pictures_show_scores_lower_than_what_few_show():
     assert found[0, 1] > found[0, 2] and found[1, 2] > found[1, 1]
 
 
-def test_what_is_background_in_most_pictures_is_no_object():
-    """Sky is called an object in the pictures of aeroplanes, wrongly, and background in all others."""
+def test_what_is_background_in_most_images_is_no_object():
+    """Sky is called an object in the images of aeroplanes, wrongly, and background in all others."""
     torch.manual_seed(0)
     sky, *animals = torch.eye(8)[:5] * 4
     cells, objects = [], []
-    for picture in range(40):
-        kind = picture % 4
+    for image in range(40):
+        kind = image % 4
         cells += [sky.expand(12, 8), animals[kind].expand(4, 8)]
         objects += [kind == 0] * 12 + [True] * 4
     x = torch.cat(cells)

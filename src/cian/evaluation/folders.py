@@ -32,7 +32,7 @@ from cian.terminal import Ticker
 
 
 def image_miou(mask: np.ndarray, truth: np.ndarray, num_classes: int) -> float | None:
-    """mIoU of one image in per cent, over the classes in mask or truth; None where the truth is ignored throughout.
+    """mIoU of one image in percent, over the classes in mask or truth; None where the truth is ignored throughout.
 
     Shape:
         mask: (h, w), brought to the size of the truth; truth: (H, W), 255 = ignore.

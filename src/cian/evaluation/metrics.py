@@ -78,7 +78,7 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Scores:
-    """All in per cent.
+    """All in percent.
 
     Attributes:
         miou: mean IoU over the classes that occur in truth or prediction; unlabelled pixels count as missed.

@@ -1,4 +1,4 @@
-"""Draws examples of affinity for the page: heat maps, and where they lie, in per cent of the image."""
+"""Draws examples of affinity for the page: heat maps, and where they lie, in percent of the image."""
 
 from __future__ import annotations
 

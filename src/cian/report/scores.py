@@ -140,7 +140,7 @@ def _mark_colours(context: Context, scores: dict[str, Any]) -> dict[str, str]:
 
 
 def confusion(context: Context, scores: dict[str, Any]) -> dict[str, Any] | None:
-    """Which classes the final masks give to the pixels of each class, in per cent of its pixels."""
+    """Which classes the final masks give to the pixels of each class, in percent of its pixels."""
     split = scores["split"]
     final = final_title(context, scores, split)
     if final is None:

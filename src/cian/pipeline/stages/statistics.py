@@ -19,8 +19,8 @@ _COLUMNS = ("class", "images", "labelled_images", "labelled_pixels", "share_of_l
 
 class Statistics(Stage):
     """The columns: the training images with the class as a tag (background: all); the images in which pixels are
-    labelled with it; these pixels; their share of all labelled pixels, in per cent; and their share of an image, in per
-    cent (the median over the images in which the class is labelled)."""
+    labelled with it; these pixels; their share of all labelled pixels, in percent; and their share of an image, in
+    percent (the median over the images in which the class is labelled)."""
 
     name = "statistics"
     title = "statistics"
