@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -61,12 +60,8 @@ def here(monkeypatch: pytest.MonkeyPatch, *args: str | Path) -> int:
 
     monkeypatch.setattr(console, "quiet", console.quiet)  # --quiet must not outlive the test
     monkeypatch.setattr("sys.argv", ["cian", *map(str, args)])
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        with pytest.raises(SystemExit) as stop:
-            main()
-    finally:  # `main` makes it a KeyboardInterrupt; a process that is forked later could lose it just after its start
-        signal.signal(signal.SIGTERM, before)
+    with pytest.raises(SystemExit) as stop:
+        main()
     return int(stop.value.code or 0)
 
 

@@ -173,7 +173,7 @@ def test_ctrl_c_is_one_message(monkeypatch, capsys, tmp_path):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("cian.inference.folder.predict_folder", press)
-    assert here(monkeypatch, "predict", "--model", "m", "--images", tmp_path, "--out", tmp_path / "o") == 1
+    assert here(monkeypatch, "predict", "--model", "m", "--images", tmp_path, "--out", tmp_path / "o") == 130
     assert capsys.readouterr().err == "cian: Stopped. Finished work is kept. The same command resumes.\n"
 
 

@@ -1,6 +1,7 @@
 """The command line: reads options, calls the library, prints the result.
 
-Results go to stdout, all else to stderr. Exit codes: 0 = done, 1 = failed (one message on stderr), 2 = wrong usage.
+Results go to stdout, all else to stderr. Exit codes: 0 = done, 1 = failed (one message on stderr), 2 = wrong usage,
+128 + the number of the signal = stopped (130 by Ctrl-C).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from cian.config import listing as settings_text
 from cian.errors import CianError, DataError, Interrupted, ReportedByMain
 from cian.pipeline.stage import Stage
 from cian.pipeline.stages import STAGES
+from cian.signals import interruptible
 
 COMPETITION = "comp6"
 MAIN_SECONDS = 10.0  # in which the main process of a distributed run prints its error and ends
@@ -34,13 +36,11 @@ WORK, STEPS, TOOLS = "Commands", "One stage of `run` (and all before it)", "Tool
 
 
 class _Commands(TyperGroup):
-    """The commands by group. Ctrl-C ends in one message, as all failures do; typer prints none."""
+    """The commands by group. A signal ends in one message, as all failures do; typer prints none."""
 
     def invoke(self, ctx: Any) -> Any:
-        try:
+        with interruptible():
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise Interrupted("Stopped. Finished work is kept. The same command resumes.") from None
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         for title in (WORK, TOOLS, STEPS):
@@ -65,7 +65,8 @@ app = typer.Typer(
     name="cian",
     cls=_Commands,
     help="Images and tags in, masks and a segmentation model out.",
-    epilog="Results go to stdout, progress and errors to stderr. Exit codes: 0 = done, 1 = failed, 2 = wrong usage.",
+    epilog="Results go to stdout, progress and errors to stderr. Exit codes: 0 = done, 1 = failed, 2 = wrong usage, "
+    "130 = stopped.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -491,8 +492,7 @@ _NO_GPU_MEMORY = (
 
 
 def main() -> None:
-    """Entry point: errors of the user become one message on stderr and exit code 1."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # schedulers send it to stop a job; treat it as Ctrl-C
+    """Runs a command: errors of the user become one message on stderr and exit code 1."""
     # Threads that wait sleep instead of spinning: beside another job on the same cores, training is several times as
     # fast. OpenMP reads it when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -506,6 +506,8 @@ def main() -> None:
         raise
     except ReportedByMain:
         _end_after_main()
+    except Interrupted as error:
+        _fail(str(error), 128 + error.number)
     except CianError as error:
         if "torch" not in sys.modules and os.environ.get("RANK", "0") != "0":
             _end_after_main()  # every process of a distributed run finds the same wrong setting; the first prints it
@@ -529,11 +531,11 @@ def _end_after_main() -> NoReturn:
     sys.exit(1)
 
 
-def _fail(message: str) -> None:
+def _fail(message: str, code: int = 1) -> NoReturn:
     if "--overwrite" in sys.argv:  # repeating it would start over
         message = message.replace("same command", "same command without --overwrite")
     from cian.terminal import wrapped
 
     lines = f"cian: {message}".split("\n")
     print("\n".join(wrapped(line, "      ") for line in lines), file=sys.stderr)
-    sys.exit(1)
+    sys.exit(code)

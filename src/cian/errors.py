@@ -7,6 +7,7 @@ in cian.
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,15 @@ def _names(problems: Sequence[Problem], most: int) -> str:
 
 
 class Interrupted(CianError):
-    """The user stopped a run. Finished work is kept, and the same command resumes."""
+    """A signal stopped the work. Finished work is kept, and the same command resumes.
+
+    Attributes:
+        number: of the signal.
+    """
+
+    def __init__(self, message: str, number: int = signal.SIGINT):
+        super().__init__(message)
+        self.number = number
 
 
 class ReportedByMain(CianError):

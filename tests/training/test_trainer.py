@@ -20,6 +20,7 @@ from cian.config import OptimizerConfig, RuntimeConfig
 from cian.data.sampler import GroupSampler
 from cian.errors import Interrupted
 from cian.training.device import make_accelerator
+from cian.training.loading import Batches
 from cian.training.trainer import Task, fit, make_optimizer
 
 RUNTIME = RuntimeConfig(device="cpu", workers=0)
@@ -75,6 +76,21 @@ def test_training_that_is_stopped_and_resumed_equals_a_whole_one(tmp_path):
     lines = [[json.loads(line) for line in (tmp_path / name / "metrics.jsonl").open()] for name in ("whole", "stopped")]
     assert [line["step"] for line in lines[0]] == [line["step"] for line in lines[1]] == [5, 10, 15, 20]
     assert [line["epoch"] for line in lines[1]] == [1, 2, 3, 4]
+
+
+def test_a_signal_after_the_last_step_is_obeyed_and_costs_nothing(tmp_path, monkeypatch):
+    """Its loading processes may take a while to end."""
+    end = Batches.__exit__
+
+    def ending(self, *args):
+        signal.raise_signal(signal.SIGINT)
+        end(self, *args)
+
+    first = task(tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Batches, "__exit__", ending)
+        train(first)
+    assert first.weights.exists()
 
 
 def test_finished_training_is_not_repeated(tmp_path):

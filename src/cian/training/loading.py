@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 from cian.config import RuntimeConfig
 from cian.data.sampler import GroupSampler
 from cian.errors import CianError
+from cian.signals import ignore_signals
 from cian.training.device import loader_workers
-from cian.training.interrupts import ignore_signals
 
 Batch = dict[str, Tensor]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import threading
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ from cian.data.dataset import TrainingSet
 from cian.data.sampler import GroupSampler
 from cian.distributed import join_batch_norms
 from cian.errors import CianError, Interrupted
+from cian.signals import Stop, catch_signals
 from cian.terminal import Ticker
 from cian.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
-from cian.training.interrupts import catch_signals
 from cian.training.loading import Batch, Batches, BatchPlan, loading_errors, make_loader
 from cian.training.log import Log
 
@@ -67,16 +67,17 @@ def fit(task: Task, runtime: RuntimeConfig, accelerator: Accelerator) -> None:
     The model moves to the accelerator's device.
 
     Raises:
-        Interrupted: SIGINT or SIGTERM came; a checkpoint is written.
+        Interrupted: a signal came; a checkpoint is written.
         CianError: the loss is not finite, or the checkpoint comes from another number of processes.
     """
     if not task.weights.exists():  # else the process was killed after the last step
         training = _Training(task, runtime, accelerator)
-        training.run()
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            save_weights(task.model, task.weights)
-        accelerator.wait_for_everyone()
+        with catch_signals() as stop:
+            training.run(stop)
+            accelerator.wait_for_everyone()
+            if accelerator.is_main_process:
+                save_weights(task.model, task.weights)
+            accelerator.wait_for_everyone()
         accelerator.free_memory()
     if accelerator.is_main_process:
         task.checkpoint.unlink(missing_ok=True)
@@ -115,12 +116,12 @@ class _Training:
         self.ask = False  # whether the processes agree on a checkpoint at the next step that allows one
         self.text = ""  # beside the progress
 
-    def run(self) -> None:
+    def run(self, stop: Stop) -> None:
         """Takes all steps that are left."""
         task = self.task
         plan = BatchPlan(task.sampler, task.epochs, self.epoch, self.step)
         loader = make_loader(task.data, plan, self.runtime, self.accelerator.device.type == "cuda")
-        with loading_errors(), catch_signals() as stop, self._ticker() as ticker, Batches(loader) as batches:
+        with loading_errors(), self._ticker() as ticker, Batches(loader) as batches:
             while self.epoch < task.epochs:
                 steps = len(task.sampler.epoch(self.epoch))
                 while self.step < steps:
@@ -178,7 +179,7 @@ class _Training:
         self.log.write(self.total, self.epoch + self.step / steps, values, lr, ticker.speed)
         self.text = f" · loss {values['total']:.3f}"
 
-    def _save_when_due(self, steps: int, stop: threading.Event) -> None:
+    def _save_when_due(self, steps: int, stop: Stop) -> None:
         """Writes a checkpoint when the last one is old enough, and when the training is to stop.
 
         Raises:
@@ -191,7 +192,7 @@ class _Training:
             return
         self.ask = False
         due = time.monotonic() - self.saved > self.runtime.checkpoint_seconds
-        interrupted, due = _any_process(accelerator, stop.is_set(), due)
+        interrupted, due = _any_process(accelerator, stop.number is not None, due)
         if interrupted or due:
             place = (self.epoch, self.step) if self.step < steps else (self.epoch + 1, 0)
             save_checkpoint(self.task.checkpoint, self.task.model, self.optimizer, accelerator, *place, self.total)
@@ -199,7 +200,8 @@ class _Training:
         if interrupted:
             raise Interrupted(
                 f"{self.task.title}: stopped in epoch {self.epoch + 1} of {self.task.epochs}; a checkpoint is written. "
-                "The same command resumes."
+                "The same command resumes.",
+                stop.number or signal.SIGTERM,  # another process has it
             )
 
 
