@@ -31,6 +31,14 @@ def test_class_names(tmp_path: Path) -> None:
         assert message in str(caught.value)
 
 
+def test_long_names(tmp_path: Path) -> None:
+    """The time to read a line of 10 MB is not to grow with its square."""
+    with pytest.raises(CianError, match="line 2: has 10,000,000 letters"):
+        class_names(write(tmp_path / "classes.txt", "dog\n" + "c" * 10**7))
+    _, problems = read(tmp_path, "image,tags\na.jpg,dog\nb.jpg," + "c" * 300)
+    assert "has 300 letters, and the name of a class has at most 200" in fatal(problems)[0]
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -25,6 +25,7 @@ _NUMBERED = (
 _COLOUR = re.compile(r"([^:#][^:]*):(\d+,\d+,\d+):[^:]*:[^:]*")  # CVAT's labelmap.txt
 _SEPARATORS = (",", ";", "|", "，", "；", "、")  # hardly ever in the name of a class
 _SIGNS = (*_SEPARATORS, "/", "+", "&", " and ", " ", "_", "-")
+_LONGEST = 200  # letters of a class name
 _SUGGESTIONS = 100  # unknown names for which the nearest class is looked up: each is compared with all classes
 
 
@@ -63,6 +64,10 @@ def class_names(path: Path) -> list[str]:
 def _listed_names(path: Path, lines: Sequence[str], problems: ProblemList) -> list[tuple[int, str]]:
     """(line, name) of the classes from id 1 on."""
     listed = list(enumerate(lines, start=1))
+    for line, text in listed:
+        if len(text) > 2 * _LONGEST:  # the patterns below would take a time that grows with its square
+            problems.add(f"{path}, line {line}", f"has {len(text):,} letters", "Write one class name per line")
+            return []
     if listed and (listed[0][1][:1] in ("{", "[") or listed[0][1].casefold() in ("names:", "---")):
         problems.add(path, "is not a list of class names", "Write one class name per line")
         return []
@@ -135,6 +140,9 @@ def check_name(name: str, where: str, problems: ProblemList) -> bool:
         value = f"the name {quoted(name)} is that of a missing value"
         cure = "Leave the tag empty if the image shows no class (data.untagged=negative), or rename the class"
         problems.add(where, value, cure)
+    elif len(name) > _LONGEST:
+        value = f"{quoted(name)} has {len(name):,} letters, and the name of a class has at most {_LONGEST}"
+        problems.add(where, value, "Shorten it. If it is several names, check data.separator")
     elif name[:1] in ("[", "{"):
         value = f"{quoted(name)} looks like part of a list, not like a class name"
         problems.add(where, value, 'Write several tags as `cat;dog` or as a list `["cat", "dog"]`')
