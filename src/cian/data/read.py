@@ -21,7 +21,7 @@ from cian.data.splits import draw_val, read_lists
 from cian.data.table import TRAIN, Table
 from cian.errors import Problem
 from cian.formats.devkits import Layout, find_layout
-from cian.formats.file_index import NO_IMAGE, FileIndex, index_images, report_missing, skipped
+from cian.formats.file_index import NO_IMAGE, FileIndex, index_images, note_guesses, report_missing, skipped
 from cian.formats.format import TagSource
 from cian.formats.mask_folders import find_masks
 from cian.formats.registry import open_tags
@@ -90,6 +90,7 @@ def _read(config: DataConfig, seed: int, training: bool, problems: ProblemList) 
         source = opened
     if listed is not None:
         rows.splits = listed
+    note_guesses(images, problems)
     if source is None:
         return None
     if not (listed is not None or config.split_column is not None or source.splits):
@@ -172,6 +173,8 @@ def _collect(source: TagSource, images: FileIndex, rows: _Rows, problems: Proble
         if index < 0:
             report_missing(row.image, index, images, source.at(row.line), problems)
             continue
+        if images.is_guess(row.image):
+            images.guesses[row.image] = index
         before = rows.tags[index]
         if before is None:
             rows.tags[index] = row.tags

@@ -47,7 +47,8 @@ def _listed(path: Path, images: FileIndex, problems: ProblemList) -> Iterator[tu
             where = f"{path}, line {number}"
             first = name.split()[0]
             keys = (name, first, first.lstrip("/"))
-            key = next((key for key in keys if images.find(key) != MISSING), name)
+            found = [key for key in keys if images.find(key) != MISSING]
+            key = min(found, key=images.is_guess, default=name)
             row = find_image(key, images, where, problems)
             if row is not None:
                 yield where, name, row

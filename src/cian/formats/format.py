@@ -126,7 +126,7 @@ class Format:
     """A format of tags.
 
     Attributes:
-        description: what a user can give, for help and errors.
+        description: what a user can give, for help and errors; empty if the format only says what a file is.
         recognises: whether a request is of this format.
         read: the rows of a request that the format recognised. Raises FileError where nothing can be read.
     """

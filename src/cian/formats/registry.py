@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from cian.config import DataConfig
 from cian.data.problems import ProblemList, file_error
-from cian.formats import class_folders, coco, csv, json, voc
+from cian.formats import class_folders, coco, csv, json, voc, xml
 from cian.formats.file_index import FileIndex
 from cian.formats.format import Format, Request, TagSource
 
@@ -18,6 +18,7 @@ FORMATS: tuple[Format, ...] = (
     class_folders.FORMAT,
     coco.FORMAT,
     voc.FORMAT,
+    xml.FORMAT,
     json.FORMAT,
     csv.FORMAT,
 )
@@ -43,5 +44,5 @@ def open_tags(
     for form in FORMATS:
         if form.recognises(request):
             return form.read(request)
-    known = "; ".join(form.description for form in reversed(FORMATS))
+    known = "; ".join(form.description for form in reversed(FORMATS) if form.description)
     raise file_error(path, "holds no tags in a format that cian reads", f"Give one of these: {known}")
