@@ -56,6 +56,7 @@ def test_public_surface():
         "evaluate": "--predictions --masks --classes --list --submit --competition --images --json --quiet",
         "demo": "--out --data --set --overwrite --json --quiet",
         "ablate": f"--out {given} --repeat --only --saliency --json --quiet",
+        "convert": "--to --out --images --classes --polygons --prefix --json --quiet",
         "coco-masks": "--annotations --out --classes --quiet",
         "settings": "--markdown",
         **{stage.name: pipeline for stage in STAGES if stage.command is not None},

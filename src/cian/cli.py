@@ -409,6 +409,41 @@ def coco_masks(
     _print(f"{out}: masks of {len(names) - 1} classes ({out / 'classes.txt'})")
 
 
+@_command(TOOLS)
+def convert(
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="A file, a folder or a zip archive of labels or tags.")
+    ],
+    to: Annotated[str, _option("--to", "FORMAT", "The format to write.")],
+    out: Annotated[Path, _option("--out", "PATH", "The new file or folder.")],
+    images: Annotated[Path | None, _option("--images", "DIR", "The images.")] = None,
+    classes: Annotated[Path | None, _option("--classes", "FILE", "Class names, in order of the mask ids.")] = None,
+    polygons: Annotated[bool, _flag("--polygons", "Write polygons, not run lengths, in COCO JSON.")] = False,
+    prefix: Annotated[
+        str, _option("--prefix", "TEXT", "What stands before the names of images in Label Studio's tasks.")
+    ] = "/data/local-files/?d=",
+    json_: Json = False,
+) -> None:
+    """Writes labels and tags in another format.
+
+    Formats: masks, coco, cvat-masks. The source is recognised by its content. Says what the new format cannot hold.
+    """
+    from cian.formats.convert import convert as write
+    from cian.terminal import console, note
+
+    result = write(source, to, out, images, classes, polygons, prefix)
+    console.print(f"{source}: {result.saw}")
+    for text in result.lost:
+        console.print(f"lost: {text}", style="yellow")
+    for problem in result.problems:
+        if not problem.fatal:
+            note(problem)
+    words = f"{out}: {result.images} images, {result.labelled} of them labelled, {len(result.classes)} classes"
+    _print(words, {"out": out, **result._asdict(), "problems": list(map(dataclasses.asdict, result.problems))}, json_)
+    if fatal := [problem for problem in result.problems if problem.fatal]:
+        raise DataError(fatal, shown=len(fatal))
+
+
 @app.command("settings", rich_help_panel=TOOLS)
 def show_settings(
     words: Annotated[

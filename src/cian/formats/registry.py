@@ -6,12 +6,15 @@ To add a format, write one file (see `format.py`) and add one line to `FORMATS`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from cian.config import DataConfig
 from cian.data.problems import ProblemList, file_error
-from cian.formats import class_folders, coco, csv, json, voc, xml
+from cian.formats import class_folders, coco, coco_labels, csv, json, label_maps, voc, xml
+from cian.formats.annotations import Annotations, Given, LabelFormat
 from cian.formats.file_index import FileIndex
 from cian.formats.format import Format, Request, TagSource
+from cian.formats.tree import Tree
 
 # The first that recognises a request reads it.
 FORMATS: tuple[Format, ...] = (
@@ -22,6 +25,24 @@ FORMATS: tuple[Format, ...] = (
     json.FORMAT,
     csv.FORMAT,
 )
+
+# Formats of shapes and label maps. The first that recognises a file, a folder or an archive reads it.
+LABEL_FORMATS: tuple[LabelFormat, ...] = (
+    coco_labels.FORMAT,
+    label_maps.CVAT_MASKS,
+    label_maps.MASKS,
+)
+
+
+def open_labels(path: Path, given: Given) -> Annotations | None:
+    """What a file, a folder or an archive says of images; None if no format of labels recognises it.
+
+    Raises:
+        FileError: it cannot be read.
+    """
+    tree = Tree(path)
+    form = next((form for form in LABEL_FORMATS if form.recognises(tree)), None)
+    return None if form is None else form.read(tree, given)
 
 
 def open_tags(

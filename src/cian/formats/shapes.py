@@ -11,6 +11,8 @@ import numpy as np
 
 from cian.data.problems import quoted
 
+_AT_ONCE = 1 << 20  # crossings of edges and rows that are computed together, which bounds the memory
+
 
 def polygons(parts: Any, height: int, width: int) -> np.ndarray:
     """The pixels that any of several polygons covers.
@@ -46,12 +48,20 @@ def fill_polygon(points: np.ndarray, height: int, width: int) -> np.ndarray:
     """
     x, y = points.T
     next_x, next_y = np.roll(points, -1, 0).T
-    rows = np.arange(height) + 0.5
-    edge, row = np.nonzero((y[:, None] <= rows) != (next_y[:, None] <= rows))  # where an edge crosses a row of centres
-    at = x[edge] + (rows[row] - y[edge]) * (next_x - x)[edge] / (next_y - y)[edge]
-    crossings = np.zeros((height, width + 1), np.int32)
-    np.add.at(crossings, (row, np.ceil(at - 0.5).clip(0, width).astype(np.int64)), 1)
-    return crossings[:, :width].cumsum(1) % 2 == 1
+    first = np.ceil(np.minimum(y, next_y) - 0.5).clip(0, height).astype(np.int64)  # rows whose centre an edge crosses
+    last = np.ceil(np.maximum(y, next_y) - 0.5).clip(0, height).astype(np.int64)
+    crossings = np.zeros((height, width + 1), np.uint8)
+    for edges in np.array_split(np.arange(len(x)), 1 + int((last - first).sum()) // _AT_ONCE):
+        edge = np.repeat(edges, (last - first)[edges])
+        row = np.arange(len(edge)) + np.repeat(first[edges] - _starts(last - first, edges), (last - first)[edges])
+        at = x[edge] + (row + 0.5 - y[edge]) * (next_x - x)[edge] / (next_y - y)[edge]
+        np.add.at(crossings, (row, np.ceil(at - 0.5).clip(0, width).astype(np.int64)), 1)
+    return np.bitwise_xor.accumulate(crossings[:, :width] & 1, 1).astype(bool)
+
+
+def _starts(counts: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Where the rows of each of some edges begin, when the rows of all of them stand one after the other."""
+    return np.cumsum(counts[edges]) - counts[edges]
 
 
 def run_lengths(counts: Any, size: Any, height: int, width: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import unicodedata
 from collections.abc import Callable
@@ -69,6 +70,21 @@ def clean(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", visible(text)).split())
 
 
+def decode_text(content: bytes, where: str) -> str:
+    """A text of bytes, in the encodings that `text_encoding` tells apart.
+
+    Raises:
+        CianError: it is not text.
+    """
+    wide = content[:2] in (b"\xff\xfe", b"\xfe\xff")
+    for encoding in ("utf-16",) if wide else ("utf-8-sig", "cp1252"):
+        with contextlib.suppress(UnicodeError):
+            text = content.decode(encoding)
+            if "\0" not in text:
+                return text
+    raise file_error(where, "is not a text file", "Save it as text in UTF-8")
+
+
 class JsonObject(list):
     """A JSON object as its (key, value) pairs, so that doubled keys are not lost."""
 
@@ -84,6 +100,33 @@ def parse_json(path: Path, cure: str, make: Callable[[list[tuple[str, Any]]], Js
         CianError: the file cannot be read, or it is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding=text_encoding(path)), object_pairs_hook=make)
-    except (ValueError, RecursionError) as error:
+        text = path.read_text(encoding=text_encoding(path))
+    except ValueError as error:
         raise file_error(path, f"is not JSON ({reason(error)})", cure) from None
+    return _parse(text, path, cure, make)
+
+
+def decode_json(content: bytes, where: str, cure: str) -> Any:
+    """The content of JSON in bytes, as `parse_json` returns it.
+
+    Raises:
+        CianError: it is not JSON.
+    """
+    return _parse(decode_text(content, where), where, cure, JsonObject)
+
+
+def _parse(text: str, where: Path | str, cure: str, make: Callable[[list[tuple[str, Any]]], JsonObject]) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=make)
+    except (ValueError, RecursionError) as error:
+        raise file_error(where, f"is not JSON ({reason(error)})", cure) from None
+
+
+def fields(value: Any) -> dict[str, Any]:
+    """The keys of a JSON object; none if it is another value."""
+    return dict(value) if isinstance(value, JsonObject) else {}
+
+
+def entries(value: Any) -> list[Any]:
+    """The entries of a JSON list; none if it is another value."""
+    return value if isinstance(value, list) and not isinstance(value, JsonObject) else []

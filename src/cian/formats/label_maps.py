@@ -1,0 +1,205 @@
+"""Label maps as PNG files: folders, as `cian` writes them; CVAT's "Segmentation mask 1.1"; devkits of PASCAL VOC.
+
+Read are indexed and grey PNG files, whose values are class ids (also of 16 bits), and RGB files, by a colour map: that
+of `labelmap.txt` (NAME:R,G,B:PARTS:ACTIONS, as CVAT and datumaro write it), or the colours of PASCAL VOC. Class names
+come from `labelmap.txt`, from `classes.txt`, from the run that made the masks, or from the user.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from cian.data.classes import class_names
+from cian.data.images import raw_mode
+from cian.data.masks import indexed, palette
+from cian.data.problems import file_error
+from cian.data.table import BACKGROUND, IGNORE
+from cian.files import atomic, write_text
+from cian.formats.annotations import (
+    UNLABELLED,
+    Annotated,
+    Annotations,
+    Given,
+    Item,
+    LabelFormat,
+    Target,
+    label_map_shapes,
+    recently,
+    safe_path,
+)
+from cian.formats.text import clean
+from cian.formats.tree import Tree
+
+_CLASS_FOLDERS = ("SegmentationClass", "SegmentationClassAug")
+_OTHER_FOLDERS = ("SegmentationObject", "JPEGImages", "images", "overlays")
+_COLOUR = re.compile(r"([^:#][^:]*):(\d{1,3}),(\d{1,3}),(\d{1,3})(:.*)?")
+_GREY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow spreads grey of 2 and 4 bits over 0 … 255
+
+
+def _label_files(tree: Tree) -> list[str]:
+    """The PNG files that hold label maps, without those of objects and of images."""
+    names = [name for name in tree.ending(".png") if not set(PurePosixPath(name).parts[:-1]) & {*_OTHER_FOLDERS}]
+    inner = [name for name in names if set(PurePosixPath(name).parts) & {*_CLASS_FOLDERS}]
+    return inner or names
+
+
+def image_id(name: str) -> str:
+    """The name of a label map's image, without its suffix: what follows the folder of class masks."""
+    path = PurePosixPath(name).with_suffix("")
+    places = [i for i, part in enumerate(path.parts) if part in _CLASS_FOLDERS]
+    return str(PurePosixPath(*path.parts[places[-1] + 1 :])) if places else str(path)
+
+
+def _colour_map(tree: Tree) -> dict[str, tuple[int, int, int]]:
+    """The colour of each class in labelmap.txt, in its order; empty if there is none."""
+    names = tree.called("labelmap.txt")
+    if names:
+        text = tree.text(names[0])
+    elif tree.path.name in _CLASS_FOLDERS and (beside := tree.path.parent / "labelmap.txt").is_file():
+        text = Tree(beside).text(beside.name)
+    else:
+        return {}
+    matches = (_COLOUR.fullmatch(line.strip()) for line in text.splitlines())
+    return {clean(match[1]): (int(match[2]), int(match[3]), int(match[4])) for match in matches if match}
+
+
+@recently
+def _read_ids(tree: Tree, name: str, colours: tuple[tuple[int, int, int], ...]) -> np.ndarray:
+    """(H, W) ids. Colours are replaced by their places in `colours`."""
+    with tree.png(name) as image:
+        step = _GREY_STEPS.get(raw_mode(image), 1)
+        if image.mode in ("1", "L", "I") or image.mode.startswith("I;16"):
+            return np.array(image).astype(np.int64) // step
+        if image.mode == "P" and (not colours or not _same_colours(image, colours)):
+            return np.array(image).astype(np.int64)
+        pixels = np.array(image.convert("RGBA"))  # (H, W, 4)
+    known = np.array(colours or palette().tolist()) @ _WEIGHTS
+    codes = pixels[..., :3].astype(np.int64) @ _WEIGHTS  # (H, W)
+    order = np.argsort(known, kind="stable")
+    ids = order[np.searchsorted(known[order], codes).clip(max=len(order) - 1)]
+    wrong = np.argwhere((known[ids] != codes) | (pixels[..., 3] < 255))
+    if len(wrong):
+        y, x = wrong[0]
+        colour = tuple(pixels[y, x, :3].tolist())
+        what = "no colour of labelmap.txt" if colours else "not one of PASCAL VOC's colours"
+        cure = "Give the colours in a file labelmap.txt beside the masks, with lines such as `cat:128,0,0::`"
+        raise file_error(tree.where(name), f"colour {colour} at x={x}, y={y} is {what}", cure)
+    return ids
+
+
+_WEIGHTS = np.array([1 << 16, 1 << 8, 1])
+
+
+def _same_colours(image: Image.Image, colours: Iterable[tuple[int, int, int]]) -> bool:
+    """Whether all colours of an indexed image that occur are among these."""
+    table = np.array(image.getpalette() or [], np.int64).reshape(-1, 3)
+    used = np.unique(np.array(image)).tolist()
+    return all(value < len(table) and tuple(table[value].tolist()) in set(colours) for value in used)
+
+
+def _names(tree: Tree, given: Given) -> list[str]:
+    """Class names by id, background first."""
+    if given.classes is not None:
+        return list(given.classes)
+    for name in tree.called("classes.txt"):
+        file = tree.file(name)
+        if file is not None:
+            return [BACKGROUND, *class_names(file)]
+    raise file_error(tree.path, "does not say what its classes are called", "Give a file of class names to --classes")
+
+
+def _recognises(tree: Tree) -> bool:
+    return bool(_label_files(tree))
+
+
+def _read(tree: Tree, given: Given) -> Annotations:
+    colour_map = _colour_map(tree)
+    ids: Mapping[int, str]
+    if colour_map:
+        ids, colours = dict(enumerate(colour_map)), tuple(colour_map.values())
+    else:
+        ids, colours = dict(enumerate(_names(tree, given))), ()
+    splits = _splits(tree)
+    images = []
+    for name in _label_files(tree):
+        size, shapes = label_map_shapes(partial(_read_ids, tree, name, colours), ids, tree.where(name))
+        key = image_id(name)
+        images.append(Annotated(key, size, shapes, split=splits.get(key, "train"), where=tree.where(name)))
+    saw = "CVAT's segmentation masks" if colour_map else "label maps"
+    classes = tuple(name for name in ids.values() if name not in (BACKGROUND, UNLABELLED))
+    return Annotations(tree.path, f"{saw}, {len(images)} images", images, classes, splits="val" in splits.values())
+
+
+def _splits(tree: Tree) -> dict[str, str]:
+    """The split of each image by the lists of a devkit."""
+    found: dict[str, str] = {}
+    for split in ("val", "test"):
+        for name in tree.names:
+            if name.endswith(f"ImageSets/Segmentation/{split}.txt"):
+                found |= dict.fromkeys((line.strip() for line in tree.text(name).splitlines()), split)
+    return found
+
+
+def _write_masks(items: Iterable[Item], target: Target) -> list[str]:
+    """A folder of indexed PNG files and classes.txt."""
+    write_text(target.path / "classes.txt", "\n".join([BACKGROUND, *target.classes]) + "\n")
+    tagged = 0
+    for item in items:
+        if item.drawn is None:
+            tagged += bool(item.tags)
+            continue
+        with atomic(target.path / safe_path(item.name).with_suffix(".png")) as temporary:
+            indexed(item.drawn.label_map(target.class_ids)).save(temporary, format="PNG")
+    return [f"the tags of {tagged} images without a mask"] if tagged else []
+
+
+def _write_cvat(items: Iterable[Item], target: Target) -> list[str]:
+    """The archive "Segmentation mask 1.1"."""
+    colours = palette()
+    lines = ["# label:color_rgb:parts:actions"]
+    lines += [_line(name, colours[i]) for i, name in enumerate([BACKGROUND, *target.classes])]
+    partly = tagged = 0
+    names = []
+    with atomic(target.path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        for item in items:
+            if item.drawn is None:
+                tagged += bool(item.tags)
+                continue
+            label_map = item.drawn.label_map(target.class_ids)
+            partly += bool((label_map == IGNORE).any())
+            stream = io.BytesIO()
+            Image.fromarray(colours[label_map]).save(stream, format="PNG")
+            path = safe_path(item.name).with_suffix("")
+            names.append(str(path))
+            archive.writestr(f"SegmentationClass/{path}.png", stream.getvalue())
+        if partly:
+            lines.append(_line(UNLABELLED, colours[IGNORE]))
+        archive.writestr("labelmap.txt", "\n".join(lines) + "\n")
+        archive.writestr("ImageSets/Segmentation/default.txt", "\n".join(names) + "\n")
+    lost = ["objects of one class in an image are one mask"]
+    if partly:
+        lost.append(
+            f"{partly} images are unlabelled in part: CVAT cannot say this, so these pixels are the label "
+            f"`{UNLABELLED}`, which your task in CVAT needs"
+        )
+    if tagged:
+        lost.append(f"the tags of {tagged} images without a mask")
+    return lost
+
+
+def _line(name: str, colour: np.ndarray) -> str:
+    return f"{name}:{','.join(map(str, colour.tolist()))}::"
+
+
+MASKS = LabelFormat("masks", "a folder of label maps as PNG", _recognises, _read, _write_masks)
+CVAT_MASKS = LabelFormat(
+    "cvat-masks", 'CVAT\'s "Segmentation mask 1.1"', lambda tree: False, _read, _write_cvat, ".zip"
+)
