@@ -8,10 +8,6 @@ import pytest
 from cian.formats.run_lengths import brush, coco_counts, compress, counts, in_box, values
 from cian.formats.shapes import decompress, run_lengths
 
-# What label-studio-sdk 1.0.20 packs: 3 rows of 5 pixels, the middle three of the second row.
-BRUSH = "@BRUSH@"
-
-
 def random_mask(seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     return rng.random(rng.integers(1, 60, 2)) < rng.random() ** 3
