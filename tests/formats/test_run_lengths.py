@@ -8,6 +8,7 @@ import pytest
 from cian.formats.run_lengths import brush, coco_counts, compress, counts, in_box, values
 from cian.formats.shapes import decompress, run_lengths
 
+
 def random_mask(seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     return rng.random(rng.integers(1, 60, 2)) < rng.random() ** 3
