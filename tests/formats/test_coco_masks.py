@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cian.data.classes import class_names
 from cian.data.masks import read_mask, write_mask
 from cian.data.problems import ProblemList
 from cian.data.read import read_dataset
-from cian.errors import CianError
+from cian.errors import CianError, DataError
 from cian.formats import coco_masks
 from cian.formats.coco import read_annotations
 from cian.formats.coco_masks import write_coco_masks
@@ -29,7 +30,7 @@ def draw(tmp_path: Path, instances: list[Any]) -> np.ndarray:
     problems = ProblemList()
     labels = read_annotations(path, parse_json(path, ""), problems)
     assert not problems.all()
-    return coco_masks.draw(labels.instances, SIZE, {"cat": 1, "dog": 2, "yak": 3}, str(path))
+    return coco_masks.draw(labels.instances, SIZE, {"cat": 1, "dog": 2, "yak": 3})
 
 
 def test_polygons(tmp_path: Path) -> None:
@@ -73,7 +74,7 @@ def test_crowds_are_ignored_where_nothing_else_lies(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("segmentation", "message"),
     [
-        (None, "has no segmentation. Export polygons or run lengths, not boxes"),
+        (None, "has no segmentation. Export polygons or run lengths, not boxes, or remove the annotation"),
         ([], "has no segmentation"),
         ([[1, 2, 3, 4]], "'[1, 2, 3, 4]' is no polygon"),
         ([[1, 2, 3, 4, 5, 6, 7]], "is no polygon"),
@@ -90,9 +91,65 @@ def test_crowds_are_ignored_where_nothing_else_lies(tmp_path: Path) -> None:
     ],
 )
 def test_broken_shapes(tmp_path: Path, segmentation: Any, message: str) -> None:
-    with pytest.raises(CianError, match=re.escape(message)) as error:
-        draw(tmp_path, [instance(1, 7, segmentation)])
-    assert str(error.value).startswith(f"{tmp_path / 'one.json'}, annotation 1: ")
+    """All of them are named at once, before any mask is written."""
+    good = instance(1, 7, square(1, 1, 2))
+    bad = instance(1, 7, segmentation)
+    path = write(tmp_path / "one.json", coco({1: "a.jpg", 2: "b.jpg"}, [good, bad, {**bad, "image_id": 2}]))
+    with pytest.raises(DataError) as error:
+        write_coco_masks(path, tmp_path / "masks")
+    texts = [str(problem) for problem in error.value.problems]
+    assert [message in text for text in texts] == [True, True], texts
+    assert [text.startswith(f"{path}, annotation {i}: ") for i, text in zip((2, 3), texts, strict=True)] == [True, True]
+    assert not list(tmp_path.rglob("*.png"))
+
+
+def test_parts_without_an_area_are_left_out(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Editors leave points and lines behind. A polygon need not be in a list."""
+    good = square(1, 1, 2)
+    shapes = [good, [*good, [5, 5]], [[5.0, 5.0, 6.0, 5.0], *good], good[0]]
+    names = {i: f"{i}.jpg" for i in range(4)}
+    path = write(tmp_path / "a.json", coco(names, [instance(i, 7, shape) for i, shape in enumerate(shapes)]))
+    write_coco_masks(path, tmp_path / "masks")
+    masks = [read_mask(tmp_path / "masks" / f"{i}.png") for i in range(4)]
+    assert all(np.array_equal(mask, masks[0]) for mask in masks) and masks[0].sum() == 4
+    assert "2 annotations with parts of one or two points, which are left out" in " ".join(
+        capfd.readouterr().err.split()
+    )
+
+
+def test_crowds_of_annotation_programs_are_objects(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Programs mark each mask of a brush as a crowd. Where a class has other annotations, its crowds are ignored, which
+    is said."""
+    brush = {"size": list(SIZE), "counts": [0, 12, 36]}  # the first two columns
+    dog, cat = instance(1, 7, square(4, 1, 2)), instance(1, 3, brush, iscrowd=1)
+    path = write(tmp_path / "a.json", coco({1: "a.jpg"}, [dog, cat]))
+    write_coco_masks(path, tmp_path / "masks")
+    assert np.unique(read_mask(tmp_path / "masks" / "a.png"), return_counts=True)[1].tolist() == [32, 12, 4]
+    text = " ".join(capfd.readouterr().err.split())
+    assert "every annotation of cat is a crowd (iscrowd), so these are drawn as objects. Remove those" in text
+
+    write(path, coco({1: "a.jpg"}, [dog, cat, instance(1, 3, square(6, 4, 1))]))
+    write_coco_masks(path, tmp_path / "masks")
+    assert np.unique(read_mask(tmp_path / "masks" / "a.png")).tolist() == [0, 1, 2, 255]
+    text = " ".join(capfd.readouterr().err.split())
+    assert "crowds (iscrowd) are ignored, their pixels become 255: 1 of 2 of cat. Set iscrowd to 0" in text
+
+
+def test_crowds_of_coco_stay_crowds(tmp_path: Path) -> None:
+    names = class_names(COCO_CLASSES)
+    categories = [{"id": i, "name": name} for i, name in enumerate(names)]
+    brush = {"size": list(SIZE), "counts": [0, 12, 36]}
+    path = write(tmp_path / "a.json", coco({1: "a.jpg"}, [instance(1, 0, brush, iscrowd=1)], categories))
+    write_coco_masks(path, tmp_path / "masks")
+    assert np.unique(read_mask(tmp_path / "masks" / "a.png")).tolist() == [0, 255]
+
+
+def test_masks_do_not_go_among_images(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.json", coco({1: "a.jpg"}, [instance(1, 7, square(1, 1, 2))]))
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.jpg").touch()
+    with pytest.raises(CianError, match=r"images: holds other images \(a\.jpg\)\. Give a new or an empty folder"):
+        write_coco_masks(path, tmp_path / "images")
 
 
 def test_masks_of_any_annotations(tmp_path: Path) -> None:

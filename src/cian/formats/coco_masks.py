@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from cian.data.classes import check_name, class_names
-from cian.data.images import MAX_PIXELS
+from cian.data.images import IMAGE_SUFFIXES, MAX_PIXELS, find_files
 from cian.data.known_files import fingerprint
 from cian.data.masks import write_mask
 from cian.data.problems import ProblemList, file_error, quoted
@@ -19,11 +21,11 @@ from cian.files import read_json, write_json, write_text
 from cian.formats import shapes
 from cian.formats.coco import CURE, Annotations, Instance, instance_files, read_annotations
 from cian.formats.devkits import COCO_CLASSES
-from cian.formats.format import without_shapes
 from cian.formats.text import JsonObject, parse_json
-from cian.terminal import Ticker
+from cian.terminal import Ticker, note
 
 _RECORD = "coco-masks.json"  # beside the masks: what they were drawn from
+_SHAPE_CURE = "Export polygons or run lengths, not boxes, or remove the annotation"
 
 
 def write_coco_masks(source: Path, out: Path, classes: Path | None = None) -> list[str]:
@@ -47,9 +49,16 @@ def write_coco_masks(source: Path, out: Path, classes: Path | None = None) -> li
     if not files:
         raise CianError(f"{source}: holds no instances_*.json. Give a COCO JSON file, or a folder of them.")
     problems = ProblemList()
-    names = _class_order([_load(file, problems, keep_shapes=False) for file in files], source, classes, problems)
-    if found := problems.all():
-        raise DataError(found, shown=len(found))
+    survey = _Survey()
+    for file in files:  # one at a time: they are large
+        survey.add(_load(file, problems), problems)
+    names = _class_order(survey, source, classes, problems)
+    found = problems.all()
+    if fatal := [problem for problem in found if problem.fatal]:
+        raise DataError(fatal, shown=len(fatal))
+    drawn = survey.objects(source, problems)
+    for problem in problems.all():
+        note(problem)
     listed, text = out / "classes.txt", "\n".join(names) + "\n"
     if listed.exists() and [BACKGROUND, *class_names(listed)] != names:
         raise CianError(f"{listed}: holds other classes than {source}. Give another --out, or --classes {listed}.")
@@ -57,26 +66,86 @@ def write_coco_masks(source: Path, out: Path, classes: Path | None = None) -> li
     class_ids = {name: i for i, name in enumerate(names)}
     for file in files:
         folder = out / file.stem.removeprefix("instances_") if source.is_dir() else out
-        _write_masks(_load(file, problems, keep_shapes=True), folder, class_ids)
+        _write_masks(_load(file, problems), folder, class_ids, drawn)
     return names
 
 
-def _load(file: Path, problems: ProblemList, keep_shapes: bool) -> Annotations:
-    content = parse_json(file, CURE, JsonObject if keep_shapes else without_shapes)
-    return read_annotations(file, content, problems)
+def _load(file: Path, problems: ProblemList) -> Annotations:
+    return read_annotations(file, parse_json(file, CURE), problems)
 
 
-def _class_order(labels: list[Annotations], source: Path, classes: Path | None, problems: ProblemList) -> list[str]:
+@dataclass
+class _Survey:
+    """What all files hold, before any mask is written.
+
+    Attributes:
+        total: the number of annotations by category.
+        crowds: how many of them are crowds.
+        rests: annotations with parts of one or two points beside polygons.
+        categories: of each file, in the order of their ids.
+    """
+
+    total: Counter[str] = field(default_factory=Counter)
+    crowds: Counter[str] = field(default_factory=Counter)
+    rests: int = 0
+    categories: list[tuple[str, ...]] = field(default_factory=list)
+
+    @property
+    def is_coco(self) -> bool:
+        """Whether these are COCO's own categories."""
+        coco = tuple(class_names(COCO_CLASSES))
+        return all(names == coco for names in self.categories)
+
+    def add(self, labels: Annotations, problems: ProblemList) -> None:
+        """Adds a file. What cannot be drawn becomes problems, all at once."""
+        self.categories.append(labels.categories)
+        sizes = {}
+        for key in labels.images:
+            with problems.collecting():
+                sizes[key] = _size(labels, key)
+        for instance in labels.instances:
+            self.total[instance.category] += 1
+            self.crowds[instance.category] += bool(instance.content.get("iscrowd"))
+            if instance.image not in sizes:
+                continue
+            try:
+                self.rests += _rests(instance.content.get("segmentation"), *sizes[instance.image])
+            except ValueError as error:
+                problems.add(f"{labels.path}, annotation {instance.number}", str(error), _SHAPE_CURE)
+
+    def objects(self, source: Path, problems: ProblemList) -> frozenset[str]:
+        """The categories whose crowds are drawn as objects, because programs mark each mask of a brush as a crowd: all
+        their annotations are crowds. What is ignored, or drawn in spite of its mark, is noted."""
+        drawn = frozenset(name for name, n in self.crowds.items() if n == self.total[name] and not self.is_coco)
+        if drawn:
+            value = f"every annotation of {_first(sorted(drawn))} is a crowd (iscrowd), so these are drawn as objects"
+            problems.add(source, value, "Remove those that are groups of objects", fatal=False)
+        ignored = [f"{n} of {self.total[name]} of {name}" for name, n in self.crowds.items() if n and name not in drawn]
+        if ignored:
+            value = f"crowds (iscrowd) are ignored, their pixels become 255: {_first(ignored)}"
+            problems.add(source, value, "Set iscrowd to 0 where an annotation is one object", fatal=False)
+        if self.rests:
+            value = (
+                f"{self.rests} annotation{'s' * (self.rests > 1)} with parts of one or two points, which are left out"
+            )
+            problems.add(source, value, "Nothing is to be done, because they have no area", fatal=False)
+        return drawn
+
+
+def _first(texts: Sequence[str], most: int = 10) -> str:
+    return ", ".join(texts[:most]) + ", …" * (len(texts) > most)
+
+
+def _class_order(survey: _Survey, source: Path, classes: Path | None, problems: ProblemList) -> list[str]:
     """Class names by id, background first."""
-    used = dict.fromkeys(instance.category for part in labels for instance in part.instances)
-    coco = class_names(COCO_CLASSES)
+    used = survey.total
     if classes is not None:
         names = class_names(classes)
         for name in used:
             if name not in names:
                 problems.add(source, f"category {quoted(name)} is not in {classes}", "Add it to the classes")
-    elif all(list(part.categories) == coco for part in labels):
-        names = coco
+    elif survey.is_coco:
+        names = class_names(COCO_CLASSES)
     else:
         names = sorted(name for name in used if check_name(name, str(source), problems))
     if not used:
@@ -86,7 +155,7 @@ def _class_order(labels: list[Annotations], source: Path, classes: Path | None, 
     return [BACKGROUND, *names]
 
 
-def _write_masks(labels: Annotations, folder: Path, class_ids: dict[str, int]) -> None:
+def _write_masks(labels: Annotations, folder: Path, class_ids: dict[str, int], drawn: frozenset[str]) -> None:
     by_image: dict[Any, list[Instance]] = {key: [] for key in labels.images}
     for instance in labels.instances:
         by_image[instance.image].append(instance)
@@ -97,6 +166,10 @@ def _write_masks(labels: Annotations, folder: Path, class_ids: dict[str, int]) -
             value = f"several images would share the mask {target}"
             raise file_error(labels.path, value, "Rename one of the images, also in this file")
     record, drawn_from = folder / _RECORD, {"annotations": fingerprint(labels.path), "classes": list(class_ids)}
+    if drawn:
+        drawn_from["crowds drawn"] = sorted(drawn)
+    if images := find_files(folder, IMAGE_SUFFIXES - {".png"}) if folder.exists() else []:
+        raise file_error(folder, f"holds other images ({images[0].name})", "Give a new or an empty folder to --out")
     if not record.exists() and (strange := next((path for path in targets.values() if path.exists()), None)):
         raise file_error(strange, "was not drawn by `cian coco-masks`", "Give a new or an empty folder to --out")
     if not record.exists() or read_json(record) != drawn_from:
@@ -107,12 +180,15 @@ def _write_masks(labels: Annotations, folder: Path, class_ids: dict[str, int]) -
     with Ticker(f"masks of {labels.path.name}", len(targets), len(targets) - len(missing)) as ticker:
         for key in missing:
             size = _size(labels, key)
-            write_mask(targets[key], draw(by_image[key], size, class_ids, str(labels.path)))
+            write_mask(targets[key], draw(by_image[key], size, class_ids, drawn))
             ticker.advance()
 
 
 def draw(
-    instances: Sequence[Instance], size: tuple[int, int], class_ids: dict[str, int], where: str = "annotations"
+    instances: Sequence[Instance],
+    size: tuple[int, int],
+    class_ids: dict[str, int],
+    drawn: Container[str] = (),
 ) -> np.ndarray:
     """Draws the instances of one image, smaller ones over larger ones. Crowds become 255 (ignore) where no other
     instance is.
@@ -120,23 +196,19 @@ def draw(
     Args:
         size: (height, width) of the image.
         class_ids: by category.
-        where: what errors call the file.
+        drawn: categories whose crowds are drawn as objects.
 
     Returns:
         (H, W) uint8 class ids, 0 = background, 255 = ignore.
 
     Raises:
-        FileError: a shape cannot be drawn, or is not of the image's size.
+        ValueError: a shape cannot be drawn, or is not of the image's size.
     """
     objects: list[tuple[int, int, np.ndarray]] = []  # (pixels, class id, shape)
     crowd = np.zeros(size, bool)
     for instance in instances:
-        try:
-            shape = _shape(instance.content.get("segmentation"), *size)  # (H, W)
-        except ValueError as error:
-            place = f"{where}, annotation {instance.number}"
-            raise file_error(place, str(error), "Export polygons or run lengths, not boxes") from None
-        if instance.content.get("iscrowd"):
+        shape = _shape(instance.content.get("segmentation"), *size)  # (H, W)
+        if instance.content.get("iscrowd") and instance.category not in drawn:
             crowd |= shape
         else:
             objects.append((int(shape.sum()), class_ids[instance.category], shape))
@@ -152,9 +224,20 @@ def _shape(segmentation: Any, height: int, width: int) -> np.ndarray:
     if isinstance(segmentation, JsonObject):
         values = dict(segmentation)
         return shapes.run_lengths(values.get("counts"), values.get("size"), height, width)
-    if not isinstance(segmentation, list) or not segmentation:
-        raise ValueError("has no segmentation")
     return shapes.polygons(segmentation, height, width)
+
+
+def _rests(segmentation: Any, height: int, width: int) -> bool:
+    """Whether a shape has parts without an area.
+
+    Raises:
+        ValueError: it cannot be drawn.
+    """
+    if isinstance(segmentation, JsonObject):
+        values = dict(segmentation)
+        shapes.checked_counts(values.get("counts"), values.get("size"), height, width)
+        return False
+    return len(shapes.polygon_points(segmentation)) < len(segmentation) and isinstance(segmentation[0], list)
 
 
 def _mask_name(file_name: str) -> PurePosixPath:

@@ -18,26 +18,56 @@ def polygons(parts: Any, height: int, width: int) -> np.ndarray:
     """The pixels that any of several polygons covers.
 
     Args:
-        parts: a list of [x, y, x, y, x, y, …], as JSON holds it.
+        parts: see `polygon_points`.
 
     Returns:
         (H, W) bool.
 
     Raises:
-        ValueError: a part is no polygon.
+        ValueError: a part is no polygon, or none covers an area.
     """
     shape = np.zeros((height, width), bool)
-    for part in parts:
-        if (
-            not isinstance(part, list)
-            or len(part) < 6
-            or len(part) % 2
-            or not all(isinstance(value, int | float) for value in part)
-            or not np.isfinite(points := np.array(part, np.float64).reshape(-1, 2)).all()
-        ):
-            raise ValueError(f"{quoted(str(part))} is no polygon [x, y, x, y, x, y, …]")
+    for points in polygon_points(parts):
         shape |= fill_polygon(points, height, width)
     return shape
+
+
+def polygon_points(parts: Any) -> list[np.ndarray]:
+    """The points (P, 2) of each of several polygons. Parts of one or two points, which editors leave behind, have no
+    area and are left out.
+
+    Args:
+        parts: a list of [x, y, x, y, x, y, …], as JSON holds it, or one such list.
+
+    Raises:
+        ValueError: a part is no polygon, or no part has an area.
+    """
+    if not isinstance(parts, list) or not parts:
+        raise ValueError("has no segmentation")
+    if len(parts) >= 6 and all(isinstance(value, int | float) for value in parts):
+        parts = [parts]
+    points = [_points(part) for part in parts]
+    found = [part for part in points if len(part) >= 3]
+    if not found:
+        raise ValueError(f"{quoted(str(parts[0]))} is no polygon [x, y, x, y, x, y, …]")
+    return found
+
+
+def _points(part: Any) -> np.ndarray:
+    """(P, 2) of [x, y, …].
+
+    Raises:
+        ValueError: it is not a list of pairs of finite numbers.
+    """
+    if (
+        not isinstance(part, list)
+        or not part
+        or len(part) % 2
+        or not all(isinstance(value, int | float) for value in part)
+        or not np.isfinite(points := np.array(part, np.float64).reshape(-1, 2)).all()
+    ):
+        raise ValueError(f"{quoted(str(part))} is no polygon [x, y, x, y, x, y, …]")
+    return points
 
 
 def fill_polygon(points: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -77,13 +107,19 @@ def run_lengths(counts: Any, size: Any, height: int, width: int) -> np.ndarray:
     Raises:
         ValueError: the counts are none, or not of the image's size.
     """
+    counts = checked_counts(counts, size, height, width)
+    return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(width, height).T
+
+
+def checked_counts(counts: Any, size: Any, height: int, width: int) -> list[int]:
+    """The counts of run lengths. Arguments and errors are those of `run_lengths`."""
     if isinstance(counts, str):
         counts = decompress(counts)
     if not isinstance(counts, list) or not all(isinstance(count, int) and count >= 0 for count in counts):
         raise ValueError("its segmentation has no counts")
     if size != [height, width] or sum(counts) != height * width:
         raise ValueError(f"its run lengths are not of the image's size, {width} x {height} pixels")
-    return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(width, height).T
+    return counts
 
 
 def decompress(text: str) -> list[int]:
