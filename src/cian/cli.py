@@ -426,7 +426,7 @@ def convert(
 ) -> None:
     """Writes labels and tags in another format.
 
-    Formats: masks, coco, cvat-masks. The source is recognised by its content. Says what the new format cannot hold.
+    The formats are masks, coco, label-studio and cvat-masks. The source is recognised by its content.
     """
     from cian.formats.convert import convert as write
     from cian.terminal import console, note

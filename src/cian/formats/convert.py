@@ -16,7 +16,7 @@ from cian.data.table import BACKGROUND, MAX_CLASSES
 from cian.errors import CianError, DataError, Problem
 from cian.files import refuse_within
 from cian.formats.annotations import Annotated, Annotations, Given, Item, LabelFormat, Size, Target, draw, safe_path
-from cian.formats.file_index import FileIndex, index_images
+from cian.formats.file_index import FileIndex, index_images, note_guesses, spellings
 from cian.formats.registry import LABEL_FORMATS, open_labels, open_tags
 from cian.terminal import Ticker
 
@@ -140,22 +140,32 @@ def _rows(source: Path, annotations: Annotations, index: FileIndex | None, probl
     rows: dict[str, Annotated] = {}
     missing, twice = [], []
     for image in annotations.images:
-        name = str(safe_path(image.image))
-        if index is not None:
-            row = index.find(image.image)
-            if row < 0:
-                missing.append(image.image)
-                continue
+        if index is None:
+            name = str(safe_path(_plain(image.image)))
+        elif (row := index.find(image.image)) >= 0:
             name = index.paths[row]
+            if index.is_guess(image.image):
+                index.guesses[image.image] = row
+        else:
+            missing.append(image.image)
+            continue
         if name in rows:
             twice.append(name)
         rows[name] = replace(image, image=name)
+    if index is not None:
+        note_guesses(index, problems)
     if missing:
         value = f"{few(missing)} are not in the folder of images, or several are called so"
         problems.add(source, value, "They are left out", fatal=False)
     if twice:
         problems.add(source, f"{few(twice)} occur several times", "The last entry counts", fatal=False)
     return list(rows.values())
+
+
+def _plain(name: str) -> str:
+    """The name of a file, without what addresses of the web and of Label Studio put around it."""
+    found = [text for text in spellings(name) if PurePosixPath(text).suffix.lower() in KNOWN_SUFFIXES]
+    return found[-1] if found else name
 
 
 def _items(

@@ -58,7 +58,7 @@ class FileIndex:
         row = self._find(name)
         if row != MISSING or (self.unread is not None and self.unread._find(name) != MISSING):
             return row
-        for spelling in _spellings(name):
+        for spelling in spellings(name):
             row = self._find_alike(spelling)
             if row == MISSING:
                 last = spelling.rpartition("/")[2]
@@ -142,7 +142,7 @@ def _add_kind(rows: dict[str, int], keys: Iterable[str]) -> None:
     rows.update(fresh)
 
 
-def _spellings(name: str) -> Iterator[str]:
+def spellings(name: str) -> Iterator[str]:
     """What a name may stand for: itself, a name encoded for the web, or the file of a web address."""
     plain = visible(name).replace("\\", "/")
     path, _, query = plain.partition("?")

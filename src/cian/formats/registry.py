@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cian.config import DataConfig
 from cian.data.problems import ProblemList, file_error
-from cian.formats import class_folders, coco, coco_labels, csv, json, label_maps, voc, xml
+from cian.formats import class_folders, coco, coco_labels, csv, json, label_maps, label_studio, voc, xml
 from cian.formats.annotations import Annotations, Given, LabelFormat
 from cian.formats.file_index import FileIndex
 from cian.formats.format import Format, Request, TagSource
@@ -29,6 +29,7 @@ FORMATS: tuple[Format, ...] = (
 # Formats of shapes and label maps. The first that recognises a file, a folder or an archive reads it.
 LABEL_FORMATS: tuple[LabelFormat, ...] = (
     coco_labels.FORMAT,
+    label_studio.FORMAT,
     label_maps.CVAT_MASKS,
     label_maps.MASKS,
 )
