@@ -237,9 +237,8 @@ def _configuration(labels: Iterable[str], tags: list[str]) -> str:
     """The labelling configuration of a project, to paste into its settings."""
     lines = ["<View>", '  <Image name="image" value="$image" smoothing="false" zoom="true" zoomControl="true"/>']
     lines.append('  <BitmaskLabels name="labels" toName="image">')
-    lines += [
-        f"    <Label value={quoteattr(label)} background={quoteattr(colours[i])}/>" for i, label in enumerate(labels)
-    ]
+    for label, colour in zip(labels, palette()[1:].tolist(), strict=False):
+        lines.append(f'    <Label value={quoteattr(label)} background="#{bytes(colour).hex()}"/>')
     lines.append("  </BitmaskLabels>")
     if tags:
         lines.append('  <Choices name="tags" toName="image" choice="multiple">')
