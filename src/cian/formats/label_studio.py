@@ -23,6 +23,7 @@ import numpy as np
 from PIL import Image
 
 from cian.data.images import KNOWN_SUFFIXES
+from cian.data.masks import palette
 from cian.data.table import BACKGROUND
 from cian.files import write_text
 from cian.formats import run_lengths
