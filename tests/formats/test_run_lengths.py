@@ -67,6 +67,14 @@ def pack(mask: np.ndarray, seed: int = 0) -> list[int]:
     return [int(bits[i : i + 8], 2) for i in range(0, len(bits), 8)]
 
 
+def test_a_brush_of_label_studio() -> None:
+    """What label-studio-sdk 2.0 packs for the middle three pixels of the second of three rows."""
+    packed = [0, 0, 0, 60, 57, 27, 254, 23, 0, 183, 255, 133, 192, 0]
+    expected = np.zeros((3, 5), bool)
+    expected[1, 1:4] = True
+    assert np.array_equal(brush(packed, 3, 5), expected)
+
+
 def test_damaged_brushes() -> None:
     mask = random_mask(3)
     packed = pack(mask)

@@ -55,7 +55,9 @@ def _min_results(task: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _read(tree: Tree, given: Given) -> Annotations:
     (name,) = tree.names
-    images, unread, several, predicted = [], {}, 0, 0
+    images: list[Annotated] = []
+    unread: dict[str, int] = {}
+    several = predicted = 0
     for number, task in enumerate(map(fields, entries(tree.json(name))), start=1):
         where = f"{tree.where(name)}, task {number}"
         image = _image(fields(task["data"]) if isinstance(task.get("data"), JsonObject) else task)
