@@ -53,7 +53,8 @@ def test_public_surface():
         "run": pipeline,
         "check": f"{given} --json --quiet",
         "predict": "--model --images --out --tags --overlays --set --overwrite --json --quiet",
-        "evaluate": "--predictions --masks --classes --list --submit --competition --images --json --quiet",
+        "evaluate": "--predictions --masks --classes --list --no-background --submit --competition --images "
+        "--json --quiet",
         "demo": "--out --data --set --overwrite --json --quiet",
         "ablate": f"--out {given} --repeat --only --saliency --json --quiet",
         "convert": "--to --out --images --classes --polygons --prefix --json --quiet",
@@ -360,3 +361,21 @@ def test_predict_without_a_model(tmp_path, refused):
     Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
     base = ["predict", "--model", tmp_path / "nowhere", "--images", tmp_path]
     refused(*base, "--out", tmp_path / "o", words=["no model here"])
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "gbk"])
+def test_output_in_any_encoding(tmp_path: Path, encoding: str) -> None:
+    """What a log or a terminal cannot show is replaced. JSON stays exact."""
+    for name in ("chien écossais", "猫"):
+        for i in range(2):
+            path = tmp_path / "images" / name / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (32, 32)).save(path)
+    env = {**os.environ, "PYTHONIOENCODING": encoding}
+    data = ("--images", tmp_path / "images", "--set", "classify.batch_size=2", "--set", "train.batch_size=2")
+    for args in (("check", *data), ("run", "--help")):
+        result = subprocess.run([*CLI, *args], capture_output=True, env=env)
+        assert result.returncode == 0, result.stderr
+        assert b"Traceback" not in result.stderr
+    result = subprocess.run([*CLI, "check", "--json", *data], capture_output=True, env=env)
+    assert json.loads(result.stdout.decode(encoding))["data"]["classes"] == ["chien écossais", "猫"]

@@ -10,6 +10,7 @@ import dataclasses
 import errno
 import functools
 import inspect
+import io
 import json
 import os
 import signal
@@ -182,7 +183,8 @@ def _print(text: str, result: Any = None, as_json: bool = False) -> None:
 
         if not PartialState().is_main_process:
             return
-    print(json.dumps(result, indent=2, ensure_ascii=False, default=str) if as_json else text)
+    escaped = not (sys.stdout.encoding or "").casefold().startswith("utf")
+    print(json.dumps(result, indent=2, ensure_ascii=escaped, default=str) if as_json else text)
 
 
 def _pipeline(until: str, out: Path, given: _Given, overwrite: bool, as_json: bool, more: Iterable[str] = ()) -> None:
@@ -290,6 +292,9 @@ def evaluate(
     list_: Annotated[
         Path | None, _option("--list", "FILE", "The ids to score, one per line. Default: all masks.")
     ] = None,
+    no_background: Annotated[
+        bool, _flag("--no-background", "Id 0 is the first class, as in Cityscapes, not background.")
+    ] = False,
     submit: Annotated[
         Path | None, _option("--submit", "FILE", "Write the archive (.tgz) for PASCAL VOC's server; needs --list.")
     ] = None,
@@ -321,7 +326,7 @@ def evaluate(
         raise CianError(f"{name}: has an effect only with --submit. Leave it out.")
     if masks is None or classes is None:
         raise CianError("--masks and --classes: scoring needs both. Give them, or --submit to pack a submission.")
-    result = evaluate_folders(predictions, masks, classes, list_)
+    result = evaluate_folders(predictions, masks, classes, list_, background=not no_background)
     _print(_scores(result), result, json_)
 
 
@@ -531,6 +536,9 @@ def main() -> None:
     # Threads that wait sleep instead of spinning: beside another job on the same cores, training is several times as
     # fast. OpenMP reads it when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # class names are in any script, but not all logs are UTF-8
+            stream.reconfigure(errors="replace")
     try:
         app()
     except SystemExit as end:

@@ -29,13 +29,16 @@ _LONGEST = 200  # letters of a class name
 _SUGGESTIONS = 100  # unknown names for which the nearest class is looked up: each is compared with all classes
 
 
-def class_names(path: Path) -> list[str]:
+def class_names(path: Path, background: bool = True) -> list[str]:
     """Reads a file of class names, in the order of the class ids.
 
     Each line is a name, or a number and a name (`1 cat`, `1: cat`, `cat,1`; also with a header, as Roboflow's
     `_classes.csv`). Without numbers, the first line is id 1; `background` (also in underscores, as LabelMe and
     torchvision write it) may stand before it. Numbers are ids, so 0 has to be background. CVAT's `labelmap.txt` names a
     class and its colour in each line.
+
+    Args:
+        background: whether id 0 is background. Otherwise the first class has id 0.
 
     Raises:
         CianError: the file cannot be read, or a name is empty, doubled or reserved; all problems at once.
@@ -45,7 +48,7 @@ def class_names(path: Path) -> list[str]:
     lines = [clean(line) for line in read_lines(path)]
     while lines and not lines[-1]:
         lines.pop()
-    for number, name in _listed_names(path, lines, problems):
+    for number, name in _listed_names(path, lines, background, problems):
         where = f"{path}, line {number}"
         if not name:
             problems.add(where, "an empty line, but each line is a class id", "Remove the line or write a name")
@@ -61,8 +64,8 @@ def class_names(path: Path) -> list[str]:
     return list(names)
 
 
-def _listed_names(path: Path, lines: Sequence[str], problems: ProblemList) -> list[tuple[int, str]]:
-    """(line, name) of the classes from id 1 on."""
+def _listed_names(path: Path, lines: Sequence[str], background: bool, problems: ProblemList) -> list[tuple[int, str]]:
+    """(line, name) of the classes, without background."""
     listed = list(enumerate(lines, start=1))
     for line, text in listed:
         if len(text) > 2 * _LONGEST:  # the patterns below would take a time that grows with its square
@@ -74,10 +77,13 @@ def _listed_names(path: Path, lines: Sequence[str], problems: ProblemList) -> li
     numbered = _numbered(listed) or (_numbered(listed[1:]) if re.search("[,;:]", lines[0] if lines else "") else None)
     if numbered is not None:
         ids = [class_id for class_id, _, _ in numbered]
-        if not _is_background(numbered[0][2]) and ids[0] == 0:
+        if background and not _is_background(numbered[0][2]) and ids[0] == 0:
             value = f"class {quoted(numbered[0][2])} has the id 0, which is that of background"
-            problems.add(f"{path}, line {numbered[0][1]}", value, "Number classes from 1, here and in masks")
-        return [(line, name) for class_id, line, name in numbered if class_id > 0]
+            cure = (
+                "Number classes from 1, here and in masks (to score masks as they are, give evaluate --no-background)"
+            )
+            problems.add(f"{path}, line {numbered[0][1]}", value, cure)
+        return [(line, name) for class_id, line, name in numbered if class_id > 0 or not background]
     for line, text in listed:
         matches = (pattern.fullmatch(text) for pattern in _NUMBERED)
         if any(match and _is_background(match["name"]) for match in matches):

@@ -6,6 +6,7 @@ dictionaries, so the time is linear in the number of images.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +31,10 @@ from cian.formats.text import text_encoding
 from cian.memory import uncollected
 
 ADD_ROWS = "Add rows to use them"
+# In the locale C, with Python's UTF-8 mode switched off, no name outside ASCII is text.
+_RENAME = (
+    "Rename it" if sys.getfilesystemencoding() == "utf-8" else "Set PYTHONUTF8=1: this system's locale is not UTF-8"
+)
 
 
 @uncollected()
@@ -328,7 +333,7 @@ def _check_ids(images: FileIndex, rows: _Rows, problems: ProblemList) -> None:
         if rows.splits[i] is None:
             continue
         if printable(name) != name:
-            problems.add(images.files[i], "the file name is not valid text", "Rename it")
+            problems.add(images.files[i], "the file name is not valid text", _RENAME)
         elif (other := first.setdefault(name, i)) != i:
             value = f"differs from {images.paths[other]} only in its suffix, so both masks would have the same name"
             problems.add(images.files[i], value, "Rename or remove one of them")

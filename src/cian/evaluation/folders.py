@@ -9,7 +9,7 @@ import gzip
 import io
 import tarfile
 import unicodedata
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,16 @@ import numpy as np
 from cian.data.classes import class_names
 from cian.data.images import KNOWN_SUFFIXES, find_files, image_size
 from cian.data.masks import indexed, only_ignored, proportional, read_mask, resize_mask
-from cian.data.problems import ProblemList, file_error
+from cian.data.problems import ProblemList, file_error, quoted
 from cian.data.table import BACKGROUND
-from cian.errors import CianError, DataError
+from cian.errors import CianError, DataError, Problem
 from cian.evaluation.metrics import Confusion
 from cian.files import atomic
 from cian.formats.devkits import VOC_CLASSES
 from cian.formats.file_index import find_image, index_images
 from cian.formats.text import read_lines
 from cian.parallel import cores, map_ahead
-from cian.terminal import Ticker
+from cian.terminal import Ticker, note
 
 
 def image_miou(mask: np.ndarray, truth: np.ndarray, num_classes: int) -> float | None:
@@ -88,13 +88,16 @@ def score_pairs(
     return confusion
 
 
-def evaluate_folders(predictions: Path, masks: Path, classes: Path, names_file: Path | None = None) -> dict[str, Any]:
+def evaluate_folders(
+    predictions: Path, masks: Path, classes: Path, names_file: Path | None = None, background: bool = True
+) -> dict[str, Any]:
     """Scores any folder of indexed PNGs, ours or another tool's.
 
     Args:
         predictions, masks: folders of ID.png, searched recursively.
         classes: one class name a line, background first.
         names_file: the ids to score, one a line, each counted once; default: every mask of the folder.
+        background: whether id 0 is background; otherwise it is the first class.
 
     Returns:
         The scores as `Scores.as_dict` gives them, with "images".
@@ -109,14 +112,23 @@ def evaluate_folders(predictions: Path, masks: Path, classes: Path, names_file: 
     ids = list(there) if names_file is None else _listed(names_file, there)
     if not ids:
         raise CianError(f"{names_file or masks}: nothing to score. Give a folder of PNG masks, or a list with ids.")
-    names = [BACKGROUND, *class_names(classes)]
+    names = [BACKGROUND] * background + class_names(classes, background)
     pairs = list(
         zip(_files(predictions, _by_id(predictions), ids, "prediction"), _files(masks, there, ids, "mask"), strict=True)
     )
     confusion = score_pairs(pairs, len(names))
-    if confusion.ignored and not confusion.counts[1:].any():
+    if background and confusion.ignored and not confusion.counts[1:].any():
         raise only_ignored(masks)
+    if background and len(names) > 2 and not confusion.counts[-1].any() and not confusion.counts[:, -2].any():
+        _note_background(classes, names)
     return {"images": len(pairs), **confusion.scores().as_dict(tuple(names))}
+
+
+def _note_background(classes: Path, names: Sequence[str]) -> None:
+    """Notes how ids are read where the last class occurs nowhere: perhaps the first class has id 0."""
+    if not any(BACKGROUND in line.casefold() for line in read_lines(classes)):
+        value = f"no mask holds {quoted(names[-1])}; id 0 is read as background, 1 as {quoted(names[1])}"
+        note(Problem(str(classes), value, f"If 0 is {quoted(names[1])}, give --no-background"))
 
 
 def write_submission(
