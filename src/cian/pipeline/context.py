@@ -12,14 +12,15 @@ import numpy as np
 from cian.config import Config
 from cian.data.table import TRAIN, Table
 from cian.files import remove_temporaries
+from cian.pipeline.network_stage import NetworkStage
 from cian.pipeline.stage import MaskFolder, Role, Stage
+from cian.pipeline.stages import STAGES
 from cian.runs.directory import Run
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from cian.network import CIAN
-    from cian.pipeline.network_stage import NetworkStage
     from cian.seeds.classifier import Classifier
 
 
@@ -132,16 +133,11 @@ class Plan:
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
         """The stages of the run, in order."""
-        from cian.pipeline.stages import STAGES
-
         return tuple(stage for stage in STAGES if stage.wanted(self))
 
     @cached_property
     def networks(self) -> tuple[NetworkStage, ...]:
         """The stages that train a segmentation network, in order. The last one trains the network that is shipped."""
-        from cian.pipeline.network_stage import NetworkStage
-        from cian.pipeline.stages import STAGES
-
         return tuple(stage for stage in STAGES if isinstance(stage, NetworkStage) and stage.wanted(self))
 
     @property
