@@ -127,8 +127,9 @@ def main() -> None:
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         seconds = time.perf_counter() - start
         assert "re-running" not in done.stderr and "resuming" not in done.stderr, done.stderr
-        memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
-        figure(f"start of the finished run, {args.images:,} images", [seconds], "s", most=MOST)
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        memory, cpu = used.ru_maxrss / 1e6, used.ru_utime + used.ru_stime
+        figure(f"start of the finished run, {args.images:,} images", [seconds], "s", most=MOST, note=f"{cpu:.0f} s CPU")
         figure("its memory", [memory], "GB")
 
 

@@ -28,6 +28,7 @@ from cian.data.table import Table
 from cian.distributed import on_main
 from cian.errors import CianError, DataError
 from cian.files import refuse_within
+from cian.memory import uncollected
 from cian.pipeline.context import Context, Plan
 from cian.pipeline.stage import Stage
 from cian.pipeline.stages import STAGES
@@ -87,12 +88,13 @@ def run_config(
     """
     accelerator = make_accelerator(config.runtime)
     with ExitStack() as held:
-        locked = on_main(accelerator, lambda: _check_start(config, target, until, held))
-        table = check_data(config, accelerator, KnownFiles(target.files_record)) if table is None else table
-        context = Context(config, table, target)
-        on_main(accelerator, lambda: _refuse_own(context))
-        on_main(accelerator, lambda: _check_stages(_until(context, until), context))
-        on_main(accelerator, lambda: _begin(context, overwrite, None if locked else held))
+        with uncollected():
+            locked = on_main(accelerator, lambda: _check_start(config, target, until, held))
+            table = check_data(config, accelerator, KnownFiles(target.files_record)) if table is None else table
+            context = Context(config, table, target)
+            on_main(accelerator, lambda: _refuse_own(context))
+            on_main(accelerator, lambda: _check_stages(_until(context, until), context))
+            on_main(accelerator, lambda: _begin(context, overwrite, None if locked else held))
         watch = Stopwatch()
         for stage in _until(context, until):
             _run_stage(stage, context)
@@ -281,6 +283,7 @@ def _check_stages(stages: Sequence[Stage], plan: Plan) -> None:
 def _run_stage(stage: Stage, context: Context) -> None:
     run, accelerator = context.run, context.accelerator
 
+    @uncollected()
     def state() -> tuple[dict[str, Any], Record | None, bool]:
         inputs, record = stage_inputs(stage, context), run.records().get(stage.name)
         return inputs, record, up_to_date(stage, context, record, inputs)
