@@ -431,7 +431,7 @@ def convert(
 ) -> None:
     """Writes labels and tags in another format.
 
-    The formats are masks, coco, label-studio and cvat-masks. The source is recognised by its content.
+    The formats are masks, coco, label-studio, cvat and cvat-masks. The source is recognised by its content.
     """
     from cian.formats.convert import convert as write
     from cian.terminal import console, note

@@ -45,7 +45,7 @@ def source(tmp_path: Path) -> Path:
     return tmp_path
 
 
-TO = {"label-studio": "out.json", "coco": "out.json", "cvat-masks": "out.zip", "masks": "out"}
+TO = {"cvat": "out.xml", "label-studio": "out.json", "coco": "out.json", "cvat-masks": "out.zip", "masks": "out"}
 
 
 def back(source: Path, to: str, **options: bool) -> tuple[Converted, Path]:

@@ -68,7 +68,7 @@ def pack(mask: np.ndarray, seed: int = 0) -> list[int]:
 
 
 def test_a_brush_of_label_studio() -> None:
-    """What label-studio-sdk 2.0 packs for the middle three pixels of the second of three rows."""
+    """What label-studio-sdk 2.1 packs for the middle three pixels of the second of three rows."""
     packed = [0, 0, 0, 60, 57, 27, 254, 23, 0, 183, 255, 133, 192, 0]
     expected = np.zeros((3, 5), bool)
     expected[1, 1:4] = True

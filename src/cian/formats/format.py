@@ -17,6 +17,7 @@ from cian.data.problems import ProblemList, file_error, quoted
 from cian.data.table import TRAIN
 from cian.formats.file_index import FileIndex
 from cian.formats.text import JsonObject, parse_json
+from cian.formats.tree import Tree
 
 JSON_CURE = 'Write {"photo.jpg": ["dog", "cat"]} or [{"image": "photo.jpg", "tags": ["dog", "cat"]}]'
 
@@ -104,6 +105,15 @@ class Request:
             CianError: the file cannot be read, or it is not JSON.
         """
         return parse_json(self.path, JSON_CURE, without_shapes)
+
+    @cached_property
+    def tree(self) -> Tree:
+        """The path with the names of the files in it.
+
+        Raises:
+            FileError: it cannot be read.
+        """
+        return Tree(self.path)
 
     @cached_property
     def xml_files(self) -> list[Path]:

@@ -10,16 +10,18 @@ from pathlib import Path
 
 from cian.config import DataConfig
 from cian.data.problems import ProblemList, file_error
-from cian.formats import class_folders, coco, coco_labels, csv, json, label_maps, label_studio, voc, xml
+from cian.formats import class_folders, coco, coco_labels, csv, cvat, json, label_maps, label_studio, voc, xml
 from cian.formats.annotations import Annotations, Given, LabelFormat
 from cian.formats.file_index import FileIndex
 from cian.formats.format import Format, Request, TagSource
+from cian.formats.label_tags import tags_of
 from cian.formats.tree import Tree
 
 # The first that recognises a request reads it.
 FORMATS: tuple[Format, ...] = (
     class_folders.FORMAT,
     coco.FORMAT,
+    tags_of(cvat.FORMAT),
     voc.FORMAT,
     xml.FORMAT,
     json.FORMAT,
@@ -30,6 +32,7 @@ FORMATS: tuple[Format, ...] = (
 LABEL_FORMATS: tuple[LabelFormat, ...] = (
     coco_labels.FORMAT,
     label_studio.FORMAT,
+    cvat.FORMAT,
     label_maps.CVAT_MASKS,
     label_maps.MASKS,
 )

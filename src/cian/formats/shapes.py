@@ -95,16 +95,19 @@ def _starts(counts: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return np.cumsum(counts[edges]) - counts[edges]
 
 
-def rectangle(box: tuple[float, float, float, float], degrees: float, height: int, width: int) -> np.ndarray:
+def rectangle(
+    box: tuple[float, float, float, float], degrees: float, height: int, width: int, about_centre: bool = False
+) -> np.ndarray:
     """(H, W) bool of a rectangle.
 
     Args:
         box: x, y, width, height.
-        degrees: by which it is turned about its corner (x, y), clockwise.
+        degrees: by which it is turned about its corner (x, y), or about its centre, clockwise.
     """
     x, y, across, down = box
     corners = np.array([[0, 0], [across, 0], [across, down], [0, down]])
-    return fill_polygon(corners @ _turn(degrees) + np.array([x, y]), height, width)
+    pivot = np.array([across / 2, down / 2]) if about_centre else np.zeros(2)
+    return fill_polygon((corners - pivot) @ _turn(degrees) + pivot + np.array([x, y]), height, width)
 
 
 def ellipse(axes: tuple[float, float, float, float], degrees: float, height: int, width: int) -> np.ndarray:

@@ -1,15 +1,27 @@
-"""Text and JSON files, in any encoding that users have."""
+"""Text, JSON and XML, in any encoding that users have.
+
+Python's XML parser knows no encodings of several bytes, such as those of Chinese and Japanese Windows, so the text is
+decoded here. Programs also declare UTF-8 and write paths in another encoding: what cannot be decoded becomes U+FFFD,
+which no class name may hold.
+"""
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import json
+import re
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 from cian.data.problems import file_error, reason
+
+_DECLARED = re.compile(rb"""<\?xml[^>]*?\bencoding\s*=\s*["']([A-Za-z0-9._:-]+)["']""")
+_DECLARATION = re.compile(r"\s*<\?xml[^>]*\?>")
+_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
 
 def text_encoding(path: Path) -> str:
@@ -130,3 +142,26 @@ def fields(value: Any) -> dict[str, Any]:
 def entries(value: Any) -> list[Any]:
     """The entries of a JSON list; none if it is another value."""
     return value if isinstance(value, list) and not isinstance(value, JsonObject) else []
+
+
+def decode_xml(content: bytes, where: str, cure: str) -> ElementTree.Element:
+    """The root of XML in bytes.
+
+    Raises:
+        FileError: it is not XML, or it defines entities, which can grow without bounds.
+    """
+    try:
+        text = _DECLARATION.sub("", _decoded(content), count=1).strip()
+        if "<!ENTITY" in text:
+            raise file_error(where, "defines entities, which no annotation program does", cure)
+        return ElementTree.fromstring(text)
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # LookupError: an unknown encoding
+        raise file_error(where, f"is not XML ({reason(error)})", cure) from None
+
+
+def _decoded(content: bytes) -> str:
+    for mark, encoding in _MARKS:
+        if content.startswith(mark):
+            return content[len(mark) :].decode(encoding, "replace")
+    declared = _DECLARED.match(content.lstrip())
+    return content.decode(declared[1].decode() if declared else "utf-8", "replace")

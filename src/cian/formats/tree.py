@@ -20,7 +20,7 @@ from PIL import Image
 from cian.data.images import KNOWN_SUFFIXES, find_files
 from cian.data.problems import FileError, file_error, reason
 from cian.errors import CianError
-from cian.formats.text import decode_json, decode_text
+from cian.formats.text import decode_json, decode_text, decode_xml
 
 _MOST_GROWTH = 100
 _SMALL = 16 * 2**20  # bytes that a file may have, however small it is in the archive
@@ -43,6 +43,7 @@ class Tree:
     def __init__(self, path: Path):
         self.path = path
         self._json: dict[str, Any] = {}
+        self._xml: dict[str, ElementTree.Element] = {}
         try:
             if path.is_dir():
                 names = [file.relative_to(path).as_posix() for file in find_files(path, _SUFFIXES)]
@@ -145,15 +146,14 @@ class Tree:
             return None
 
     def xml(self, name: str) -> ElementTree.Element:
-        """The root of an XML file.
+        """The root of an XML file. It is parsed once.
 
         Raises:
             FileError: the file cannot be read, or it is not XML.
         """
-        try:
-            return ElementTree.fromstring(self.read(name))
-        except (ElementTree.ParseError, ValueError, LookupError) as error:
-            raise file_error(self.where(name), f"is not XML ({reason(error)})", _CURE) from None
+        if name not in self._xml:
+            self._xml[name] = decode_xml(self.read(name), self.where(name), _CURE)
+        return self._xml[name]
 
     def ending(self, *suffixes: str) -> list[str]:
         """The names of the files with some suffixes, in lower case with their dots."""

@@ -1,24 +1,15 @@
-"""XML files of annotation programs, in the encoding that they declare; and what a single XML file is, for messages.
-
-Python's parser knows no encodings of several bytes, such as those of Chinese and Japanese Windows, so the text is
-decoded here. Programs also declare UTF-8 and write paths in another encoding: what cannot be decoded becomes U+FFFD,
-which no class name may hold.
-"""
+"""XML files of annotation programs, and what a single XML file is, for messages."""
 
 from __future__ import annotations
 
-import codecs
-import re
 from pathlib import Path
 from xml.etree import ElementTree
 
 from cian.data.problems import FileError, file_error, quoted, reason
 from cian.formats.format import Format, Request, TagSource
+from cian.formats.text import decode_xml
 
 VOC_CURE = "Export it again as PASCAL VOC XML, or remove it"
-_DECLARED = re.compile(rb"""<\?xml[^>]*?\bencoding\s*=\s*["']([A-Za-z0-9._:-]+)["']""")
-_DECLARATION = re.compile(r"\s*<\?xml[^>]*\?>")
-_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
 
 def parse_xml(path: Path, cure: str = VOC_CURE) -> ElementTree.Element:
@@ -31,18 +22,7 @@ def parse_xml(path: Path, cure: str = VOC_CURE) -> ElementTree.Element:
         content = path.read_bytes()
     except OSError as error:
         raise file_error(path, f"cannot be read ({reason(error)})", "Give a readable file") from None
-    try:
-        return ElementTree.fromstring(_DECLARATION.sub("", _decoded(content), count=1).strip())
-    except (ElementTree.ParseError, ValueError, LookupError) as error:  # LookupError: an unknown encoding
-        raise file_error(path, f"is not XML ({reason(error)})", cure) from None
-
-
-def _decoded(content: bytes) -> str:
-    for mark, encoding in _MARKS:
-        if content.startswith(mark):
-            return content[len(mark) :].decode(encoding, "replace")
-    declared = _DECLARED.match(content.lstrip())
-    return content.decode(declared[1].decode() if declared else "utf-8", "replace")
+    return decode_xml(content, str(path), cure)
 
 
 def tag_name(element: ElementTree.Element) -> str:
@@ -70,7 +50,7 @@ def _refuse(request: Request) -> TagSource:
 def other_xml(path: Path, root: ElementTree.Element) -> FileError:
     """The error that an XML file is not PASCAL VOC's."""
     if tag_name(root) == "annotations" and root.find("image") is not None:
-        return file_error(path, "is CVAT's own XML", "Export the task again as PASCAL VOC 1.1 or COCO 1.0")
+        return file_error(path, "is CVAT's own XML, in a folder of other files", "Give this file itself")
     value = f"is XML of a kind that is not read (its root is {quoted(root.tag)})"
     return file_error(path, value, "Export the annotations as PASCAL VOC XML or COCO JSON, or remove the file")
 

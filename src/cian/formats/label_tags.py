@@ -1,0 +1,27 @@
+"""Tags from formats of shapes and label maps: the classes of an image's objects, and the tags that it has besides."""
+
+from __future__ import annotations
+
+from cian.data.images import image_size
+from cian.formats.annotations import Given, LabelFormat, Size
+from cian.formats.format import Format, Request, TagRow, TagSource
+
+
+def tags_of(form: LabelFormat) -> Format:
+    """The format of tags that a format of labels makes."""
+
+    def recognises(request: Request) -> bool:
+        return not request.images_alone and form.recognises(request.tree)
+
+    def read(request: Request) -> TagSource:
+        request.refuse_split_column(request.path, form.description)
+
+        def size(name: str) -> Size | None:
+            row = request.images.find(name)
+            return None if row < 0 else image_size(request.images.files[row])
+
+        found = form.read(request.tree, Given(request.problems, image_size=size))
+        rows = (TagRow(0, image.image, image.classes(), image.split) for image in found.images)
+        return TagSource(request.path, found.saw, rows, merge=True, files=[request.path], splits=found.splits)
+
+    return Format(form.description, recognises, read)
