@@ -77,7 +77,7 @@ def main() -> None:
     train = table.split(TRAIN)
     if len(train.with_masks()) < len(train):
         raise SystemExit(f"{source.path}: some training images have no mask. Give a run with a mask for each.")
-    print(wrong(score_table(source.folder("seeds"), train, "scoring seeds").counts))
+    print(wrong(score_table(source.folder("seeds"), train).counts))
     made = ("classify", "seed", "seed-held-out")
     shared = {name: outputs for name, outputs in reusable(config, table, source).items() if name in made}
     is_scored = finished(load_config(source.config_file), source, table, until="evaluate")

@@ -2,9 +2,9 @@
 
     python benchmarks/failures.py RUN [--count 8 | --every N] [--out failures.png]
 
-RUN is a run directory of `cian run` or `cian demo` with masks. Predicted images are ordered by their own mIoU (over the
-classes in prediction or truth). The lowest are shown at half the size, and named with their score. With --every, each
-N-th predicted image is shown instead, with its seeds beside it (docs/demo.png: 12).
+RUN is a run directory of `cian run` or `cian demo` with masks. Predicted images are ordered by the IoU of their
+objects. The lowest are shown at half the size, and named with their score. With --every, each N-th predicted image is
+shown instead, with its seeds beside it (docs/demo.png: 12).
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from cian.config import load_config
 from cian.data.images import read_image
-from cian.data.masks import overlay, read_mask, resize_mask
-from cian.evaluation.folders import image_miou
+from cian.data.masks import read_mask, resize_mask
+from cian.data.overlay import overlay
+from cian.evaluation.folders import object_iou
 from cian.pipeline.context import Context
 from cian.pipeline.run import check_data
 from cian.runs.directory import Run
@@ -28,7 +29,6 @@ from cian.training.device import make_accelerator
 ALPHA = 0.6
 GAP = 6  # white px between images
 TITLE = 22  # px of the line of titles
-DARK = (14, 17, 24)  # laid over what the seeds label as background
 
 
 def main() -> None:
@@ -46,13 +46,13 @@ def main() -> None:
         mask, prediction = table.masks[row], run.mask("predictions", image_id)
         if mask is None or not prediction.exists():
             continue
-        miou = image_miou(read_mask(prediction), read_mask(mask), table.num_classes)
-        if miou is not None:
-            found.append((miou, row))
+        iou = object_iou(read_mask(prediction), read_mask(mask))
+        if iou is not None:
+            found.append((iou, row))
     if not found:
         raise SystemExit(f"{run.path}: no predicted image has a true mask. Give a run with --masks.")
     strips = []
-    for miou, row in found[:: options.every] if options.every else sorted(found)[: options.count]:
+    for iou, row in found[:: options.every] if options.every else sorted(found)[: options.count]:
         image_id, mask = table.ids[row], table.masks[row]
         assert mask is not None
         image = read_image(table.images[row])
@@ -62,19 +62,16 @@ def main() -> None:
             views.insert(0, seed_view(image, Context(config, table, run).find_mask("seeds", image_id)))
         strips.append([view[::2, ::2] for view in (image, *views)])
         names = ", ".join(table.class_names[i] for i in np.unique(predicted) if i)
-        print(f"{image_id}: {miou:.1f}; found {names or 'nothing'}")
+        print(f"{image_id}: {iou:.1f}; found {names or 'nothing'}")
     titles = ("image", "seeds", "mask", "true mask") if options.every else ("image", "mask", "true mask")
     Image.fromarray(sheet(strips, 1 if options.every else 2, titles)).save(options.out)
 
 
 def seed_view(image: np.ndarray, file: Path | None) -> np.ndarray:
-    """The image under its seeds: background is darkened, unlabelled pixels are left as they are."""
+    """The image under its seeds."""
     if file is None:
         raise SystemExit("An image has no seed map. Leave out --every, or run `cian run` to the end.")
-    seeds = resize_mask(read_mask(file), image.shape[:2])
-    view = overlay(image, seeds, ALPHA)
-    view[seeds == 0] = (view[seeds == 0] / 3 + np.multiply(DARK, 2 / 3)).astype(np.uint8)
-    return view
+    return overlay(image, resize_mask(read_mask(file), image.shape[:2]), ALPHA)
 
 
 def sheet(strips: list[list[np.ndarray]], columns: int, titles: Sequence[str]) -> np.ndarray:

@@ -22,7 +22,8 @@ from scipy.ndimage import distance_transform_edt
 import cian
 from cian.config import load_config
 from cian.data.images import read_image
-from cian.data.masks import overlay, read_mask, resize_mask
+from cian.data.masks import read_mask, resize_mask
+from cian.data.overlay import overlay
 from cian.data.table import IGNORE
 from cian.network import CIAN
 from cian.pipeline.context import Context

@@ -114,7 +114,7 @@ def score_val(voc: Path, run: Run) -> dict[str, Any]:
         context, table, context.final_network, "val", without_crf="val/plain", with_crf=("val/crf", config.predict.crf)
     )
     scores = {
-        folder: score_table(run.folder(f"val/{folder}"), table, "val").scores().as_dict(table.class_names)
+        folder: score_table(run.folder(f"val/{folder}"), table).scores().as_dict(table.class_names)
         for folder in ("plain", "crf")
     }
     write_json(file, scores)

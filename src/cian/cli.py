@@ -33,6 +33,7 @@ from cian.signals import interruptible
 
 COMPETITION = "comp6"
 MAIN_SECONDS = 10.0  # in which the main process of a distributed run prints its error and ends
+_SETTINGS = "`cian run --help` shows the settings that people change, `cian settings` shows all."
 WORK, STEPS, TOOLS = "Commands", "One stage of `run` (and all before it)", "Tools"
 
 
@@ -368,7 +369,7 @@ def demo(
     _print_run(run_demo(out, data, _assignments(set_ or ()), overwrite), STAGES[-1].name, json_)
 
 
-@_command(TOOLS, cls=_WithSettings)
+@_command(TOOLS, epilog=_SETTINGS)
 def ablate(
     out: Annotated[Path, _option("--out", "DIR", "Folder of the runs and the table. A stopped ablation resumes.")],
     data: _Given,
@@ -482,7 +483,7 @@ def _stage_command(stage: Stage, text: str) -> None:
     def command(out: Out, data: _Given, overwrite: Overwrite = False, json_: Json = False) -> None:
         _pipeline(stage.name, out, data, overwrite, json_, stage.implies)
 
-    _command(STEPS, stage.name, text, cls=_WithSettings)(command)
+    _command(STEPS, stage.name, text, epilog=_SETTINGS)(command)
 
 
 for _stage in STAGES:

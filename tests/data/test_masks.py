@@ -8,18 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cian.data.masks import overlay, palette, read_mask, read_note, resize_mask, write_mask
+from cian.data.masks import read_mask, read_note, resize_mask, write_mask
+from cian.data.palette import COLOURS, VOC_COLOURS
 from cian.errors import CianError
 
 ALL_IDS = np.arange(256, dtype=np.uint8).reshape(8, 32)
-
-
-def test_palette_is_pascal_vocs() -> None:
-    known = {0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 15: (192, 128, 128), 20: (0, 64, 128), 255: (224, 224, 192)}
-    assert palette().shape == (256, 3)
-    assert palette().dtype == np.uint8
-    assert {i: tuple(palette()[i].tolist()) for i in known} == known
-    assert len(np.unique(palette(), axis=0)) == 256
 
 
 def test_write_and_read(tmp_path: Path) -> None:
@@ -31,7 +24,7 @@ def test_write_and_read(tmp_path: Path) -> None:
     assert (mask == ALL_IDS).all()
     with Image.open(path) as image:
         assert image.mode == "P"
-        assert image.getpalette() == palette().ravel().tolist()
+        assert image.getpalette() == COLOURS.ravel().tolist()
     assert list(path.parent.iterdir()) == [path]
     write_mask(path, ALL_IDS[::-1, ::2])  # overwrites; any memory layout
     assert (read_mask(path) == ALL_IDS[::-1, ::2]).all()
@@ -73,19 +66,20 @@ def test_write_only_masks(tmp_path: Path, mask: np.ndarray) -> None:
         write_mask(tmp_path / "a.png", mask)
 
 
-@pytest.mark.parametrize("kind", ["grey", "16 bit", "rgb", "rgba", "other palette"])
+@pytest.mark.parametrize("kind", ["grey", "16 bit", "rgb", "rgb of VOC", "rgba", "other palette"])
 def test_read_every_kind(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a.png"
     opaque = np.full((8, 32, 1), 255, np.uint8)
     image = {
         "grey": Image.fromarray(ALL_IDS),
         "16 bit": Image.fromarray(ALL_IDS.astype(np.uint16)),
-        "rgb": Image.fromarray(palette()[ALL_IDS]),
-        "rgba": Image.fromarray(np.concatenate([palette()[ALL_IDS], opaque], axis=2)),
+        "rgb": Image.fromarray(COLOURS[ALL_IDS]),
+        "rgb of VOC": Image.fromarray(VOC_COLOURS[ALL_IDS]),
+        "rgba": Image.fromarray(np.concatenate([VOC_COLOURS[ALL_IDS], opaque], axis=2)),
         "other palette": Image.fromarray(ALL_IDS),
     }[kind]
     if kind == "other palette":
-        image.putpalette(palette()[::-1].tobytes())
+        image.putpalette(COLOURS[::-1].tobytes())
     image.save(path)
     assert (read_mask(path) == ALL_IDS).all()
 
@@ -96,7 +90,7 @@ def test_fewer_bits(tmp_path: Path, bits: int, mode: str) -> None:
     ids = np.arange(2**bits, dtype=np.uint8)[None].repeat(3, axis=0)
     image = Image.fromarray(ids)
     if mode == "P":
-        image.putpalette(palette().tobytes())
+        image.putpalette(COLOURS.tobytes())
         image.save(tmp_path / "a.png", bits=bits)
     else:
         _save_grey(tmp_path / "a.png", ids, bits)
@@ -123,7 +117,10 @@ def _save_grey(path: Path, ids: np.ndarray, bits: int) -> None:
     ("image", "message"),
     [
         (Image.fromarray(np.full((4, 4), 300, np.uint16)), "holds the value 300, over 255. Save it as"),
-        (Image.new("RGB", (4, 4), (1, 2, 3)), r"colour \(1, 2, 3\) at x=0, y=0 is not one of PASCAL VOC's. Save it as"),
+        (
+            Image.new("RGB", (4, 4), (1, 2, 3)),
+            r"colour \(1, 2, 3\) at x=0, y=0 is not one of cian's or PASCAL VOC's",
+        ),
         (Image.new("RGB", (4, 4), "white"), r"colour \(255, 255, 255\)"),
         (Image.new("RGBA", (4, 4), (128, 0, 0, 7)), "a mask with transparency. Save it as"),
     ],
@@ -152,26 +149,3 @@ def test_resize() -> None:
     assert mask.flags.writeable  # torch.from_numpy wants it so
     assert mask.shape == (4, 64) and mask.dtype == np.uint8
     assert (mask == ALL_IDS[1::2].repeat(2, axis=1)).all()
-
-
-def test_overlay() -> None:
-    image = np.full((7, 9, 3), 100, np.uint8)
-    mask = np.zeros((7, 9), np.uint8)
-    mask[1:6, 1:6] = 1
-    mask[:, 8] = 255
-    shown = overlay(image, mask, alpha=0.25)
-    assert shown.shape == image.shape
-    assert shown.dtype == np.uint8
-    assert (image == 100).all()
-    assert (shown[mask == 0] == 100).all()
-    assert (shown[mask == 255] == 100).all()
-    assert (shown[2:5, 2:5] == [107, 75, 75]).all()  # 0.75 * 100 + 0.25 * (128, 0, 0)
-    assert (shown[1, 1:6] == [128, 0, 0]).all()  # the contour
-    assert (shown[1:6, 5] == [128, 0, 0]).all()
-
-
-def test_overlay_of_nothing() -> None:
-    image = np.random.default_rng(0).integers(0, 255, (5, 1, 3), np.uint8)
-    assert (overlay(image, np.zeros((5, 1), np.uint8)) == image).all()
-    with pytest.raises(ValueError, match=r"the mask is \(5, 2\), but the image \(5, 1, 3\)"):
-        overlay(image, np.zeros((5, 2), np.uint8))

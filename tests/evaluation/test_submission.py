@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cian.data.masks import palette, read_mask, write_mask
+from cian.data.masks import read_mask, write_mask
+from cian.data.palette import VOC_COLOURS
 from cian.data.table import IGNORE
 from cian.errors import CianError
 from cian.evaluation.folders import write_submission
@@ -49,7 +50,7 @@ def test_submission(predicted: Path) -> None:
     image = masks["results/VOC2012/Segmentation/comp6_test_cls/a.png"]
     assert image.mode == "P"
     assert np.array_equal(np.array(image), read_mask(predicted / "p" / "a.png"))
-    assert image.getpalette() == palette().ravel().tolist()
+    assert image.getpalette() == VOC_COLOURS.ravel().tolist()
     assert "results/VOC2012/Segmentation/comp5_test_cls/a.png" in submit(predicted, competition="comp5")
 
 

@@ -11,7 +11,8 @@ from scipy.io import savemat
 
 from cian.config import DataConfig
 from cian.data.classes import class_names
-from cian.data.masks import palette, write_mask
+from cian.data.masks import write_mask
+from cian.data.palette import VOC_COLOURS
 from cian.data.table import IGNORE
 from cian.formats.devkits import COCO_CLASSES, VOC_CLASSES
 from tests.formats.helpers import write
@@ -94,7 +95,7 @@ def voc_devkit(root: Path) -> DataConfig:
     (sbd / "cls").mkdir(parents=True)
     lists = voc / "ImageSets" / "Segmentation"
     for name in "abcdefghijkl":
-        colours = palette()[np.where(truth(name) == IGNORE, 0, truth(name))]
+        colours = VOC_COLOURS[np.where(truth(name) == IGNORE, 0, truth(name))]
         Image.fromarray(colours).save(voc / "JPEGImages" / f"{name}.jpg")
         if name not in TEST:
             write(voc / "Annotations" / f"{name}.xml", xml([NAMES[i - 1] for i in shown(name)]))

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from cian import CianError, Prediction
-from cian.data.masks import palette
+from cian.data.palette import COLOURS
 from tests.inference.helpers import NAMES
 
 
@@ -38,7 +38,7 @@ def test_save_writes_an_indexed_mask(prediction, tmp_path):
     with Image.open(tmp_path / "masks" / "a.png") as saved:
         assert saved.mode == "P"
         np.testing.assert_array_equal(np.asarray(saved), prediction.mask)
-        np.testing.assert_array_equal(np.asarray(saved.convert("RGB")), palette()[prediction.mask])
+        np.testing.assert_array_equal(np.asarray(saved.convert("RGB")), COLOURS[prediction.mask])
     prediction.save(str(tmp_path / "B.PNG"))
     with pytest.raises(CianError, match=r"a\.jpg: a mask is saved as PNG\. Give a name that ends in \.png"):
         prediction.save(tmp_path / "a.jpg")
@@ -48,6 +48,6 @@ def test_save_writes_an_indexed_mask(prediction, tmp_path):
 def test_overlay_is_an_array_of_the_size_of_the_image(prediction):
     shown = prediction.overlay()
     assert shown.shape == (10, 20, 3) and shown.dtype == np.uint8
-    assert (shown[6:] == 90).all() and (shown[1, 1] == (palette()[2].astype(int) + 90 + 1) // 2).all()
-    assert (prediction.overlay(alpha=1)[1, 1] == palette()[2]).all()
+    assert (shown[6:] == 90).all() and (shown[1, 1] == (COLOURS[2].astype(int) + 90 + 1) // 2).all()
+    assert (prediction.overlay(alpha=1)[1, 1] == COLOURS[2]).all()
     assert (prediction.image == 90).all()

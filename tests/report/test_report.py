@@ -18,16 +18,18 @@ from safetensors.torch import save_file
 
 from cian.build import build_classifier, build_network
 from cian.config import load_config
-from cian.data.masks import palette, write_mask
+from cian.data.masks import read_mask, write_mask
+from cian.data.palette import COLOURS
 from cian.data.table import Table
 from cian.files import read_json, write_json, write_text
 from cian.pipeline.context import Context
 from cian.report.affinity_view import AffinityMap, affinity_examples
-from cian.report.curves import _polyline, loss_curves
+from cian.report.curves import loss_curves
 from cian.report.draw_affinity import draw_affinity
-from cian.report.gallery import choose
+from cian.report.draw_curves import _polyline, draw_curves
 from cian.report.page import write_report
-from cian.report.pictures import Pictures, mask_layer
+from cian.report.page_images import PageImages, draw_mask
+from cian.report.samples import choose
 from cian.report.scores import score_rows
 from cian.runs.directory import Record, Run
 
@@ -223,6 +225,19 @@ def test_scores_are_those_of_the_run(full: tuple[Context, str, Page]) -> None:
     }
 
 
+def test_a_class_that_no_true_mask_shows_has_no_score(tmp_path: Path) -> None:
+    context = make_run(tmp_path)
+    for file in context.scored_table.masks:
+        assert file is not None
+        write_mask(file, np.where(read_mask(file) == 2, 3, read_mask(file)).astype(np.uint8))
+    next(stage for stage in context.stages if stage.name == "evaluate").run(context)
+    _, page = render(context)
+    assert f"No true mask of this split shows {NAMES[1]}, so there is no score of it" in page.text["classes"]
+    bars = [a["aria-label"] for _, a in page.elements if a.get("class") == "bar" and "aria-label" in a]
+    assert [label for label in bars if label and label.endswith("–")] == [f"{NAMES[1]}: –"]
+    assert "learned 3 classes" in page.text[""]  # nothing says that it was not learned
+
+
 def test_affinity_is_judged_by_true_masks(full: tuple[Context, str, Page]) -> None:
     assert "by the true masks" in full[2].text["affinity"]
 
@@ -269,7 +284,7 @@ def test_only_training_images(tmp_path: Path) -> None:
     _, page = render(context)
     assert "with their tags" in page.text[""]
     assert "Predicted images" in page.text["images"] and "Held-out" not in page.text["images"]
-    assert {row["tags"] for row in score_rows(context, read_json(context.run.metrics_file))} == {"yes"}
+    assert {row.tags for row in score_rows(context, read_json(context.run.metrics_file))} == {"yes"}
 
 
 def test_ready_made_seeds_and_true_masks(tmp_path: Path) -> None:
@@ -318,15 +333,19 @@ def test_mask_layers_have_the_colours_of_the_classes() -> None:
     mask = np.zeros((20, 30), np.uint8)
     mask[2:12, 2:12] = 3
     mask[14:18, 20:28] = 255
-    pixels = decoded(mask_layer(mask, (30, 20)))
+    pixels = decoded(draw_mask(mask, (30, 20)))
     assert pixels.shape == (20, 30, 4)
-    assert pixels[6, 6, :3].tolist() == palette()[3].tolist() and 0 < pixels[6, 6, 3] < 255
-    assert pixels[2, 6].tolist() == [*palette()[3].tolist(), 255]  # the contour is firm
+    assert pixels[6, 6, :3].tolist() == COLOURS[3].tolist() and 0 < pixels[6, 6, 3] < 255
+    assert pixels[2, 6].tolist() == [*COLOURS[3].tolist(), 255]  # the contour is firm
     assert pixels[0, 0, 3] == 0
-    assert pixels[16, 24, :3].tolist() == [255, 255, 255]
-    seeds = decoded(mask_layer(mask, (30, 20), seeds=True))
-    assert seeds[16, 24, 3] == 0 and 0 < seeds[0, 0, 3] < 255  # open stays clear, background is darkened
-    assert decoded(mask_layer(np.zeros((9, 9), np.uint8), (9, 9)))[..., 3].max() == 0
+    assert 0 < pixels[16, 24, 3] < 255 and np.ptp(pixels[16, 24, :3]) == 0  # unlabelled is grey
+    assert decoded(draw_mask(np.zeros((9, 9), np.uint8), (9, 9)))[..., 3].max() == 0
+
+
+def test_a_mask_layer_can_have_all_classes() -> None:
+    mask = np.arange(1, 255, dtype=np.uint8).repeat(9).reshape(254, 9).repeat(3, 0)
+    pixels = decoded(draw_mask(mask, (9, 3 * 254)))
+    assert (pixels[1::3, 4, :3] == COLOURS[1:255]).all()
 
 
 def test_shares_of_affinity() -> None:
@@ -341,9 +360,9 @@ def test_shares_of_affinity() -> None:
 
 
 def test_affinity_is_drawn_where_its_cells_are(full: tuple[Context, str, Page]) -> None:
-    """The heat maps' boxes cover their pictures, cell for cell, and the marked cell is on the object."""
+    """The heat maps' boxes cover their images, cell for cell, and the marked cell is on the object."""
     context, _, _ = full
-    affinity = draw_affinity(affinity_examples(context), context.predict_table, Pictures())
+    affinity = draw_affinity(affinity_examples(context), context.predict_table, PageImages())
     assert affinity is not None
     assert [example["name"] for example in affinity["examples"]] == list(NAMES)
     for example in affinity["examples"]:
@@ -375,7 +394,8 @@ def test_losses_that_start_later_are_drawn_from_there(tmp_path: Path) -> None:
         for step in range(10, 110, 10)
     ]
     write_text(context.run.folder("train") / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
-    (chart,) = loss_curves(context)
+    (curves,) = loss_curves(context)
+    chart = draw_curves(curves)
     drawn = {line["name"]: line for line in chart["lines"]}
     assert list(drawn) == ["total", "self · labels", "cross · labels", "self · completion"]
     xs = {name: [float(point.split(",")[0]) for point in line["points"].split()] for name, line in drawn.items()}

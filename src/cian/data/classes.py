@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cian.config import DataConfig
-from cian.data.masks import palette
+from cian.data.palette import VOC_COLOURS
 from cian.data.problems import ProblemList, printable, quoted
 from cian.data.table import BACKGROUND, MAX_CLASSES
 from cian.errors import DataError
@@ -109,7 +109,7 @@ def _listed_names(path: Path, lines: Sequence[str], background: bool, problems: 
 def _check_colours(path: Path, lines: Sequence[str], problems: ProblemList) -> None:
     """Refuses colours that `read_mask` would take for other classes: it reads colour masks by the colours of VOC."""
     found = [match for match in map(_COLOUR.fullmatch, lines) if match and not _is_background(match[1])]
-    ids = {tuple(colour): class_id for class_id, colour in enumerate(palette()[: len(found) + 1].tolist())}
+    ids = {tuple(colour): class_id for class_id, colour in enumerate(VOC_COLOURS[: len(found) + 1].tolist())}
     for class_id, match in enumerate(found, start=1):
         other = ids.get(tuple(map(int, match[2].split(","))), class_id)
         if other != class_id:

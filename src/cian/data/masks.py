@@ -1,8 +1,7 @@
-"""Masks and label maps: indexed PNG files with the palette of PASCAL VOC. Values are class ids, 255 is ignore."""
+"""Masks and label maps: indexed PNG files. Values are class ids, 255 is ignore."""
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from cian.data.images import open_image, raw_mode
+from cian.data.palette import COLOURS, VOC_COLOURS
 from cian.data.problems import FileError, file_error, reason
 from cian.data.table import IGNORE
 from cian.files import atomic
@@ -20,22 +20,14 @@ _NOTE = "cian"  # the key of a note in a PNG file
 _GREY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow spreads grey of 2 and 4 bits over 0 … 255
 
 
-@functools.cache
-def palette() -> np.ndarray:
-    """(256, 3) uint8: the colours of PASCAL VOC. Bit b of a class id's octal digits is bit 7 - b of its R, G, B."""
-    colours = np.zeros((256, 3), np.uint8)
-    ids = np.arange(256)
-    for bit in range(8):
-        for channel in range(3):
-            colours[:, channel] |= (((ids >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
-    colours.flags.writeable = False  # all callers share one array
-    return colours
+def indexed(mask: np.ndarray, colours: np.ndarray = COLOURS) -> Image.Image:
+    """A (H, W) uint8 mask as an indexed image.
 
-
-def indexed(mask: np.ndarray) -> Image.Image:
-    """A (H, W) uint8 mask as an indexed image."""
+    Args:
+        colours: (256, 3) uint8, by class id.
+    """
     image = Image.fromarray(np.ascontiguousarray(mask)).convert("L")
-    image.putpalette(palette().tobytes())
+    image.putpalette(colours.tobytes())
     return image
 
 
@@ -72,8 +64,8 @@ def read_note(path: Path) -> str | None:
 
 
 def read_mask(path: Path, ids: np.ndarray | None = None) -> np.ndarray:
-    """Reads a mask or a label map: class ids from indexed or grey PNG files as they are, from RGB PNG files by the
-    colours of PASCAL VOC, and from the MATLAB files of SBD (see `formats.sbd`).
+    """Reads a mask or a label map: class ids from indexed or grey PNG files as they are, from RGB PNG files by our
+    colours or those of PASCAL VOC, and from the MATLAB files of SBD (see `formats.sbd`).
 
     Args:
         ids: (256,) uint8, the class id of each value: `Table.mask_ids` for the masks and label maps of a table, None
@@ -83,8 +75,7 @@ def read_mask(path: Path, ids: np.ndarray | None = None) -> np.ndarray:
         (H, W) uint8, writable.
 
     Raises:
-        CianError: the file is missing, damaged or of another kind, or it holds values over 255 or colours that are not
-            VOC's.
+        CianError: the file is missing, damaged or of another kind, or it holds values over 255 or colours of no class.
     """
     values = _read_values(path)
     return values if ids is None else ids[values]
@@ -141,37 +132,6 @@ def proportional(first: tuple[int, int], second: tuple[int, int]) -> bool:
     return min(off_height, off_width) <= 1
 
 
-def overlay(image: np.ndarray, mask: np.ndarray, alpha: float = 0.5) -> np.ndarray:
-    """The image with each class tinted in its colour and outlined. Background and ignore (255) stay as they are.
-
-    Shape:
-        image: (H, W, 3) uint8; mask: (H, W) uint8; result: (H, W, 3) uint8.
-
-    Raises:
-        ValueError: the mask is not of the image's size.
-    """
-    if image.shape != (*mask.shape, 3):
-        raise ValueError(f"the mask is {mask.shape}, but the image {image.shape}")
-    result = image.copy()
-    shown = (mask != 0) & (mask != IGNORE)  # (H, W)
-    colours = palette()[mask[shown]]  # (n, 3)
-    strength = np.where(_contours(mask)[shown], 1.0, alpha).astype(np.float32)[:, None]  # (n, 1)
-    result[shown] = (image[shown] * (1 - strength) + colours * strength).round().astype(np.uint8)
-    return result
-
-
-def _contours(mask: np.ndarray) -> np.ndarray:
-    """(H, W) bool: the pixels with a 4-neighbour of another value."""
-    edge = np.zeros(mask.shape, bool)
-    across = mask[:, 1:] != mask[:, :-1]
-    down = mask[1:] != mask[:-1]
-    edge[:, 1:] |= across
-    edge[:, :-1] |= across
-    edge[1:] |= down
-    edge[:-1] |= down
-    return edge
-
-
 def _narrow(values: np.ndarray, path: Path) -> np.ndarray:
     """(H, W) class ids of 16 bits -> uint8."""
     if values.max() > IGNORE:
@@ -184,13 +144,13 @@ def _from_colours(pixels: np.ndarray, path: Path) -> np.ndarray:
     if pixels[..., 3].min() < 255:
         raise file_error(path, "a mask with transparency", _CURE)
     weights = np.array([1 << 16, 1 << 8, 1])
-    known = palette() @ weights  # (256,)
+    known = np.concatenate((COLOURS, VOC_COLOURS)) @ weights  # (512,); they share black alone, which is background
     codes = pixels[..., :3] @ weights  # (H, W)
     order = np.argsort(known)
-    ids = order[np.searchsorted(known[order], codes).clip(max=255)]
-    wrong = np.argwhere(known[ids] != codes)
+    rows = order[np.searchsorted(known[order], codes).clip(max=len(known) - 1)]
+    wrong = np.argwhere(known[rows] != codes)
     if len(wrong):
         y, x = wrong[0]
         colour = tuple(int(value) for value in pixels[y, x, :3])
-        raise file_error(path, f"colour {colour} at x={x}, y={y} is not one of PASCAL VOC's", _CURE)
-    return ids.astype(np.uint8)
+        raise file_error(path, f"colour {colour} at x={x}, y={y} is not one of cian's or PASCAL VOC's", _CURE)
+    return (rows % 256).astype(np.uint8)

@@ -19,8 +19,9 @@ import numpy as np
 from cian.data.classes import class_names
 from cian.data.images import KNOWN_SUFFIXES, find_files, image_size
 from cian.data.masks import indexed, only_ignored, proportional, read_mask, resize_mask
+from cian.data.palette import VOC_COLOURS
 from cian.data.problems import ProblemList, file_error, quoted
-from cian.data.table import BACKGROUND
+from cian.data.table import BACKGROUND, IGNORE
 from cian.errors import CianError, DataError, Problem
 from cian.evaluation.metrics import Confusion
 from cian.files import atomic
@@ -31,34 +32,40 @@ from cian.parallel import cores, map_ahead
 from cian.terminal import Ticker, note
 
 
-def image_miou(mask: np.ndarray, truth: np.ndarray, num_classes: int) -> float | None:
-    """mIoU of one image in percent, over the classes in mask or truth; None where the truth is ignored throughout.
+def object_iou(mask: np.ndarray, truth: np.ndarray) -> float | None:
+    """How well the objects of one image are found, in percent: of all pixels that show an object in the mask or in the
+    truth, the share with the right class. None where the truth shows no object.
+
+    A mean over classes would mislead here: a few wrong pixels of a class that an image does not show would halve it.
 
     Shape:
         mask: (h, w), brought to the size of the truth; truth: (H, W), 255 = ignore.
     """
     if mask.shape != truth.shape:  # the truth may be larger
         mask = resize_mask(mask, truth.shape)
-    confusion = Confusion(num_classes)
-    confusion.add(mask, truth)
-    return confusion.scores().as_dict(tuple(map(str, range(num_classes))))["miou"]
+    known = truth != IGNORE
+    objects = known & (truth > 0)
+    if not objects.any():
+        return None
+    either = objects | (known & (mask > 0) & (mask != IGNORE))
+    return 100 * float((objects & (mask == truth)).sum() / either.sum())
 
 
 def score_pairs(
     pairs: Iterable[tuple[Path, Path]],
     num_classes: int,
-    label: str = "scoring",
+    ticker: Ticker | None = None,
     truth_ids: np.ndarray | None = None,
 ) -> Confusion:
     """One confusion matrix of (prediction, truth) files. Predictions are brought to the size of the truth.
 
     Args:
+        ticker: counts the masks.
         truth_ids: see `read_mask`; for the truth alone.
 
     Raises:
         CianError: a prediction is missing, of other proportions, or holds ids that are no classes.
     """
-    pairs = list(pairs)
     confusion = Confusion(num_classes)
 
     def count(pair: tuple[Path, Path]) -> Confusion:
@@ -80,11 +87,12 @@ def score_pairs(
             ) from None
         return image
 
-    with Ticker(label, len(pairs)) as ticker, ThreadPoolExecutor(cores()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for image in map_ahead(pool, count, pairs):
             confusion.counts += image.counts
             confusion.ignored += image.ignored
-            ticker.advance()
+            if ticker is not None:
+                ticker.advance()
     return confusion
 
 
@@ -116,7 +124,8 @@ def evaluate_folders(
     pairs = list(
         zip(_files(predictions, _by_id(predictions), ids, "prediction"), _files(masks, there, ids, "mask"), strict=True)
     )
-    confusion = score_pairs(pairs, len(names))
+    with Ticker("scores", len(pairs), unit="masks") as ticker:
+        confusion = score_pairs(pairs, len(names), ticker)
     if background and confusion.ignored and not confusion.counts[1:].any():
         raise only_ignored(masks)
     if background and len(names) > 2 and not confusion.counts[-1].any() and not confusion.counts[:, -2].any():
@@ -190,7 +199,7 @@ def write_submission(
                         value = f"{mask.shape[1]}×{mask.shape[0]} px, but {index.files[row]} has {width}×{height}"
                         raise file_error(path, value, "Predict at the size of the image")
                     content = io.BytesIO()
-                    indexed(mask).save(content, format="PNG")
+                    indexed(mask, VOC_COLOURS).save(content, format="PNG")
                     entry = tarfile.TarInfo(f"{folder}/{image_id}.png")
                     entry.size = content.tell()
                     content.seek(0)

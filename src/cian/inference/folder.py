@@ -18,7 +18,8 @@ from torch import Tensor
 from cian.config import Config, DataConfig, changed, dump_config, flatten, load_config
 from cian.crf.dense import check_kernels
 from cian.data.images import find_all_images, find_files, image_size
-from cian.data.masks import overlay, read_mask, resize_mask
+from cian.data.masks import read_mask, resize_mask
+from cian.data.overlay import overlay
 from cian.data.problems import printable
 from cian.data.read import ADD_ROWS, read_dataset
 from cian.data.table import Table

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cian.data.masks import overlay, write_mask
+from cian.data.masks import write_mask
+from cian.data.overlay import overlay
 from cian.errors import CianError
 
 

@@ -14,7 +14,7 @@ from cian.data.masks import read_mask, resize_mask
 from cian.data.table import Table
 from cian.network import CIAN
 from cian.pipeline.context import Context
-from cian.report.gallery import CANDIDATES, evenly_spread, mask_if_there, shown_classes
+from cian.report.samples import CANDIDATES, evenly_spread, mask_if_there, shown_classes
 
 EXAMPLES = 5
 SIDE = 352  # longest side of the images for the network, in pixels

@@ -9,10 +9,10 @@ import numpy as np
 
 from cian.data.table import Table
 from cian.report.affinity_view import Example
-from cian.report.pictures import Pictures, base64_text, colour, heat_layer
+from cian.report.page_images import PageImages, base64_text, draw_heat
 
 
-def draw_affinity(examples: Sequence[Example], table: Table, pictures: Pictures) -> dict[str, Any] | None:
+def draw_affinity(examples: Sequence[Example], table: Table, images: PageImages) -> dict[str, Any] | None:
     """What the section on affinity shows. None if there are no examples."""
     if not examples:
         return None
@@ -25,7 +25,7 @@ def draw_affinity(examples: Sequence[Example], table: Table, pictures: Pictures)
         if share is not None and example.on.any()
     ]
     return {
-        "examples": [_draw(example, table, pictures) for example in examples],
+        "examples": [_draw(example, table, images) for example in examples],
         "on": 100 * float(np.mean([on for on, _ in across])) if across else None,
         "area": 100 * float(np.mean([area for _, area in across])) if across else None,
         "masks": "true" if all(known) else "true or predicted" if any(known) else "predicted",
@@ -34,7 +34,7 @@ def draw_affinity(examples: Sequence[Example], table: Table, pictures: Pictures)
     }
 
 
-def _draw(example: Example, table: Table, pictures: Pictures) -> dict[str, Any]:
+def _draw(example: Example, table: Table, images: PageImages) -> dict[str, Any]:
     x, y = example.marked
     looks = []
     for row, image, each, share in zip(example.rows, example.images, example.maps, example.shares, strict=True):
@@ -42,9 +42,9 @@ def _draw(example: Example, table: Table, pictures: Pictures) -> dict[str, Any]:
         key_height, key_width = levels.shape[2:]
         looks.append(
             {
-                "picture": pictures.add(table.ids[row], image),
-                "heat": heat_layer(levels[y, x]),
-                "atlas": heat_layer(levels.transpose(0, 2, 1, 3).reshape(-1, levels.shape[1] * key_width)),
+                "image": images.add(table.ids[row], image),
+                "heat": draw_heat(levels[y, x]),
+                "atlas": draw_heat(levels.transpose(0, 2, 1, 3).reshape(-1, levels.shape[1] * key_width)),
                 "cells": (key_width, key_height),
                 "box": {
                     "left": 100 * each.origin[0],
@@ -59,8 +59,8 @@ def _draw(example: Example, table: Table, pictures: Pictures) -> dict[str, Any]:
     rows, columns = example.maps[0].affinity.shape[:2]
     return {
         "name": table.class_names[example.class_id],
-        "colour": colour(example.class_id),
-        "picture": looks[0]["picture"],
+        "class_id": example.class_id,
+        "image": looks[0]["image"],
         "looks": looks,
         "queries": (columns, rows),
         "at": example.marked,

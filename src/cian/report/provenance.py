@@ -14,12 +14,7 @@ import yaml
 from cian.data.summary import frequent_pairs, summary_data
 from cian.data.table import Table
 from cian.pipeline.context import Context
-from cian.report.pictures import colour
-from cian.report.scores import MATRIX_CLASSES, PAIRS
-
-
-def legend(table: Table) -> list[dict[str, str]]:
-    return [{"name": name, "colour": colour(i)} for i, name in enumerate(table.class_names)]
+from cian.report.draw_scores import MATRIX_CLASSES, PAIRS
 
 
 def data_summary(table: Table) -> dict[str, Any]:
@@ -30,7 +25,7 @@ def data_summary(table: Table) -> dict[str, Any]:
     return {
         **data,
         "rows": [
-            {"name": name, "colour": colour(i + 1), "counts": [counts[i] for counts in data["counts"].values()]}
+            {"name": name, "class_id": i + 1, "counts": [counts[i] for counts in data["counts"].values()]}
             for i, name in enumerate(table.classes)
         ],
         "matrix": data["co_occurrence"] if len(table.classes) <= MATRIX_CLASSES else None,

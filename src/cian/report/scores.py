@@ -1,9 +1,9 @@
-"""The tables and charts of scores."""
+"""The scores of a run, for its tables and charts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import cycle
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,49 +11,125 @@ import numpy as np
 from cian.data.table import TRAIN
 from cian.pipeline.context import Context
 from cian.pipeline.stage import MaskFolder
-from cian.report.pictures import colour
-
-MATRIX_CLASSES = 24  # a larger matrix becomes a list of its largest entries
-PAIRS = 15
-
-# Marks in the chart of classes: labels, then pairs of a network's masks without and with CRF.
-_LABEL_COLOURS = ("#a9a9a0", "#8d6cab")
-_NETWORK_COLOURS = ("#f2cc8f", "#e09f3e", "#9ccbe8", "#5fa8d3", "#1b4965")
 
 
-def score_rows(context: Context, scores: dict[str, Any]) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class ScoreRow:
+    """The scores of one folder of masks on one split, in percent.
+
+    Attributes:
+        place: of the folder, in the order of all scored folders.
+        name, about: what these masks are.
+        tags: whether the tags of an image limit the classes in its mask, in a word.
+        images: how many were scored.
+        labelled: the mIoU over labelled pixels alone; for seeds only.
+        headline: whether it is the score at the top of the page.
+    """
+
+    place: int
+    name: str
+    about: str
+    split: str
+    tags: str
+    images: int
+    miou: float | None
+    labelled: float | None
+    accuracy: float | None
+    coverage: float | None
+    precision: float | None
+    recall: float | None
+    headline: bool
+
+
+@dataclass(frozen=True)
+class SeedClass:
+    """Scores of the seeds of one class, in percent."""
+
+    class_id: int
+    name: str
+    precision: float | None
+    recall: float | None
+    coverage: float | None
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """IoU of one class, in percent.
+
+    Attributes:
+        pixels: how many the true masks show. If there are none, the IoU is 0 or undefined and says nothing.
+        final: of the final masks.
+        others: of other masks, by title.
+    """
+
+    class_id: int
+    name: str
+    pixels: int
+    final: float | None
+    others: dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """IoU by class on the split of the headline.
+
+    Attributes:
+        final: the title of the final masks.
+        labels, networks: the titles of the other masks: those that are trained on, and those of networks.
+    """
+
+    split: str
+    final: str
+    labels: list[str]
+    networks: list[str]
+    rows: list[ClassScore]
+
+
+@dataclass(frozen=True)
+class Confusions:
+    """Which classes the final masks give to the pixels of each class.
+
+    Attributes:
+        names: of the classes, by id. The columns also have "unlabelled", if there are such pixels.
+        shares: (K, number of columns) in percent of the pixels of the true class.
+        known: (K,) bool; False where the true masks do not show the class.
+    """
+
+    split: str
+    final: str
+    names: tuple[str, ...]
+    columns: tuple[str, ...]
+    shares: np.ndarray
+    known: np.ndarray
+
+
+def score_rows(context: Context, scores: dict[str, Any]) -> list[ScoreRow]:
     """The rows of the table of scores: labels for the training first, then predictions, the final ones last."""
     final = final_title(context, scores, scores["split"])
-    folders, rows = _scored(context, scores), []
-    places = {folder.title: place for place, folder in enumerate(folders)}
-    for folder in folders:
+    rows = []
+    for place, folder in enumerate(_scored(context, scores)):
         for split in folder.table.split_names:
             values = scores["stages"][folder.title].get(split)
             if values is None:
                 continue
             rows.append(
-                {
-                    "place": places[folder.title],
-                    "name": folder.title,
-                    "about": folder.about,
-                    "split": split,
-                    "tags": folder.tags or ("yes" if split == TRAIN else "no"),
-                    "images": len(folder.table.split(split).with_masks()),
-                    "miou": values["miou"],
-                    "labelled": values["miou_labelled"] if folder.role == "seeds" else None,
-                    "accuracy": values["accuracy"],
-                    "coverage": values["coverage"],
-                    "precision": _mean(values["precision"].values()),
-                    "recall": _mean(values["recall"].values()),
-                    "headline": split == scores["split"] and folder.title == final,
-                }
+                ScoreRow(
+                    place=place,
+                    name=str(folder.title),
+                    about=folder.about,
+                    split=split,
+                    tags=folder.tags or ("yes" if split == TRAIN else "no"),
+                    images=len(folder.table.split(split).with_masks()),
+                    miou=values["miou"],
+                    labelled=values["miou_labelled"] if folder.role == "seeds" else None,
+                    accuracy=values["accuracy"],
+                    coverage=values["coverage"],
+                    precision=_mean(values["precision"].values()),
+                    recall=_mean(values["recall"].values()),
+                    headline=split == scores["split"] and folder.title == final,
+                )
             )
     return rows
-
-
-def number_scored(context: Context, scores: dict[str, Any]) -> int:
-    """The number of images that the headline is about."""
-    return sum(row["images"] for row in score_rows(context, scores) if row["headline"])
 
 
 def final_title(context: Context, scores: dict[str, Any], split: str | None) -> str | None:
@@ -76,71 +152,55 @@ def _mean(values: Iterable[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def seed_tables(context: Context, scores: dict[str, Any]) -> list[dict[str, Any]]:
-    """For each split and class: precision, recall and coverage of the seeds."""
-    tables = []
+def seed_scores(context: Context, scores: dict[str, Any]) -> list[tuple[str, list[SeedClass]]]:
+    """For each split, the scores of the seeds of each class."""
+    found = []
     titles = dict.fromkeys(folder.title for folder in _scored(context, scores) if folder.role == "seeds")
     for split, values in ((split, values) for title in titles for split, values in scores["stages"][title].items()):
         counts = np.array(values["confusion"])  # (K, K + 1)
         pixels = counts.sum(1)
-        rows = []
-        for i, name in enumerate(context.table.class_names):
-            open_share = float(counts[i, -1] / pixels[i]) * 100 if pixels[i] else None
-            rows.append(
-                {
-                    "name": name,
-                    "colour": colour(i),
-                    "precision": values["precision"][name],
-                    "recall": values["recall"][name],
-                    "coverage": None if open_share is None else 100 - open_share,
-                }
+        rows = [
+            SeedClass(
+                class_id,
+                name,
+                values["precision"][name],
+                values["recall"][name],
+                100 - 100 * float(counts[class_id, -1] / pixels[class_id]) if pixels[class_id] else None,
             )
-        tables.append({"split": split, "rows": rows, "coverage": values["coverage"]})
-    return tables
+            for class_id, name in enumerate(context.table.class_names)
+        ]
+        found.append((split, rows))
+    return found
 
 
-def per_class(context: Context, scores: dict[str, Any]) -> dict[str, Any] | None:
-    """IoU of each class on the split of the headline: the final masks as bars, other masks as marks."""
+def class_scores(context: Context, scores: dict[str, Any]) -> ClassScores | None:
+    """None if nothing is scored."""
     split = scores["split"]
     final = final_title(context, scores, split)
     if final is None:
         return None
-    values = {name: by_split[split]["iou"] for name, by_split in scores["stages"].items() if split in by_split}
-    colours = _mark_colours(context, scores)
-    others = [name for name in colours if name in values and name != final]
+    folders = [folder for folder in _scored(context, scores) if split in scores["stages"][folder.title]]
+    titles = {True: dict[str, None](), False: dict[str, None]()}  # of labels, and of the masks of networks
+    for folder in folders:
+        titles[folder.role in ("seeds", "labels")][str(folder.title)] = None
+    labels, networks = list(titles[True]), [title for title in titles[False] if title != final]
+    iou = {title: scores["stages"][title][split]["iou"] for title in (*labels, *networks, final)}
+    pixels = np.array(scores["stages"][final][split]["confusion"]).sum(1)  # (K,)
     rows = [
-        {
-            "name": name,
-            "colour": colour(i),
-            "final": values[final][name],
-            "marks": [
-                {"stage": other, "value": values[other][name], "colour": colours[other]}
-                for other in others
-                if values[other][name] is not None
-            ],
-            "all": [values[other][name] for other in (*others, final)],
-        }
-        for i, name in enumerate(context.table.class_names)
+        ClassScore(
+            class_id,
+            name,
+            int(pixels[class_id]),
+            iou[final][name],
+            {title: iou[title][name] for title in (*labels, *networks)},
+        )
+        for class_id, name in enumerate(context.table.class_names)
     ]
-    return {
-        "split": split,
-        "final": final,
-        "rows": rows,
-        "stages": [*others, final],
-        "legend": [(name, colours[name]) for name in others],
-    }
+    return ClassScores(split, final, labels, networks, rows)
 
 
-def _mark_colours(context: Context, scores: dict[str, Any]) -> dict[str, str]:
-    """The colours of the marks, by title."""
-    folders = _scored(context, scores)
-    labels = dict.fromkeys(str(folder.title) for folder in folders if folder.role in ("seeds", "labels"))
-    networks = [str(folder.title) for folder in folders if folder.role not in ("seeds", "labels")]
-    return {**dict(zip(labels, cycle(_LABEL_COLOURS))), **dict(zip(networks, cycle(_NETWORK_COLOURS)))}
-
-
-def confusion(context: Context, scores: dict[str, Any]) -> dict[str, Any] | None:
-    """Which classes the final masks give to the pixels of each class, in percent of its pixels."""
+def confusions(context: Context, scores: dict[str, Any]) -> Confusions | None:
+    """None if nothing is scored."""
     split = scores["split"]
     final = final_title(context, scores, split)
     if final is None:
@@ -149,18 +209,5 @@ def confusion(context: Context, scores: dict[str, Any]) -> dict[str, Any] | None
     pixels = counts.sum(1, keepdims=True)
     shares = np.divide(counts, pixels, out=np.zeros_like(counts), where=pixels > 0) * 100
     names = context.table.class_names
-    wrong = [
-        (shares[i, j], names[i], names[j])
-        for i in range(len(names))
-        for j in range(len(names))
-        if i != j and shares[i, j]
-    ]
-    wrong.sort(key=lambda entry: -entry[0])
-    columns = [*names, "unlabelled"] if counts[:, -1].any() else list(names)
-    matrix = None
-    if len(names) <= MATRIX_CLASSES:
-        matrix = [
-            {"name": name, "colour": colour(i), "cells": shares[i, : len(columns)].tolist(), "any": bool(pixels[i, 0])}
-            for i, name in enumerate(names)
-        ]
-    return {"split": split, "final": final, "columns": columns, "matrix": matrix, "pairs": wrong[:PAIRS]}
+    columns = (*names, "unlabelled") if counts[:, -1].any() else names
+    return Confusions(split, final, names, columns, shares[:, : len(columns)], pixels[:, 0] > 0)

@@ -19,7 +19,7 @@ class Predict(Stage):
     title = "predictions"
     settings = ("predict",)
     files: ClassVar = {
-        f"{_FINAL}/": "the final masks ID.png, indexed with the palette of PASCAL VOC",
+        f"{_FINAL}/": "the final masks ID.png; the values are class ids",
         f"{_WITHOUT_CRF}/": "the same masks without the CRF",
     }
 
