@@ -24,7 +24,7 @@ def indexed(mask: np.ndarray, colours: np.ndarray = COLOURS) -> Image.Image:
     """A (H, W) uint8 mask as an indexed image.
 
     Args:
-        colours: (256, 3) uint8, by class id.
+        colours: (256, 3) uint8, by class id; `VOC_COLOURS` where a format asks for them.
     """
     image = Image.fromarray(np.ascontiguousarray(mask)).convert("L")
     image.putpalette(colours.tobytes())

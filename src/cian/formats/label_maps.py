@@ -19,7 +19,8 @@ from PIL import Image
 
 from cian.data.classes import class_names
 from cian.data.images import raw_mode
-from cian.data.masks import indexed, palette
+from cian.data.masks import indexed
+from cian.data.palette import VOC_COLOURS
 from cian.data.problems import file_error
 from cian.data.table import BACKGROUND, IGNORE
 from cian.files import atomic, write_text
@@ -81,7 +82,7 @@ def _read_ids(tree: Tree, name: str, colours: tuple[tuple[int, int, int], ...]) 
         if image.mode == "P" and (not colours or not _same_colours(image, colours)):
             return np.array(image).astype(np.int64)
         pixels = np.array(image.convert("RGBA"))  # (H, W, 4)
-    known = np.array(colours or palette().tolist()) @ _WEIGHTS
+    known = np.array(colours or VOC_COLOURS.tolist()) @ _WEIGHTS
     codes = pixels[..., :3].astype(np.int64) @ _WEIGHTS  # (H, W)
     order = np.argsort(known, kind="stable")
     ids = order[np.searchsorted(known[order], codes).clip(max=len(order) - 1)]
@@ -163,7 +164,7 @@ def _write_masks(items: Iterable[Item], target: Target) -> list[str]:
 
 def _write_cvat(items: Iterable[Item], target: Target) -> list[str]:
     """The archive "Segmentation mask 1.1"."""
-    colours = palette()
+    colours = VOC_COLOURS
     lines = ["# label:color_rgb:parts:actions"]
     lines += [_line(name, colours[i]) for i, name in enumerate([BACKGROUND, *target.classes])]
     partly = tagged = 0
