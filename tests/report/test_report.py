@@ -238,6 +238,12 @@ def test_a_class_that_no_true_mask_shows_has_no_score(tmp_path: Path) -> None:
     assert "learned 3 classes" in page.text[""]  # nothing says that it was not learned
 
 
+def test_seeds_of_two_splits_are_one_group(full: tuple[Context, str, Page]) -> None:
+    context, _, page = full
+    rows = [row for row in score_rows(context, read_json(context.run.metrics_file)) if row.name == "seeds"]
+    assert {row.split for row in rows} == {"train", "val"} and len({row.place for row in rows}) == 1
+
+
 def test_affinity_is_judged_by_true_masks(full: tuple[Context, str, Page]) -> None:
     assert "by the true masks" in full[2].text["affinity"]
 

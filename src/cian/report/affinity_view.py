@@ -161,13 +161,9 @@ def _group(context: Context, table: Table, class_id: int, rows: Sequence[int], u
 
 
 def _object(context: Context, table: Table, row: int, class_id: int) -> np.ndarray | None:
-    """(H, W) bool: where an image shows a class, by the predicted mask or else by the true one."""
-    truth = table.masks[row]
-    predicted = mask_if_there(context.find_mask("final", table.ids[row]))
-    for mask in (predicted, None if truth is None else read_mask(truth, table.mask_ids)):
-        if mask is not None and (mask == class_id).any():
-            return mask == class_id
-    return None
+    """(H, W) bool: where an image shows a class, by the true mask or else by the predicted one."""
+    mask = _mask_of(context, table, row)
+    return None if mask is None or not (mask == class_id).any() else mask == class_id
 
 
 def _mask_of(context: Context, table: Table, row: int) -> np.ndarray | None:

@@ -34,7 +34,7 @@ for (const look of document.querySelectorAll(".look")) {
       context.clearRect(0, 0, w, h);
       context.drawImage(atlas, at[0] * w, at[1] * h, w, h, 0, 0, w, h);
       if (view.image.isConnected) view.image.replaceWith(canvas);
-      if (view.shares && view.number) view.number.textContent = view.shares[at[1] * columns + at[0]] + "\u2009%";
+      if (view.shares && view.number) view.number.textContent = view.shares[at[1] * columns + at[0]] + "\u202f%";
     }
   }
   query.tabIndex = 0;

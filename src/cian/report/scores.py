@@ -18,7 +18,7 @@ class ScoreRow:
     """The scores of one folder of masks on one split, in percent.
 
     Attributes:
-        place: of the folder, in the order of all scored folders.
+        place: of the masks, in order. Masks of one title, of several splits, have one place.
         name, about: what these masks are.
         tags: whether the tags of an image limit the classes in its mask, in a word.
         images: how many were scored.
@@ -106,15 +106,16 @@ class Confusions:
 def score_rows(context: Context, scores: dict[str, Any]) -> list[ScoreRow]:
     """The rows of the table of scores: labels for the training first, then predictions, the final ones last."""
     final = final_title(context, scores, scores["split"])
-    rows = []
-    for place, folder in enumerate(_scored(context, scores)):
+    folders, rows = _scored(context, scores), []
+    places = {folder.title: place for place, folder in enumerate(folders)}
+    for folder in folders:
         for split in folder.table.split_names:
             values = scores["stages"][folder.title].get(split)
             if values is None:
                 continue
             rows.append(
                 ScoreRow(
-                    place=place,
+                    place=places[folder.title],
                     name=str(folder.title),
                     about=folder.about,
                     split=split,
