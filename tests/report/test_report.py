@@ -239,7 +239,7 @@ def test_a_class_that_no_true_mask_shows_has_no_score(tmp_path: Path) -> None:
 
 
 def test_seeds_of_two_splits_are_one_group(full: tuple[Context, str, Page]) -> None:
-    context, _, page = full
+    context, _, _ = full
     rows = [row for row in score_rows(context, read_json(context.run.metrics_file)) if row.name == "seeds"]
     assert {row.split for row in rows} == {"train", "val"} and len({row.place for row in rows}) == 1
 

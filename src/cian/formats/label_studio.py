@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from cian.data.images import KNOWN_SUFFIXES
-from cian.data.masks import palette
+from cian.data.palette import COLOURS
 from cian.data.table import BACKGROUND
 from cian.files import write_text
 from cian.formats import run_lengths
@@ -240,7 +240,7 @@ def _configuration(labels: Iterable[str], tags: list[str]) -> str:
     """The labelling configuration of a project, to paste into its settings."""
     lines = ["<View>", '  <Image name="image" value="$image" smoothing="false" zoom="true" zoomControl="true"/>']
     lines.append('  <BitmaskLabels name="labels" toName="image">')
-    for label, colour in zip(labels, palette()[1:].tolist(), strict=False):
+    for label, colour in zip(labels, COLOURS[1:].tolist(), strict=False):
         lines.append(f'    <Label value={quoteattr(label)} background="#{bytes(colour).hex()}"/>')
     lines.append("  </BitmaskLabels>")
     if tags:
