@@ -15,7 +15,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
-from cian.data.masks import palette
+from cian.data.palette import COLOURS
 from cian.data.problems import FileError, file_error
 from cian.data.table import BACKGROUND, TRAIN
 from cian.files import atomic
@@ -172,7 +172,7 @@ def _head(labels: list[str], count: int) -> list[str]:
     lines = ['<?xml version="1.0" encoding="utf-8"?>', "<annotations>", "  <version>1.1</version>", "  <meta>"]
     lines += ["    <task>", "      <name>cian</name>", f"      <size>{count}</size>", "      <mode>annotation</mode>"]
     lines.append("      <labels>")
-    for label, colour in zip(labels, palette()[1:].tolist(), strict=False):
+    for label, colour in zip(labels, COLOURS[1:].tolist(), strict=False):
         name = f"<name>{escape(label)}</name><color>#{bytes(colour).hex()}</color>"
         lines.append(f"        <label>{name}<type>any</type><attributes></attributes></label>")
     return [*lines, "      </labels>", "    </task>", "  </meta>"]
