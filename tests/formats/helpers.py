@@ -44,7 +44,7 @@ def read(
     folder = images(tmp_path / "images", names)
     folder.mkdir(exist_ok=True)
     tags = None if content is None else write(tmp_path / file, content)
-    return read_dataset(DataConfig(images=folder, tags=tags, **{"min_images": 1, **config}), seed=0)
+    return read_dataset(DataConfig(images=folder, **{"tags": tags, "min_images": 1, **config}), seed=0)
 
 
 def tags_of(table: Table | None) -> dict[str, tuple[str, ...] | None]:

@@ -45,7 +45,15 @@ def source(tmp_path: Path) -> Path:
     return tmp_path
 
 
-TO = {"cvat": "out.xml", "label-studio": "out.json", "coco": "out.json", "cvat-masks": "out.zip", "masks": "out"}
+TO = {
+    "masks": "out",
+    "coco": "out.json",
+    "label-studio": "out.json",
+    "cvat": "out.xml",
+    "cvat-masks": "out.zip",
+    "yolo": "out",
+    "labelme": "out",
+}
 
 
 def back(source: Path, to: str, **options: bool) -> tuple[Converted, Path]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from pathlib import Path, PurePosixPath
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from scipy import ndimage
@@ -252,6 +252,17 @@ def size_of(height: object, width: object) -> Size | None:
     if isinstance(width, str) and width.isdecimal():
         width = int(width)
     return (height, width) if isinstance(height, int) and isinstance(width, int) else None
+
+
+def numbers(values: Sequence[Any], count: int) -> list[float]:
+    """Coordinates that a file holds.
+
+    Raises:
+        ValueError: they are no numbers, or not as many.
+    """
+    if len(values) != count or not all(isinstance(each, int | float) and abs(each) < 1e9 for each in values):
+        raise ValueError("holds no numbers where coordinates are expected")
+    return [float(each) for each in values]
 
 
 def safe_path(name: str) -> PurePosixPath:

@@ -27,7 +27,18 @@ from cian.data.palette import COLOURS
 from cian.data.table import BACKGROUND
 from cian.files import write_text
 from cian.formats import run_lengths
-from cian.formats.annotations import Annotated, Annotations, Given, Item, LabelFormat, Region, Shape, Target, size_of
+from cian.formats.annotations import (
+    Annotated,
+    Annotations,
+    Given,
+    Item,
+    LabelFormat,
+    Region,
+    Shape,
+    Target,
+    numbers,
+    size_of,
+)
 from cian.formats.file_index import spellings
 from cian.formats.shapes import ellipse, polygons, rectangle
 from cian.formats.text import JsonObject, entries, fields
@@ -150,27 +161,21 @@ def _refuse_rotation(height: int, width: int) -> np.ndarray:
 def _polygon(points: Any, height: int, width: int) -> np.ndarray:
     flat = []
     for point in entries(points):
-        x, y = _numbers(entries(point), 2)
+        x, y = numbers(entries(point), 2)
         flat += [x * width / 100, y * height / 100]
     return polygons([flat], height, width)
 
 
 def _rectangle(value: Mapping[str, Any], height: int, width: int) -> np.ndarray:
-    x, y, across, down, turn = _numbers([value.get(key, 0) for key in ("x", "y", "width", "height", "rotation")], 5)
+    x, y, across, down, turn = numbers([value.get(key, 0) for key in ("x", "y", "width", "height", "rotation")], 5)
     box = (x * width / 100, y * height / 100, across * width / 100, down * height / 100)
     return rectangle(box, turn, height, width)
 
 
 def _ellipse(value: Mapping[str, Any], height: int, width: int) -> np.ndarray:
-    x, y, across, down, turn = _numbers([value.get(key, 0) for key in ("x", "y", "radiusX", "radiusY", "rotation")], 5)
+    x, y, across, down, turn = numbers([value.get(key, 0) for key in ("x", "y", "radiusX", "radiusY", "rotation")], 5)
     scaled = (x * width / 100, y * height / 100, across * width / 100, down * height / 100)
     return ellipse(scaled, turn, height, width)
-
-
-def _numbers(values: list[Any], count: int) -> list[float]:
-    if len(values) != count or not all(isinstance(each, int | float) and abs(each) < 1e9 for each in values):
-        raise ValueError("holds no numbers where coordinates are expected")
-    return [float(each) for each in values]
 
 
 def _bitmask(address: Any, height: int, width: int) -> np.ndarray:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from cian.data.images import image_size
-from cian.formats.annotations import Given, LabelFormat, Size
+from cian.formats.annotations import Given, LabelFormat
 from cian.formats.format import Format, Request, TagRow, TagSource
 
 
@@ -15,12 +14,7 @@ def tags_of(form: LabelFormat) -> Format:
 
     def read(request: Request) -> TagSource:
         request.refuse_split_column(request.path, form.description)
-
-        def size(name: str) -> Size | None:
-            row = request.images.find(name)
-            return None if row < 0 else image_size(request.images.files[row])
-
-        found = form.read(request.tree, Given(request.problems, image_size=size))
+        found = form.read(request.tree, Given(request.problems))  # without sizes: nothing is drawn
         rows = (TagRow(0, image.image, image.classes(), image.split) for image in found.images)
         return TagSource(request.path, found.saw, rows, merge=True, files=[request.path], splits=found.splits)
 

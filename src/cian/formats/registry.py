@@ -10,7 +10,21 @@ from pathlib import Path
 
 from cian.config import DataConfig
 from cian.data.problems import ProblemList, file_error
-from cian.formats import class_folders, coco, coco_labels, csv, cvat, json, label_maps, label_studio, voc, xml
+from cian.formats import (
+    class_folders,
+    coco,
+    coco_labels,
+    csv,
+    cvat,
+    json,
+    label_maps,
+    label_studio,
+    labelme,
+    via,
+    voc,
+    xml,
+    yolo,
+)
 from cian.formats.annotations import Annotations, Given, LabelFormat
 from cian.formats.file_index import FileIndex
 from cian.formats.format import Format, Request, TagSource
@@ -22,6 +36,8 @@ FORMATS: tuple[Format, ...] = (
     class_folders.FORMAT,
     coco.FORMAT,
     tags_of(cvat.FORMAT),
+    tags_of(labelme.FORMAT),
+    tags_of(yolo.FORMAT),
     voc.FORMAT,
     xml.FORMAT,
     json.FORMAT,
@@ -33,6 +49,9 @@ LABEL_FORMATS: tuple[LabelFormat, ...] = (
     coco_labels.FORMAT,
     label_studio.FORMAT,
     cvat.FORMAT,
+    via.FORMAT,
+    labelme.FORMAT,
+    yolo.FORMAT,
     label_maps.CVAT_MASKS,
     label_maps.MASKS,
 )

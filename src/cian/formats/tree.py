@@ -138,6 +138,10 @@ class Tree:
             self._json[name] = decode_json(self.read(name), self.where(name), _CURE)
         return self._json[name]
 
+    def forget(self, name: str) -> None:
+        """Frees the memory of a file that was parsed."""
+        self._json.pop(name, None)
+
     def json_or_none(self, name: str) -> Any:
         """The content of a JSON file; None if it is none."""
         try:
