@@ -320,6 +320,12 @@ class TestEvaluate:
         assert result.returncode == 0, result.stderr
         assert "mIoU 100.00" in result.stdout and "кот" in result.stdout and "images 3" in result.stdout
 
+    def test_a_class_that_no_true_mask_shows(self, folders):
+        assert "no true mask shows" not in self.run(folders).stdout
+        for file in (folders / "masks").iterdir():
+            write_mask(file, np.where(read_mask(file) == 2, 1, read_mask(file)).astype(np.uint8))
+        assert "no true mask shows dog; where a prediction does, its IoU is 0" in self.run(folders).stdout
+
     def test_list_selects(self, folders):
         (folders / "list.txt").write_text("0\n2\n")
         assert "images 2" in self.run(folders, "--list", folders / "list.txt").stdout

@@ -113,9 +113,11 @@ class _Given:
     labels: Annotated[
         Path | None, _option("--labels", "DIR", "Label maps ID.png to learn from, of some or all images.")
     ] = None
-    classes: Annotated[Path | None, _option("--classes", "FILE", "Class names, in order of the mask ids.")] = None
+    classes: Annotated[
+        Path | None, _option("--classes", "FILE", "Class names, in the order of their ids in masks.")
+    ] = None
     split: Annotated[
-        list[str] | None, _option("--split", "NAME=FILE", "A list of images: train, val, …; repeatable.")
+        list[str] | None, _option("--split", "NAME=FILE", "The images of a split, e.g. val=val.txt; repeatable.")
     ] = None
     config: Annotated[Path | None, _option("--config", "FILE", "A YAML file of settings; --set overrides it.")] = None
     set_: Assignments = None
@@ -349,8 +351,16 @@ def _scores(result: Mapping[str, Any]) -> str:
     console = Console(width=100)
     with console.capture() as captured:
         console.print(table)
-    rest = f"images {result['images']}\npixel accuracy {percent(result['accuracy'])}\nmIoU {percent(result['miou'])}"
-    return captured.get() + rest
+    rest = [
+        f"images {result['images']}",
+        f"pixel accuracy {percent(result['accuracy'])}",
+        f"mIoU {percent(result['miou'])}",
+    ]
+    # Their IoU is 0 or undefined, whatever the network has learned.
+    absent = [name for name, recall in result["recall"].items() if recall is None]
+    if absent:
+        rest.append(f"no true mask shows {', '.join(absent)}; where a prediction does, its IoU is 0")
+    return captured.get() + "\n".join(rest)
 
 
 @_command(WORK)
@@ -363,7 +373,7 @@ def demo(
     overwrite: Overwrite = False,
     json_: Json = False,
 ) -> None:
-    """Learns to segment from tags alone, on its own data, in minutes."""
+    """Runs everything on a small data set of its own, in minutes."""
     from cian.demo.run import run_demo
 
     _print_run(run_demo(out, data, _assignments(set_ or ()), overwrite), STAGES[-1].name, json_)
@@ -423,7 +433,9 @@ def convert(
     to: Annotated[str, _option("--to", "FORMAT", "The format to write.")],
     out: Annotated[Path, _option("--out", "PATH", "The new file or folder.")],
     images: Annotated[Path | None, _option("--images", "DIR", "The images.")] = None,
-    classes: Annotated[Path | None, _option("--classes", "FILE", "Class names, in order of the mask ids.")] = None,
+    classes: Annotated[
+        Path | None, _option("--classes", "FILE", "Class names, in the order of their ids in masks.")
+    ] = None,
     polygons: Annotated[bool, _flag("--polygons", "Write polygons, not run lengths, in COCO JSON.")] = False,
     prefix: Annotated[
         str, _option("--prefix", "TEXT", "What stands before the names of images in Label Studio's tasks.")
