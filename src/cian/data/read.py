@@ -195,7 +195,7 @@ def _collect(source: TagSource, images: FileIndex, rows: _Rows, problems: Proble
         if rows.splits[index] != row.split:
             value = f"{quoted(row.image)} is also in split {quoted(rows.splits[index] or '')}"
             problems.add(source.at(row.line), value, "Keep it in one split")
-    if not number and source.if_empty:
+    if not number and source.if_empty and not problems.stop(but=NO_IMAGE):  # otherwise a problem says why already
         problems.add(source.path, "holds no rows", source.if_empty)
 
 
@@ -309,7 +309,7 @@ def _check_rows(
                 rows.tags[i] = None
             else:
                 untagged.append(images.paths[i])
-    if untagged:
+    if untagged and any(rows.tags):  # otherwise the tags were not understood, which is said elsewhere
         value = f"no tag for {few(untagged)}"
         them, they = ("it", "it shows") if len(untagged) == 1 else ("them", "they show")
         cure = f"Tag or remove {them}, or set data.untagged=negative if {they} none of the classes"

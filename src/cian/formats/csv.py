@@ -32,14 +32,14 @@ from cian.formats.columns import (
     split_tags,
 )
 from cian.formats.file_index import MISSING, FileIndex
-from cian.formats.format import Format, Request, TagRow, TagSource
+from cian.formats.format import JSON_SUFFIXES, Format, Request, TagRow, TagSource
 from cian.formats.text import clean, text_encoding
 
 YES = frozenset({"1", "1.0", "true", "yes", "x"})
 NO = frozenset({"0", "0.0", "false", "no", ""})
 _EXAMPLE = "Start it with the line `image,tags`, followed by lines like `photo.jpg,dog;cat`"
 _PEEK = 100  # rows that are looked at to tell the layout
-_OTHERS = frozenset({".json", ".xml"})  # suffixes of files that are no CSV
+_OTHERS = JSON_SUFFIXES | {".xml"}  # suffixes of files that are no CSV
 
 
 @dataclass(frozen=True)

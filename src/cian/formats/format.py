@@ -19,6 +19,7 @@ from cian.formats.file_index import FileIndex
 from cian.formats.text import JsonObject, parse_json
 from cian.formats.tree import Tree
 
+JSON_SUFFIXES = frozenset({".json", ".jsonl", ".ndjson"})
 JSON_CURE = 'Write {"photo.jpg": ["dog", "cat"]} or [{"image": "photo.jpg", "tags": ["dog", "cat"]}]'
 
 
@@ -94,8 +95,8 @@ class Request:
 
     @property
     def is_json(self) -> bool:
-        """Whether the path is a file called .json."""
-        return not self.images_alone and self.path.suffix.lower() == ".json" and not self.path.is_dir()
+        """Whether the path is a file called .json, or .jsonl for JSON lines."""
+        return not self.images_alone and self.path.suffix.lower() in JSON_SUFFIXES and not self.path.is_dir()
 
     @cached_property
     def json(self) -> Any:
@@ -104,7 +105,9 @@ class Request:
         Raises:
             CianError: the file cannot be read, or it is not JSON.
         """
-        return parse_json(self.path, JSON_CURE, without_shapes)
+        content = parse_json(self.path, JSON_CURE, without_shapes)
+        is_line = isinstance(content, JsonObject) and self.path.suffix.lower() != ".json"  # JSON lines with one line
+        return [content] if is_line else content
 
     @cached_property
     def tree(self) -> Tree:

@@ -1,15 +1,18 @@
-"""JSON of tags: a map of images to tags, or a list of objects with an image and its tags.
+"""JSON of tags, as scripts and annotation programs write it: a map of images to tags, or a list of entries, each with
+an image and its tags.
 
-Written by scripts, mostly; no program defines it. Accepted are `{"a.jpg": ["dog"], …}`, `{"a.jpg": "dog;cat", …}` and
-`[{"image": "a.jpg", "tags": ["dog"]}, …]`, with the names of columns that a CSV may have.
+Accepted are `{"a.jpg": ["dog"], …}`, `{"a.jpg": "dog;cat", …}` and `[{"image": "a.jpg", "tags": ["dog"]}, …]`, with the
+names of columns that a CSV may have; also one entry a line (JSON lines), and all of it inside another object. So the
+exports of these programs are read: CreateML, Label Studio (JSON and JSON-MIN), VGG Image Annotator 2, LabelMe, FiftyOne
+and Hugging Face's metadata.jsonl. Of their objects, only the names are used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from cian.config import DataConfig
+from cian.data.images import KNOWN_SUFFIXES
 from cian.data.problems import file_error, quoted
 from cian.data.table import TRAIN
 from cian.formats.columns import (
@@ -23,7 +26,39 @@ from cian.formats.columns import (
     split_tags,
 )
 from cian.formats.format import JSON_CURE, Format, Request, TagRow, TagSource
-from cian.formats.text import JsonObject, clean
+from cian.formats.text import JsonObject, clean, entries, fields
+
+# Keys, in lower case. The first that occurs is used.
+_IMAGE_KEYS = (
+    *IMAGE_COLUMNS,
+    "imagepath",
+    "imagefilename",
+    "filepath",
+    "file_path",
+    "img",
+    "uri",
+    "url",
+    "external_id",
+)
+_OBJECT_KEYS = ("annotations", "annotation", "choice", "choices", "objects", "shapes", "regions")
+_TAG_KEYS = (*TAGS_COLUMNS, *TAG_COLUMNS, *_OBJECT_KEYS)
+_NAME_KEYS = (*TAG_COLUMNS, *TAGS_COLUMNS, "name", "title", "classtitle", "choices", "value", "result", *_OBJECT_KEYS)
+_ATTRIBUTE_KEYS = (*TAG_COLUMNS, "name", "type", "object", "species")  # VIA: which attribute of a region is its class
+# Keys of an object that holds all entries, and of the names of the classes beside them.
+_WRAPPERS = (
+    "_via_img_metadata",
+    "images",
+    "data",
+    "items",
+    "annotations",
+    "samples",
+    "records",
+    "rows",
+    "files",
+    "labels",
+)
+_CLASS_LISTS = ("classes", "categories", "class_names", "label_names", "names")
+_NO_CLASS = ("text", "rating", "number", "datetime", "pairwise", "taxonomy", "ranker")  # Label Studio's other answers
 
 
 def _recognises(request: Request) -> bool:
@@ -31,27 +66,97 @@ def _recognises(request: Request) -> bool:
 
 
 def _read(request: Request) -> TagSource:
-    content = request.json
+    content, path = request.json, request.path
+    if not isinstance(content, list):
+        raise file_error(path, f"holds {type(content).__name__}, neither a map nor a list", JSON_CURE)
+    classes: Sequence[str] = ()
     if isinstance(content, JsonObject):
-        request.refuse_split_column(request.path, "a map")
-    elif not isinstance(content, list):
-        raise file_error(request.path, f"holds {type(content).__name__}, neither a map nor a list", JSON_CURE)
-    elif content and isinstance(content[0], JsonObject):
-        used = {*IMAGE_COLUMNS, *TAGS_COLUMNS, *TAG_COLUMNS, _key(request.config.split_column or "")}
-        note_unused(request.path, [key for key, _ in content[0] if _key(key) not in used], request.problems)
-    saw = "JSON, a map of images to tags" if isinstance(content, JsonObject) else "JSON, a list of images with tags"
-    return TagSource(request.path, saw, _rows(request, content), unit="entry", if_empty=JSON_CURE)
+        content, classes = _unwrap(content)
+    if isinstance(content, JsonObject):
+        request.refuse_split_column(path, "a map")
+        rows = _rows(request, content, classes)
+        return TagSource(path, "JSON, a map of images to tags", rows, unit="entry", if_empty=JSON_CURE)
+    if isinstance(content, _ByClass):
+        request.refuse_split_column(path, "a map")
+        rows = _rows(request, content, ())
+        return TagSource(path, "JSON, a map of classes to images", rows, merge=True, unit="entry", if_empty=JSON_CURE)
+    keys = dict.fromkeys(key for entry in content for key in fields(entry))
+    used = {*_IMAGE_KEYS, *_TAG_KEYS, _key(request.config.split_column or "")}
+    if keys and not any(_key(key) in _TAG_KEYS for key in keys):
+        value = f"no entry has tags (the keys of its entries: {quoted(', '.join(keys))})"
+        raise file_error(path, value, "Call the key of the tags `tags`, or export as COCO JSON or CSV")
+    unused = [key for key in fields(content[0]) if _key(key) not in used] if content else []
+    note_unused(path, unused, request.problems)
+    rows = _rows(request, content, classes)
+    return TagSource(path, "JSON, a list of images with tags", rows, unit="entry", if_empty=JSON_CURE)
 
 
-def _rows(request: Request, content: list[Any]) -> Iterator[TagRow]:
+class _ByClass(list):
+    """(image, tag) of a map of classes to images."""
+
+
+def _unwrap(content: JsonObject) -> tuple[list[Any], Sequence[str]]:
+    """The map or the list of entries that an object is or holds, and the names of the classes if it lists them."""
+    values = {_key(key): value for key, value in content}
+    image = next((key for key in (*_IMAGE_KEYS, *(f"{key}s" for key in _IMAGE_KEYS)) if key in values), None)
+    tags = next((key for key in _TAG_KEYS if key in values), None)
+    if image is not None and tags is not None:
+        if isinstance(values[image], str):
+            return [content], ()  # one entry (LabelMe)
+        if columns := _columns_to_entries(values[image], values[tags]):
+            return columns, ()
+    key = next((key for key in _WRAPPERS if isinstance(values.get(key), list) and values[key]), None)
+    if key is not None and not any(map(_has_suffix, values)):
+        inner, names = values[key], next((values[name] for name in _CLASS_LISTS if name in values), ())
+        classes = names if all(isinstance(name, str) for name in entries(names)) else ()
+        if isinstance(inner, JsonObject):
+            return _named_entries(inner), entries(classes)
+        if any(isinstance(entry, JsonObject) for entry in inner):
+            return inner, entries(classes)
+    if content and all(
+        names and all(isinstance(n, str) and _has_suffix(n) for n in names) for names in map(entries, values.values())
+    ):
+        return _ByClass((name, tag) for tag, names in content for name in names), ()
+    return _named_entries(content), ()
+
+
+def _are_images(value: Any) -> bool:
+    names = entries(value)
+    return bool(names) and all(isinstance(name, str) and _has_suffix(name) for name in names)
+
+
+def _columns_to_entries(images: Any, tags: Any) -> list[Any]:
+    """The entries of two columns, as lists or as pandas writes them; none if they are of another kind."""
+    if isinstance(images, JsonObject) and isinstance(tags, JsonObject):
+        found = fields(tags)
+        return [JsonObject([("image", image), ("tags", found.get(row))]) for row, image in images]
+    same = len(entries(images)) == len(entries(tags)) and all(isinstance(image, str) for image in entries(images))
+    pairs = zip(entries(images), entries(tags), strict=True) if same else ()
+    return [JsonObject([("image", image), ("tags", tag)]) for image, tag in pairs]
+
+
+def _named_entries(content: JsonObject) -> list[Any]:
+    """The values of a map if they, and not its keys, name the images (VIA); otherwise the map."""
+    if any(_has_suffix(key) for key, _ in content):
+        return content
+    images = (_image_of({_key(key): v for key, v in fields(value).items()}) for _, value in content)
+    return [value for _, value in content] if content and all(isinstance(image, str) for image in images) else content
+
+
+def _rows(request: Request, content: list[Any], classes: Sequence[str]) -> Iterator[TagRow]:
     config = request.config
     missing: set[str] = set()  # words that are read as no tag
     for number, entry in enumerate(content, start=1):
-        image, value, split = (*entry, TRAIN) if isinstance(content, JsonObject) else _columns(entry, config)
-        tags = _tags(value, config.separator)
+        is_pair = isinstance(content, JsonObject | _ByClass)
+        image, value, split = (*entry, TRAIN) if is_pair else _columns(entry, config.split_column)
+        tags = _tags(value, config.separator, classes)
         where = f"{request.path}, entry {number}"
         if not isinstance(image, str) or not image.strip():
             request.problems.add(where, f"names no image ({quoted(str(image))})", JSON_CURE)
+        elif tags is None and isinstance(value, int | float):
+            request.problems.add(
+                where, f"the tag of {quoted(image)} is the number {value}", "Write the name of the class"
+            )
         elif tags is None:
             request.problems.add(where, f"the tags of {quoted(image)} are {quoted(str(value))}", JSON_CURE)
         elif not isinstance(split, str) or not clean(split):
@@ -64,29 +169,80 @@ def _rows(request: Request, content: list[Any]) -> Iterator[TagRow]:
             yield TagRow(number, image.strip(), tags, clean(split))
 
 
-def _columns(entry: Any, config: DataConfig) -> tuple[Any, Any, Any]:
+def _columns(entry: Any, split_column: str | None) -> tuple[Any, Any, Any]:
     """(image, tags, split) of an entry of a list; None for what it lacks."""
     if not isinstance(entry, JsonObject):
         return None, None, TRAIN
     values = {_key(name): value for name, value in entry}
-    image = next((values[key] for key in IMAGE_COLUMNS if key in values), None)
-    tags = next((values[key] for key in TAGS_COLUMNS + TAG_COLUMNS if key in values), None)
-    return image, tags, TRAIN if config.split_column is None else values.get(_key(config.split_column))
+    found = [values[key] for key in _TAG_KEYS if key in values]
+    tags = next((value for value in found if value not in (None, "", [])), found[0] if found else None)
+    return _image_of(values), tags, TRAIN if split_column is None else values.get(_key(split_column))
+
+
+def _image_of(values: dict[str, Any]) -> Any:
+    """The name of the image of an entry; None if it has none."""
+    data = {_key(key): value for key, value in fields(values.get("data")).items()}  # Label Studio
+    for source in (values, data):
+        found = [source[key] for key in _IMAGE_KEYS if key in source]
+        texts = [value for value in found if isinstance(value, str)]
+        if texts or (found and not data):
+            return next(iter(texts), found[0])
+    return next((value for value in data.values() if isinstance(value, str) and _has_suffix(value)), None)
+
+
+def _has_suffix(name: str) -> bool:
+    return f".{name.partition('?')[0].rpartition('.')[2]}".lower() in KNOWN_SUFFIXES
 
 
 def _key(name: str) -> str:
     return clean(name).casefold()
 
 
-def _tags(value: Any, separator: str) -> tuple[str, ...] | None:
-    """The tags of an entry; None if they are neither text nor a list of texts."""
-    if isinstance(value, str):
-        return split_tags(value, separator)
+def _tags(value: Any, separator: str, classes: Sequence[str] = ()) -> tuple[str, ...] | None:
+    """The tags that a value names: a text, a list, an object of an annotation program, or `{"dog": true, …}`. None if
+    they are of another kind."""
     if value is None:
         return ()
-    if isinstance(value, list) and all(isinstance(name, str) for name in value):
+    if isinstance(value, str):
+        return split_tags(value, separator)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(classes):
+        return (clean(classes[value]),)
+    if isinstance(value, JsonObject):
+        regions = value and all(key.isdecimal() for key, _ in value)  # VIA 1 numbers them
+        return _tags([part for _, part in value], separator, classes) if regions else _names(value, separator, classes)
+    if not isinstance(value, list):
+        return None
+    if all(isinstance(name, str) for name in value):
         return distinct(value)
-    return None
+    parts = [None if entries(part) else _tags(part, separator, classes) for part in value]
+    if None in parts:
+        return None
+    return distinct(name for part in parts for name in part or ())
+
+
+def _names(content: JsonObject, separator: str, classes: Sequence[str]) -> tuple[str, ...] | None:
+    """The tags that an object names; None if it is of a kind that is not known."""
+    values = {_key(key): value for key, value in content}
+    if "region_attributes" in values:
+        return _attribute(fields(values["region_attributes"]), separator)
+    if not values or values.get("was_cancelled") is True or values.get("type") == "relation":
+        return ()
+    key = next((key for key in values if key.endswith("labels") and key != "labels"), None)  # Label Studio
+    key = key or next((key for key in _NAME_KEYS if key in values), None)
+    if key is not None:
+        return _tags(values[key], separator, classes)
+    if all(isinstance(value, int) and value in (0, 1) for value in values.values()):
+        return distinct(key for key, value in content if value)
+    return () if any(key in values for key in _NO_CLASS) else None
+
+
+def _attribute(attributes: dict[str, Any], separator: str) -> tuple[str, ...] | None:
+    """The class among the attributes of a region of VIA; None if it is not clear which of them is the class."""
+    named = {_key(key): value for key, value in attributes.items() if value not in ("", None)}
+    key = next((key for key in _ATTRIBUTE_KEYS if key in named), None)
+    if key is None and len(named) > 1:
+        return None
+    return _tags(named[key] if key else next(iter(named.values()), None), separator)
 
 
 FORMAT = Format('a JSON file {"photo.jpg": ["dog", "cat"]}', _recognises, _read)

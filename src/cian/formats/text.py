@@ -131,7 +131,21 @@ def _parse(text: str, where: Path | str, cure: str, make: Callable[[list[tuple[s
     try:
         return json.loads(text, object_pairs_hook=make)
     except (ValueError, RecursionError) as error:
+        if getattr(error, "msg", "") == "Extra data":
+            return _parse_lines(text, where, cure, make)
         raise file_error(where, f"is not JSON ({reason(error)})", cure) from None
+
+
+def _parse_lines(text: str, where: Path | str, cure: str, make: Callable[[list[tuple[str, Any]]], JsonObject]) -> Any:
+    """The values of JSON lines: one in each line that is not blank."""
+    values = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        try:
+            if line.strip():
+                values.append(json.loads(line, object_pairs_hook=make))
+        except (ValueError, RecursionError) as error:
+            raise file_error(f"{where}, line {number}", f"is not JSON ({reason(error)})", cure) from None
+    return values
 
 
 def fields(value: Any) -> dict[str, Any]:
