@@ -102,14 +102,24 @@ def test_label_maps_that_fit_no_image(tmp_path: Path) -> None:
 
 
 def test_masks_that_fit_no_image_are_noted(tmp_path: Path) -> None:
-    names = [f"{i}.png" for i in range(3)] + [f"{i}_mask.png" for i in range(3, 24)]
+    names = [f"{i}.png" for i in range(3)] + [f"{i}_object.png" for i in range(3, 24)]
     masks = images(tmp_path / "masks", names)
     ids = [str(i) for i in range(24)]
     problems = ProblemList()
     assert sum(mask is not None for mask in find_masks([masks], ids, problems)) == 3
-    text = "masks: 21 of 24 masks fit no image (10_mask.png, 11_mask.png, 12_mask.png, …). Store masks as ID.png"
+    text = "masks: 21 of 24 masks fit no image (10_object.png, 11_object.png, 12_object.png, …). Store masks as ID.png"
     assert text in only(problems.all(), is_fatal=False)
     problems = ProblemList()
     masks = images(tmp_path / "all", [f"{i}.png" for i in range(24)])
     find_masks([masks], ids[:3], problems, known=ids)  # images that are not used have masks, too
     assert not problems.all()
+
+
+def test_masks_that_programs_call_after_the_image(tmp_path: Path) -> None:
+    for mask in ("a.jpg.png", "a_mask.png", "A-Mask.png", "mask_a.png", "x/a_gt.png", "a.jpg_seg.png", "A.png"):
+        assert masks_of(tmp_path, ["a", "b"], [mask, "b.png"]) == {"a": mask, "b": "b.png"}
+    scenes = masks_of(tmp_path, ["u/1_leftImg8bit", "u/2_leftImg8bit"], ["u/1_gtFine_labelTrainIds.png"])
+    assert scenes == {"u/1_leftImg8bit": "u/1_gtFine_labelTrainIds.png", "u/2_leftImg8bit": None}
+    masks = images(tmp_path / "m", ["a_mask.png", "a.jpg.png"])
+    _, problems = read(tmp_path, "image,tags\na,dog\n", "a", masks=masks)
+    assert "several masks fit image 'a'. Keep the one at ID.png" in "\n".join(fatal(problems))

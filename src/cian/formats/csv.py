@@ -75,6 +75,8 @@ def _recognises(request: Request) -> bool:
 
 def _read(request: Request) -> TagSource:
     path, problems = request.path, request.problems
+    if path.suffix.lower() in (".yaml", ".yml"):
+        raise file_error(path, "is YAML, which names no images", "Give a CSV file, COCO JSON or PASCAL VOC XML")
     encoding = text_encoding(path)
     if encoding == "cp1252":
         problems.add(path, "is not UTF-8, read as Windows-1252", "Save it as UTF-8 if names look wrong", fatal=False)

@@ -85,7 +85,7 @@ def _read(request: Request) -> TagSource:
     if keys and not any(_key(key) in _TAG_KEYS for key in keys):
         value = f"no entry has tags (the keys of its entries: {quoted(', '.join(keys))})"
         raise file_error(path, value, "Call the key of the tags `tags`, or export as COCO JSON or CSV")
-    unused = [key for key in fields(content[0]) if _key(key) not in used] if content else []
+    unused = [key for key in fields(content[0]) if _key(key) not in used] if len(content) > 1 else []
     note_unused(path, unused, request.problems)
     rows = _rows(request, content, classes)
     return TagSource(path, "JSON, a list of images with tags", rows, unit="entry", if_empty=JSON_CURE)

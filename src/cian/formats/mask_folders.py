@@ -5,13 +5,19 @@ Masks to score with and label maps to learn from are found in the same way. `cia
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from cian.data.images import find_files
+from cian.data.images import KNOWN_SUFFIXES, find_files
 from cian.data.problems import ProblemList, quoted
 from cian.formats.file_index import AMBIGUOUS, MISSING, FileIndex, path_ends
 
+# What programs add to the name of an image, also Cityscapes'.
+_MARK = re.compile(
+    r"^(?:mask|seg|gt|label)[_-](?=.)"
+    r"|(?<=.)[_.-](?:masks?|seg|segmentation|gt|labels?|labelmap|annotation|leftimg8bit|gtfine_labeltrainids)$"
+)
 _FEW = 0.1  # share of masks that may fit no image without a note: people keep masks of images that they removed
 
 
@@ -54,14 +60,15 @@ def _note_unused(
 ) -> None:
     """Notes masks that fit no image, if they are more than a few: they are often named in another way."""
     used = {mask for mask in masks if mask is not None}
-    names = {*ids, *(name.rpartition("/")[2] for name in ids)}
+    names = {*ids, *map(_plain, ids)}
+    names |= {name.rpartition("/")[2] for name in names}
     total, unused = 0, []
     for folder in folders:
         with ProblemList().collecting():  # a folder that cannot be read is a problem already
             files = FileIndex(folder, _mask_files(folder))
             total += len(files)
             for path, name, file in zip(files.paths, files.ids, files.files, strict=True):
-                if file not in used and names.isdisjoint(path_ends(name)):
+                if file not in used and names.isdisjoint((*path_ends(name), *path_ends(_plain(name)))):
                     unused.append(path)
     if len(unused) > total * _FEW:
         value = f"{len(unused)} of {total} {what}s fit no image ({', '.join(unused[:3])}{', …' * (len(unused) > 3)})"
@@ -73,28 +80,60 @@ def _mask_files(folder: Path) -> list[Path]:
 
 
 def _add_masks(folder: Path, ids: Sequence[str], masks: list[Path | None], problems: ProblemList, what: str) -> None:
-    """Adds masks of a folder for images that have none.
-
-    The mask of an image is FOLDER/ID.png. Otherwise it is a mask that belongs to no other image, and whose path ends in
-    the image's id, or the other way round.
-    """
+    """Adds masks of a folder for images that have none: those called like the image, then those called after it."""
     index = FileIndex(folder, _mask_files(folder))
-    whole: dict[str, int] = {}
-    for row, mask_id in enumerate(index.ids):
-        whole[mask_id] = AMBIGUOUS if mask_id in whole else row
     owner: dict[int, str] = {}
+    _assign(folder, index, index.ids, ids, owner, masks, problems, what)
+    if not all(masks) and len(owner) < len(index):
+        plain, names = [_plain(mask_id) for mask_id in index.ids], [_plain(name) for name in ids]
+        _assign(folder, index, plain, names, owner, masks, problems, what)
+
+
+def _plain(name: str) -> str:
+    """The id of an image from the name of its mask: a_mask, mask_a, a.jpg; in lower case."""
+    folder, slash, last = name.casefold().rpartition("/")
+    for _ in range(2):
+        stem, dot, suffix = last.rpartition(".")
+        last = _MARK.sub("", stem if f"{dot}{suffix}" in KNOWN_SUFFIXES else last)
+    return f"{folder}{slash}{last}"
+
+
+def _assign(
+    folder: Path,
+    index: FileIndex,
+    keys: Sequence[str],
+    ids: Sequence[str],
+    owner: dict[int, str],
+    masks: list[Path | None],
+    problems: ProblemList,
+    what: str,
+) -> None:
+    """Gives masks of a folder to images that have none.
+
+    The mask of an image has its id. Otherwise it is a mask that belongs to no other image, and whose path ends in the
+    image's id, or the other way round.
+
+    Args:
+        keys: what each file is called.
+        ids: what each image is called.
+        owner: the image of each file, added to.
+    """
+    rows = [row for row in range(len(keys)) if row not in owner]
+    whole: dict[str, int] = {}
+    for row in rows:
+        whole[keys[row]] = AMBIGUOUS if keys[row] in whole else row
     for i, name in enumerate(ids):
         row = whole.get(name, MISSING)
-        if row >= 0:
+        if row >= 0 and row not in owner:
             owner[row] = name
             masks[i] = masks[i] or index.files[row]
     if all(masks) or len(owner) == len(index):
         return
-    left = {mask_id: row for mask_id, row in whole.items() if row not in owner}
+    left = {key: row for key, row in whole.items() if row not in owner}
     ends: dict[str, int] = {}
-    for row, mask_id in enumerate(index.ids):
+    for row in rows:
         if row not in owner:
-            for end in path_ends(mask_id):
+            for end in path_ends(keys[row]):
                 ends[end] = AMBIGUOUS if end in ends else row
     for i, name in enumerate(ids):
         if masks[i] is not None:

@@ -20,6 +20,7 @@ from cian.formats import (
     label_maps,
     label_studio,
     labelme,
+    tag_folders,
     via,
     voc,
     xml,
@@ -40,6 +41,7 @@ FORMATS: tuple[Format, ...] = (
     tags_of(yolo.FORMAT),
     voc.FORMAT,
     xml.FORMAT,
+    tag_folders.FORMAT,
     json.FORMAT,
     csv.FORMAT,
 )
