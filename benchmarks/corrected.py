@@ -29,6 +29,7 @@ from cian.files import read_json
 from cian.pipeline.ablation import reusable
 from cian.pipeline.run import check_data, finished, run_config
 from cian.runs.directory import Run
+from cian.runs.made import Results, remember
 from cian.training.device import make_accelerator
 
 CORRECTIONS = ("background", "missed", "classes", "all")
@@ -90,6 +91,9 @@ def main() -> None:
             seeds = read_mask(source.mask("seeds", image_id))
             truth = resize_mask(read_mask(mask), seeds.shape)
             write_mask(target.mask("seeds", image_id), corrected(seeds, truth, correction))
+        record = target.records()["seed"]
+        remember(target, Results([], {"seeds": train.ids}), record)  # else they would be made again
+        target.record("seed", record)
         rows.append(show(correction, run_config(config, target, until="evaluate", table=table)))
     if rows:
         head = "\n| seeds | mIoU of the seeds | of what is labelled | split | mIoU | with CRF |"

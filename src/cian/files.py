@@ -1,11 +1,14 @@
-"""Atomic writes, locks, and JSON files that are read with a clear error.
+"""Atomic writes, locks, and records that are checked when they are read.
 
-Every file is written under a temporary name and then renamed. So a file that exists is whole.
+Every file is written under a temporary name and then renamed. So a file that exists is whole, unless it was damaged
+later.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import json
 import os
 import tempfile
@@ -15,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from pydantic import TypeAdapter, ValidationError
 
 from cian.errors import CianError
 
 TEMPORARY = ".cian-tmp-"
+_MISSING = "Run the stage that writes it first"
 _UMASK = os.umask(0o22)
 os.umask(_UMASK)  # reading it means setting it, which is not safe in threads: so it is done here
 
@@ -56,17 +61,55 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """
+def read_json(
+    path: Path, kind: Any = Any, cure: str = "Remove it and run the same command again", missing: str = _MISSING
+) -> Any:
+    """Reads a JSON file and checks its shape. All records are read with this function.
+
+    Args:
+        kind: the type that the content must have, e.g. `dict[str, Record]`. Dataclasses are made of objects.
+        cure: what to do if the file is damaged.
+        missing: what to do if there is no such file.
+
     Raises:
-        CianError: there is no such file, or it is not JSON.
+        CianError: there is no such file, it is not JSON, or its content is of another type.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return _adapter(kind).validate_json(path.read_bytes(), strict=True)
     except FileNotFoundError:
-        raise CianError(f"{path}: no such file. Run the stage that writes it first.") from None
-    except (OSError, ValueError) as error:
-        raise CianError(f"{path}: cannot be read ({error}). Remove it and run the same command again.") from None
+        raise CianError(f"{path}: no such file. {missing}.") from None
+    except OSError as error:
+        raise CianError(f"{path}: cannot be read ({error.strerror}). {cure}.") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = "".join(f"{part}: " for part in first["loc"])
+        raise CianError(f"{path}: damaged ({where}{first['msg']}). {cure}.") from None
+
+
+@functools.cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def write_sealed(path: Path, kind: str, body: bytes | memoryview) -> None:
+    """Writes a file whose first line holds its kind and a checksum of the rest. `read_sealed` reads it."""
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        file.write(_seal(kind, body))
+        file.write(body)
+
+
+def read_sealed(path: Path, kind: str) -> memoryview | None:
+    """What `write_sealed` wrote. None if the file is missing, damaged or of another kind."""
+    try:
+        data = memoryview(path.read_bytes())
+    except OSError:
+        return None
+    start = len(_seal(kind, b""))
+    return data[start:] if data[:start] == _seal(kind, data[start:]) else None
+
+
+def _seal(kind: str, body: bytes | memoryview) -> bytes:
+    return f"cian {kind} {hashlib.blake2b(body, digest_size=16).hexdigest()}\n".encode()
 
 
 def lock(folder: Path, doing: str) -> AbstractContextManager[object]:

@@ -101,6 +101,14 @@ def test_own_weights_file(tmp_path):
     assert all(torch.equal(v, loaded.state_dict()[k]) for k, v in source.state_dict().items())
 
 
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    state = build_backbone("test_resnet", 8, "random").model.state_dict()
+    next(iter(state.values())).view(-1)[0] = torch.nan
+    save_file(state, tmp_path / "weights.safetensors")
+    with pytest.raises(CianError, match=r"weights\.safetensors hold values that are NaN or infinite\. Give other"):
+        build_backbone("test_resnet", 8, str(tmp_path / "weights.safetensors"))
+
+
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "convnext_atto"])
 def test_weights_file_of_timm_holds_its_classifier(name, tmp_path):
     """Under any name; it is left out."""

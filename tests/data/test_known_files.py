@@ -64,6 +64,23 @@ def test_a_file_that_has_just_been_written_is_read_again(tmp_path, reads):
     assert reads == ["a", "a"]
 
 
+def test_a_file_that_had_just_been_written_is_known_at_the_end_of_a_run(tmp_path, reads, monkeypatch):
+    """If it is still the same. So two runs on the same data have the same record."""
+    a, b = (tmp_path / name for name in "ab")
+    for file in (b, a):
+        file.write_text("one")
+    files = KnownFiles(tmp_path / "record")
+    files.learn(b, "content")
+    files.fingerprints([a])
+    b.write_text("two")
+    os.utime(b, ns=(a.stat().st_mtime_ns,) * 2)
+    monkeypatch.setattr(known_files, "_FRESH_NS", 0)
+    files.save()
+    reads.clear()
+    KnownFiles(tmp_path / "record").fingerprints([a, b])
+    assert reads == ["b"]
+
+
 @pytest.mark.parametrize("damage", [lambda data: data[:-3], lambda data: data.replace(b"a", b"b"), lambda data: b""])
 def test_a_damaged_record_is_ignored(tmp_path, damage):
     file, record = write(tmp_path / "a", "text"), tmp_path / "record"

@@ -129,6 +129,10 @@ def test_load_errors(tmp_path):
         write_json(tmp_path / "config.json", content)
         with pytest.raises(CianError, match=r"config\.json: is not the configuration of a trained model"):
             load(tmp_path)
+    for wrong in ({"classes": 5, "config": {}}, {"classes": [1], "config": {}}, {"classes": ["a"], "config": []}):
+        write_json(tmp_path / "config.json", {"format": 1, **wrong})
+        with pytest.raises(CianError, match=r"config\.json: damaged \(.*\)\. Copy the model again, or give another"):
+            load(tmp_path)
     write_json(tmp_path / "config.json", {"format": 99, "cian": "9.0", "classes": [], "config": {}})
     with pytest.raises(CianError, match=r"has format 99, .* reads format 1\. The model was saved by cian 9\.0"):
         load(tmp_path)

@@ -5,7 +5,6 @@ import hashlib
 from cian.data.known_files import KnownFiles, fingerprint
 from cian.data.table import Table
 from cian.files import files_in, remove_temporaries
-from cian.runs.directory import Run
 from cian.runs.fingerprints import files_digest, table_digest
 
 
@@ -49,11 +48,3 @@ def test_files_in_a_folder(tmp_path):
     assert sorted(files_in(tmp_path)) == ["a.png", "b/c.png", "b/d/.cian-tmp-e.png"]
     remove_temporaries(tmp_path)
     assert sorted(files_in(tmp_path)) == ["a.png", "b/c.png"]
-
-
-def test_whether_all_masks_are_there(tmp_path):
-    run = Run(tmp_path / "run")
-    assert run.has_masks("seeds", []) and not run.has_masks("seeds", ["a"])
-    run.mask("seeds", "a/b").parent.mkdir(parents=True)
-    run.mask("seeds", "a/b").touch()
-    assert run.has_masks("seeds", ["a/b"]) and not run.has_masks("seeds", ["a/b", "b"])

@@ -19,8 +19,10 @@ from cian import CianError
 from cian.config import OptimizerConfig, RuntimeConfig
 from cian.data.sampler import GroupSampler
 from cian.errors import Interrupted
+from cian.training.checkpoint import load_weights, save_weights
 from cian.training.device import make_accelerator
 from cian.training.loading import Batches
+from cian.training.log import read_metrics
 from cian.training.trainer import Task, fit, make_optimizer
 
 RUNTIME = RuntimeConfig(device="cpu", workers=0)
@@ -93,6 +95,58 @@ def test_a_signal_after_the_last_step_is_obeyed_and_costs_nothing(tmp_path, monk
     assert first.weights.exists()
 
 
+@pytest.mark.parametrize("damage", ["empty", "cut", "flipped"])
+def test_a_damaged_checkpoint_is_not_used(tmp_path, capsys, damage):
+    """The training starts from its beginning, and its result is the same."""
+    whole = train(task(tmp_path / "whole"))
+    calls = []
+
+    def stopping(model, batch, done):
+        calls.append(done)
+        if len(calls) == 7:
+            os.kill(os.getpid(), signal.SIGINT)
+        return {"total": model(batch["x"]).square().mean()}
+
+    stopped = task(tmp_path / "stopped", stopping)
+    with pytest.raises(Interrupted):
+        train(stopped)
+    content = bytearray(stopped.checkpoint.read_bytes())
+    if damage == "flipped":
+        content[len(content) // 2] ^= 4
+    stopped.checkpoint.write_bytes({"empty": b"", "cut": content[:-1], "flipped": content}[damage])
+    capsys.readouterr()
+    again = train(task(tmp_path / "stopped", stopping))
+    said = " ".join(capsys.readouterr().err.split())
+    assert "last.pt: damaged, or of an earlier version. The training starts from its beginning" in said
+    assert len(calls) == 27 and all(torch.equal(value, again[name]) for name, value in whole.items())
+
+
+def test_a_damaged_log_keeps_its_good_lines(tmp_path):
+    train(task(tmp_path))
+    file = tmp_path / "metrics.jsonl"
+    good = read_metrics(file)
+    lines = file.read_bytes().splitlines(keepends=True)
+    broken = [
+        b"5\n",
+        b'{"a": 1}\n',
+        b"\xff\xfe\x00\n",
+        b"[" * 100_000 + b"\n",
+        lines[0].replace(b"lr", b"l"),
+        lines[0].replace(b'"lr": ', b'"lr": "x", "l": '),
+        lines[0].replace(b'"total": ', b'"total": NaN, "t": '),
+    ]
+    file.write_bytes(b"".join([*broken, *lines[:2], *broken, *lines[2:], lines[0][:-5]]))
+    assert read_metrics(file) == good and len(good) == 4
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    toy = Toy()
+    nn.init.constant_(toy.head.bias, torch.nan)
+    save_weights(toy, tmp_path / "a.safetensors")
+    with pytest.raises(CianError, match=r"a\.safetensors: head\.bias holds values that are NaN or infinite\. Train"):
+        load_weights(Toy(), tmp_path / "a.safetensors")
+
+
 def test_finished_training_is_not_repeated(tmp_path):
     def never(*_):
         raise AssertionError
@@ -109,6 +163,19 @@ def test_a_loss_that_is_not_finite_stops_with_the_cure(tmp_path):
     ):
         train(broken)
     assert not broken.weights.exists()
+
+
+def test_weights_that_the_last_step_spoils_are_not_written(tmp_path):
+    """The loss of that step is finite, its gradient is not."""
+
+    def loss(model, batch, done):
+        x = model(batch["x"]).square().mean()
+        return {"total": x + (x * 0).sqrt() if done > 0.94 else x}
+
+    spoiled = task(tmp_path, loss)
+    with pytest.raises(CianError, match=r"toy: the weights became NaN or infinite\. Lower train\.optimizer\.lr"):
+        train(spoiled)
+    assert not spoiled.weights.exists()
 
 
 @pytest.mark.parametrize("per_epoch", [True, False])

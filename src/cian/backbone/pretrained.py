@@ -67,6 +67,8 @@ def build_backbone(
     names = (classifier,) if isinstance(classifier, str) else classifier
     prefixes = tuple(f"{layer}." for layer in names)
     state = {key: value for key, value in state.items() if not key.startswith(prefixes)}
+    if not all(value.isfinite().all() for value in state.values()):
+        raise CianError(f"backbone {name}: weights {weights} hold values that are NaN or infinite. Give other weights.")
     missing, unexpected = backbone.model.load_state_dict(state, strict=False)
     if missing or unexpected:
         raise CianError(

@@ -20,26 +20,34 @@ _MOST_LINES = 20  # of an error
 IMAGE_SOURCES = ("data.images", "data.voc", "data.coco")
 
 
-def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
+def load_config(
+    file: Path | None = None, overrides: Mapping[str, Any] | None = None, *, of_run: bool = False
+) -> Config:
     """The defaults, changed by a YAML file, changed by dotted keys (`{"train.epochs": 4}`).
+
+    Args:
+        of_run: whether a run has written the file. Then it must be whole.
 
     Raises:
         CianError: the file cannot be read, a key is unknown, or a value is out of range. One error lists all of them.
     """
     tree: dict[str, Any] = {}
     if file is not None:
+        again = ", or give --images and all other options again" if of_run else ""
         try:
             tree = yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}
         except OSError as error:
             raise CianError(f"{file}: {error.strerror}. Give a readable YAML file to --config.") from None
         except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or no such number or date
             why = _cut(" ".join(str(error).split()), 300)
-            raise CianError(f"{file}: not a YAML file ({why}). Correct that line.") from None
+            raise CianError(f"{file}: not a YAML file ({why}). Correct that line{again}.") from None
         if not _is_bounded(tree):
             value = f"holds over {_MOST_VALUES:,} values, as its aliases unfold"
             raise CianError(f"{file}: {value}. Write only the settings that differ from the defaults.")
         if not isinstance(tree, dict):
-            raise CianError(f"{file}: holds a {type(tree).__name__}, not settings. Write `key: value` lines.")
+            raise CianError(f"{file}: holds a {type(tree).__name__}, not settings. Write `key: value` lines{again}.")
+        if of_run and not isinstance(tree.get("versions"), dict):  # they stand at the end
+            raise CianError(f"{file}: is not whole, its last lines are missing. Restore it{again}.")
         tree = {key: value for key, value in tree.items() if value is not None}  # an empty section
         tree.pop("versions", None)  # a run writes them into its config.yaml
         tree, notes = from_earlier(tree, str(file))
@@ -135,7 +143,7 @@ def load_run_config(file: Path | None, overrides: Mapping[str, Any], of_run: Pat
         of_run: the run's config.yaml, if it exists.
     """
     if file is None and of_run is not None and of_run.is_file() and not any(key in overrides for key in IMAGE_SOURCES):
-        file = of_run
+        return load_config(of_run, overrides, of_run=True)
     return load_config(file, overrides)
 
 

@@ -50,10 +50,12 @@ class TrainingSet(Dataset):
 
     def __getitem__(self, item: tuple[int, int]) -> dict[str, Tensor]:
         index, epoch = item
+        self.table.known.require_unchanged(self.table.images[index])
         image = read_image(self.table.images[index], self.max_side)
         labels = None
         if self.labels is not None:
             file = self.labels[index]
+            self.table.known.require_unchanged(file)
             mask = read_mask(file, self.table.mask_ids if file == self.table.labels[index] else None)
             if mask.shape != image.shape[:2]:  # a label map of the original size
                 mask = resize_mask(mask, image.shape[:2])

@@ -15,15 +15,15 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from cian.files import write_bytes
+from cian.data.problems import file_error
+from cian.files import read_sealed, write_sealed
 from cian.memory import uncollected
 from cian.parallel import cores, map_ahead
 
-_HEADER = b"cian files 1 "
+_KIND = "files 1"
 _FRESH_NS = 2_000_000_000  # the coarsest clock of a common file system ticks every two seconds
 _CHUNK = 2000
 
@@ -38,7 +38,7 @@ class _Facts(NamedTuple):
 class KnownFiles:
     """Fingerprints of files, and what else was found out about them.
 
-    A file is looked at once. If it changes later, the next start notices.
+    A file is looked at once. `again` and `require_unchanged` tell whether it has changed since.
 
     Args:
         record: the file that keeps it from one start to the next. None: it is not kept.
@@ -81,22 +81,41 @@ class KnownFiles:
         with contextlib.suppress(OSError):
             self._add(str(file), _fingerprint(str(file))._replace(content=content))
 
+    def again(self) -> KnownFiles:
+        """For a second look at the same files. Those that are unchanged since the first one are not read."""
+        other = KnownFiles()
+        other._earlier = {path: facts for path, facts in self._facts.items() if path not in self._fresh}
+        return other
+
+    def require_unchanged(self, file: Path) -> None:
+        """Looks again at a file that is about to be used.
+
+        Raises:
+            FileError: its content is not what it was at the first look.
+        """
+        facts = self._facts.get(str(file))
+        if facts is None or _is_unchanged(str(file), facts):
+            return
+        with contextlib.suppress(OSError):  # a missing file is an error of the reader
+            if fingerprint(file) != facts.fingerprint:
+                raise file_error(file, "has changed since the run began", "Run the same command again")
+
     def save(self, new: bool = True) -> None:
         """Writes the record, if anything has changed.
 
         Args:
             new: whether to write a record if there was none.
         """
+        self._settle()
         if self._record is None or self._saved or not (new or self._record.exists()):
             return
         unseen = self._earlier.keys() - self._facts.keys()
         if len(unseen) > len(self._facts):  # the data has moved
             unseen = set()
-        rows = chain(((path, self._earlier[path]) for path in sorted(unseen)), self._facts.items())
+        known = {path: self._earlier[path] for path in unseen} | self._facts
         text = io.StringIO(newline="")
-        csv.writer(text).writerows((path, *facts) for path, facts in rows if path not in self._fresh)
-        body = text.getvalue().encode(errors="surrogateescape")
-        write_bytes(self._record, _HEADER + _checksum(body) + b"\n" + body)
+        csv.writer(text).writerows((path, *facts) for path, facts in sorted(known.items()) if path not in self._fresh)
+        write_sealed(self._record, _KIND, text.getvalue().encode(errors="surrogateescape"))
         self._saved = True
 
     def __reduce__(self) -> tuple[type[KnownFiles], tuple[()]]:
@@ -104,9 +123,17 @@ class KnownFiles:
 
     def _add(self, path: str, facts: _Facts) -> None:
         self._facts[path] = facts
-        if time.time_ns() - facts.time_ns < _FRESH_NS:  # a change within the same tick would not be seen
+        if _is_fresh(facts):  # a change within the same tick would not be seen
             self._fresh.add(path)
         self._saved = False
+
+    def _settle(self) -> None:
+        """Looks again at files that had just been written, for a change within the same tick. Later, none can hide."""
+        for path in [path for path in self._fresh if not _is_fresh(self._facts[path])]:
+            with contextlib.suppress(OSError):
+                if _fingerprint(path) == self._facts[path]._replace(content=""):
+                    self._fresh.discard(path)
+                    self._saved = False
 
     def _look(self, paths: Iterable[str]) -> None:
         """Takes over what is known of unchanged files."""
@@ -122,6 +149,10 @@ class KnownFiles:
 
     def _unchanged(self, paths: Sequence[str]) -> list[bool]:
         return [_is_unchanged(path, self._earlier[path]) for path in paths]
+
+
+def _is_fresh(facts: _Facts) -> bool:
+    return time.time_ns() - facts.time_ns < _FRESH_NS
 
 
 def _is_unchanged(path: str, facts: _Facts) -> bool:
@@ -144,19 +175,11 @@ def fingerprint(file: Path) -> str:
     return _fingerprint(str(file)).fingerprint
 
 
-def _checksum(body: bytes) -> bytes:
-    return hashlib.blake2b(body, digest_size=16).hexdigest().encode()
-
-
 @uncollected()
 def _read(record: Path) -> dict[str, _Facts]:
     """What an earlier start knew; nothing if there is no record, or if it is damaged or of another version."""
-    try:
-        data = record.read_bytes()
-    except OSError:
+    body = read_sealed(record, _KIND)
+    if body is None:
         return {}
-    first, _, body = data.partition(b"\n")
-    if first != _HEADER + _checksum(body):
-        return {}
-    rows = csv.reader(io.StringIO(body.decode(errors="surrogateescape"), newline=""))
+    rows = csv.reader(io.StringIO(bytes(body).decode(errors="surrogateescape"), newline=""))
     return {path: _Facts(int(size), int(time_ns), *texts) for path, size, time_ns, *texts in rows}

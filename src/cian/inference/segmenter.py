@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, TypeGuard, cast, overload
 
@@ -30,7 +31,24 @@ from cian.parallel import overlapped
 from cian.training.checkpoint import load_weights, save_weights
 
 FORMAT = 1  # of config.json in a model's folder
+_COPY = "Copy the model again, or give another one"
 ImageLike: TypeAlias = str | Path | np.ndarray | Image.Image
+
+
+@dataclass
+class _Saved:
+    """The config.json of a model's folder.
+
+    Attributes:
+        classes: by id, background first.
+        config: the settings.
+        cian: the version that wrote it.
+    """
+
+    format: int
+    classes: list[str]
+    config: dict[str, Any]
+    cian: str = "of an unknown version"
 
 
 class Segmenter:
@@ -186,25 +204,27 @@ def load(source: str | Path, device: str | torch.device = "auto") -> Segmenter:
     """
     folder = _model_folder(Path(source)) or _download(str(source))
     file = folder / "config.json"
-    saved: Any = read_json(file)
-    if not isinstance(saved, dict) or not {"format", "classes", "config"} <= saved.keys():
+    tree: Any = read_json(file, cure=_COPY)
+    if not isinstance(tree, dict) or not {"format", "classes", "config"} <= tree.keys():
         raise CianError(f"{file}: is not the configuration of a trained model. Give runs/NAME/model.")
-    if saved["format"] != FORMAT:
+    if tree["format"] != FORMAT:
         raise CianError(
-            f"{file}: has format {saved['format']!r}, and this version of cian reads format {FORMAT}. {_cure(saved)}"
+            f"{file}: has format {tree['format']!r}, and this version of cian reads format {FORMAT}. "
+            f"{_cure(tree.get('cian', _Saved.cian))}"
         )
+    saved: _Saved = read_json(file, _Saved, _COPY)
     try:
-        tree, _ = from_earlier(saved["config"], str(folder))  # none of those settings concerns a trained network
-        config = Config.model_validate(tree)
+        settings, _ = from_earlier(saved.config, str(folder))  # none of those settings concerns a trained network
+        config = Config.model_validate(settings)
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise CianError(f"{file}: {where}: {error.errors()[0]['msg']}. {_cure(saved)}") from None
-    _compare(file, folder / "model.safetensors", config, len(saved["classes"]))
-    network = build_network(config, len(saved["classes"]), weights="random")
+        raise CianError(f"{file}: {where}: {error.errors()[0]['msg']}. {_cure(saved.cian)}") from None
+    _compare(file, folder / "model.safetensors", config, len(saved.classes))
+    network = build_network(config, len(saved.classes), weights="random")
     load_weights(network, folder / "model.safetensors")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Segmenter(network, config, saved["classes"], device)
+    return Segmenter(network, config, saved.classes, device)
 
 
 def _compare(file: Path, weights: Path, config: Config, classes: int) -> None:
@@ -228,10 +248,9 @@ def _compare(file: Path, weights: Path, config: Config, classes: int) -> None:
             )
 
 
-def _cure(saved: Mapping[str, Any]) -> str:
+def _cure(version: str) -> str:
     return (
-        f"The model was saved by cian {saved.get('cian', 'of an unknown version')}, and this is cian {__version__}. "
-        "Install that version, or train again."
+        f"The model was saved by cian {version}, and this is cian {__version__}. Install that version, or train again."
     )
 
 

@@ -6,9 +6,10 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from accelerate import Accelerator
 
@@ -32,8 +33,9 @@ from cian.memory import uncollected
 from cian.pipeline.context import Context, Plan
 from cian.pipeline.stage import Stage
 from cian.pipeline.stages import STAGES
-from cian.pipeline.up_to_date import changes, same_inputs, stage_inputs, up_to_date
+from cian.pipeline.up_to_date import changes, same_inputs, stage_inputs, stage_results, up_to_date
 from cian.runs.directory import Record, Run
+from cian.runs.made import Losses, described, losses, remember
 from cian.terminal import Stopwatch, console, duration, note, ticking
 from cian.training.device import make_accelerator
 
@@ -169,14 +171,15 @@ def _begin(context: Context, overwrite: bool, held: ExitStack | None) -> None:
         held: where to keep the lock of the run; None if it is locked already.
 
     Raises:
-        CianError: another process works on this run.
+        CianError: another process works on this run, or the record of its stages is damaged.
     """
     target = context.run
     if held is not None:
         held.enter_context(target.locked())
     if overwrite:
-        for stage in context.stages:
-            target.record(stage.name, None)
+        target.forget()
+    for name in target.records().keys() - {stage.name for stage in STAGES}:
+        target.record(name, None)
     target.write_config(dump_config(absolute(context.config)), versions())
     target.write_table(context.table)
     context.table.known.save()
@@ -280,37 +283,90 @@ def _check_stages(stages: Sequence[Stage], plan: Plan) -> None:
         raise CianError("\n".join(errors))
 
 
+class _State(NamedTuple):
+    """What is known of a stage before it is run.
+
+    Attributes:
+        inputs: what it depends on now.
+        record: of an earlier start.
+        same: whether it was run with the same inputs then.
+        lost: what it has made and is not there any more, or not as it was.
+    """
+
+    inputs: dict[str, Any]
+    record: Record | None
+    same: bool
+    lost: Losses
+
+
+@uncollected()
+def _state(stage: Stage, context: Context) -> _State:
+    inputs, record = stage_inputs(stage, context), context.run.records().get(stage.name)
+    if record is None or not same_inputs(record.inputs, inputs):
+        return _State(inputs, record, False, Losses())
+    return _State(inputs, record, True, losses(context.run, stage_results(stage, context), record))
+
+
 def _run_stage(stage: Stage, context: Context) -> None:
     run, accelerator = context.run, context.accelerator
-
-    @uncollected()
-    def state() -> tuple[dict[str, Any], Record | None, bool]:
-        inputs, record = stage_inputs(stage, context), run.records().get(stage.name)
-        return inputs, record, up_to_date(stage, context, record, inputs)
-
-    inputs, record, done = on_main(accelerator, state)
-    if done:
-        if accelerator.is_main_process:
+    is_main = accelerator.is_main_process
+    state = on_main(accelerator, lambda: _state(stage, context))
+    if state.record is not None and state.record.done and state.same and not state.lost:
+        if is_main:
+            if state.lost.unknown:
+                _finish(stage, context, state.record)
             console.print(f"{stage.name}: up to date", style="dim")
         return
-    before = 0.0
-    if accelerator.is_main_process:
-        if record is not None and same_inputs(record.inputs, inputs):
-            before = record.seconds
-            console.print(f"{stage.name}: resuming")
-        else:
-            if record is not None:
-                console.print(f"{stage.name}: re-running because {changes(record.inputs, inputs)}")
-            run.clear(stage.outputs(context))
-            run.record(stage.name, Record(inputs))
+    record = Record(state.inputs)
+    if is_main:
+        _prepare(stage, context, state)
+        record.seconds = state.record.seconds if state.same and state.record is not None else 0.0
+        run.record(stage.name, record)
     accelerator.wait_for_everyone()
-    watch = Stopwatch()
+    watch, before = Stopwatch(), record.seconds
     try:
         stage.run(context)
-    except BaseException:
-        if accelerator.is_main_process:
-            run.record(stage.name, Record(inputs, seconds=before + watch.seconds))
-        raise
+    finally:
+        record.seconds = round(before + watch.seconds, 2)
+        if is_main:
+            run.record(stage.name, record)
     accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        run.record(stage.name, Record(inputs, True, round(before + watch.seconds, 2)))
+    on_main(accelerator, lambda: _require_unchanged(stage, context, state.inputs))
+    if is_main:
+        record.done = True
+        _finish(stage, context, record)
+
+
+def _require_unchanged(stage: Stage, context: Context, inputs: dict[str, Any]) -> None:
+    """Looks again at all that a stage was made from.
+
+    Raises:
+        CianError: it has changed while the stage ran. The record of the stage is removed.
+    """
+    now = replace(context, table=replace(context.table, known=context.table.known.again()))
+    found = stage_inputs(stage, now)
+    if not same_inputs(inputs, found):
+        context.run.record(stage.name, None)
+        raise CianError(f"{stage.name}: {changes(inputs, found)} while it ran. Run the same command again.")
+
+
+def _prepare(stage: Stage, context: Context, state: _State) -> None:
+    """Says why a stage is run, and removes what it must make again."""
+    run = context.run
+    if state.lost.damaged:
+        names = described(state.lost.damaged)
+        console.print(f"{stage.name}: making again what was damaged since it was written: {names}", style="yellow")
+        run.clear(state.lost.damaged)
+    elif state.same:
+        console.print(f"{stage.name}: resuming")
+    else:
+        if state.record is not None:
+            console.print(f"{stage.name}: re-running because {changes(state.record.inputs, state.inputs)}")
+        outputs = stage.outputs(context)
+        run.clear(name for name in outputs if not Path(name).suffix or run.folder(name).is_dir())
+
+
+def _finish(stage: Stage, context: Context, record: Record) -> None:
+    """Records what a stage has made."""
+    remember(context.run, stage_results(stage, context), record)
+    context.run.record(stage.name, record)

@@ -54,6 +54,7 @@ class Stage:
         command: what `cian NAME` does, for the help. None: there is no such command.
         implies: the settings that its command sets, as `KEY=VALUE`.
         trains: whether it trains a network and logs the losses in its folder.
+        dated: whether its files hold times, so that each run makes others.
         files: what its files and folders are, by their paths in the run directory, for the report.
     """
 
@@ -63,6 +64,7 @@ class Stage:
     command: ClassVar[str | None] = None
     implies: ClassVar[tuple[str, ...]] = ()
     trains: ClassVar[bool] = False
+    dated: ClassVar[bool] = False
     files: ClassVar[Mapping[str, str]] = {}
 
     def wanted(self, plan: Plan) -> bool:
@@ -74,7 +76,8 @@ class Stage:
         return ()
 
     def outputs(self, plan: Plan) -> tuple[str, ...]:
-        """Its files and folders in the run directory. They are removed before the stage is run again."""
+        """Its files and folders in the run directory; a name with a suffix is a file. Before the stage is run again,
+        folders are removed. Files are replaced when it is done."""
         raise NotImplementedError
 
     def weights(self, plan: Plan) -> tuple[str, ...]:

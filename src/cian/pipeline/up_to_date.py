@@ -1,4 +1,4 @@
-"""What the result of a stage depends on, and what has changed since it was made."""
+"""What a stage depends on and what it makes, and what of it has changed since."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from cian.pipeline.context import Context
 from cian.pipeline.stage import Stage
 from cian.runs.directory import Record
 from cian.runs.fingerprints import digest, files_digest
+from cian.runs.made import Results, losses
 
 _FILES_OF = "files of "
 _AFTER = "after "
@@ -40,15 +41,32 @@ def stage_inputs(stage: Stage, context: Context) -> dict[str, Any]:
     weights = {other.name: other.weights(context) for other in context.stages}
     records = context.run.records()
     for name in stage.needs(context):
-        files = [context.run.path / file for file in weights[name]]  # made again, they may differ
-        found = [fingerprint(file) if file.exists() else None for file in files]
-        inputs[_AFTER + name] = digest([records[name].inputs, found]) if name in records else None
+        record = records.get(name)
+        found = [_content(context, record, file) for file in weights[name]]  # made again, they may differ
+        inputs[_AFTER + name] = None if record is None else digest([record.inputs, found])
     return inputs
 
 
+def _content(context: Context, record: Record | None, name: str) -> str | None:
+    """The fingerprint of a file that a stage has made. It was compared with the record when that stage had its turn."""
+    if record is not None and record.made is not None and name in record.made:
+        return record.made[name]
+    path = context.run.path / name
+    return fingerprint(path) if path.exists() else None
+
+
+def stage_results(stage: Stage, context: Context) -> Results:
+    """All that a stage makes and that is needed later."""
+    files = [name for name in (*stage.outputs(context), *stage.weights(context)) if Path(name).suffix]
+    masks = {each.folder: each.table.ids for each in stage.masks(context)}
+    return Results(list(dict.fromkeys(files)), masks, stage.dated)
+
+
 def up_to_date(stage: Stage, context: Context, record: Record | None, inputs: dict[str, Any]) -> bool:
-    """Whether a stage is done with these inputs, and all that it made is there."""
-    return record is not None and record.done and same_inputs(record.inputs, inputs) and _complete(stage, context)
+    """Whether a stage is done with these inputs, and all that it made is there and undamaged."""
+    if record is None or not record.done or not same_inputs(record.inputs, inputs):
+        return False
+    return not losses(context.run, stage_results(stage, context), record)
 
 
 def same_inputs(old: dict[str, Any], new: dict[str, Any]) -> bool:
@@ -82,12 +100,3 @@ def _translated(inputs: dict[str, Any]) -> dict[str, Any]:
     if inputs.pop("train.labels", None) == "masks" and "train_masks" in inputs:
         inputs["labels"] = inputs.pop("train_masks")
     return inputs
-
-
-def _complete(stage: Stage, context: Context) -> bool:
-    """Whether everything that a stage makes is there."""
-    run = context.run
-    kept = [name for name in (*stage.outputs(context), *stage.weights(context)) if not name.startswith("compare/")]
-    if not all((run.path / name).exists() for name in kept):
-        return False
-    return all(run.has_masks(each.folder, each.table.ids) for each in stage.masks(context))

@@ -6,7 +6,7 @@ import contextlib
 import csv
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -16,16 +16,25 @@ import yaml
 
 from cian.data.table import Table
 from cian.errors import CianError
-from cian.files import TEMPORARY, atomic, files_in, lock, read_json, write_json, write_text
+from cian.files import TEMPORARY, atomic, lock, read_json, write_json, write_text
 
 
 @dataclass
 class Record:
-    """The inputs that a stage was run with, whether it is done, and how long it took."""
+    """What a stage was made from, and what it has made.
+
+    Attributes:
+        inputs: what it was run with.
+        done: whether it is done.
+        seconds: how long it took.
+        made: fingerprints of the files that it has made, by their paths in the run directory; of a folder of masks, the
+            fingerprint of the list in `fingerprints/`. None: not known, as in runs of earlier versions.
+    """
 
     inputs: dict[str, Any]
     done: bool = False
     seconds: float = 0.0
+    made: dict[str, str] | None = None
 
 
 class Run:
@@ -85,12 +94,14 @@ class Run:
         """FOLDER/ID.png"""
         return self.path / folder / f"{image_id}.png"
 
-    def has_masks(self, folder: str, ids: Sequence[str]) -> bool:
-        """Whether there is a FOLDER/ID.png for each id. Lists the folder, which is faster than a look at each file."""
-        if not len(ids):
-            return True
-        names = set(files_in(self.path / folder)) if (self.path / folder).is_dir() else set()
-        return names.issuperset(f"{image_id}.png" for image_id in ids)
+    def fingerprints_file(self, folder: str) -> Path:
+        """The fingerprints of the masks in a folder."""
+        return self.path / "fingerprints" / f"{folder}.csv"
+
+    @property
+    def seen_file(self) -> Path:
+        """How files and folders looked when they were last compared with their fingerprints, see `cian.runs.made`."""
+        return self.path / "fingerprints" / "last.json"
 
     # The start of a run, and the record of its stages.
 
@@ -117,21 +128,28 @@ class Run:
     def locked(self) -> Iterator[None]:
         """Makes the run if it is new, and locks it. The lock ends with the process, however that ends.
 
+        Removes what a killed process left half-written. In the folder of a stage, the stage does that.
+
         Raises:
             CianError: another process works on this run, or the folder cannot be written.
         """
         with lock(self.path, "works on this run"):
+            left = [*self.path.glob(f"{TEMPORARY}*"), *self.path.glob(f"fingerprints/**/{TEMPORARY}*")]
+            self.clear(path.relative_to(self.path).as_posix() for path in left)
             if not self.begun:
-                write_json(self.stages_file, {})
+                self.forget()
             yield
 
     def records(self) -> dict[str, Record]:
         if not self.begun:
             return {}
-        return {
-            name: Record(record["inputs"], record["done"], record["seconds"])
-            for name, record in read_json(self.stages_file).items()
-        }
+        cure = "Restore it, or start over with --overwrite, or remove the whole run"
+        records: dict[str, Record] = read_json(self.stages_file, dict[str, Record], cure)
+        return records
+
+    def forget(self) -> None:
+        """Removes the records of all stages."""
+        write_json(self.stages_file, {})
 
     def record(self, name: str, record: Record | None) -> None:
         """Writes the record of a stage. None removes it."""
@@ -157,6 +175,7 @@ class Run:
                     continue
                 for output in stages[name]:
                     self._copy(source, output)
+                    self._copy(source, self.fingerprints_file(output).relative_to(self.path).as_posix())
                 self.record(name, record)
 
     def _copy(self, other: Run, name: str) -> None:
@@ -167,6 +186,7 @@ class Run:
         self.clear((name,))
         if not source.exists():  # as without seeds of held-out images
             return
+        target.parent.mkdir(parents=True, exist_ok=True)
         try:
             if source.is_dir():
                 shutil.copytree(source, temporary)
@@ -178,11 +198,13 @@ class Run:
             raise CianError(f"{target}: cannot be copied from {source} ({why}). {cure}.") from None
         temporary.rename(target)
 
-    def clear(self, names: tuple[str, ...]) -> None:
-        """Removes files and folders of the run."""
+    def clear(self, names: Iterable[str]) -> None:
+        """Removes files and folders of the run. A folder that is a link, as to another disk, is emptied."""
         for name in names:
             path = self.path / name
-            if path.is_dir():
+            if path.is_dir() and path.is_symlink():
+                self.clear([f"{name}/{inner.name}" for inner in path.iterdir()])
+            elif path.is_dir():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)

@@ -66,6 +66,7 @@ def work_on_rows(
 
     def read(row: int) -> tuple[int, np.ndarray] | None:
         try:
+            table.known.require_unchanged(table.images[row])
             return row, read_image(table.images[row], max_side)
         except FileError as error:
             if unreadable is None:

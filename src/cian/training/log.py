@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 from cian.files import write_text
+
+_NAMES = {"step", "epoch", "total", "lr", "images_per_second"}  # of the numbers that each line holds
 
 
 class Log:
@@ -40,12 +43,20 @@ class Log:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl, without a last line that a kill cut off."""
-    lines = []
-    if path.exists():
-        for text in path.read_text(encoding="utf-8").splitlines():
-            try:
-                lines.append(json.loads(text))
-            except ValueError:
-                break
-    return lines
+    """The lines of a metrics.jsonl. Damaged lines are left out, such as a last line that a kill cut off."""
+    if not path.exists():
+        return []
+    lines = map(_line, path.read_text(encoding="utf-8", errors="replace").splitlines())
+    return [line for line in lines if line is not None]
+
+
+def _line(text: str) -> dict[str, Any] | None:
+    """One line: numbers by name; None if it is damaged."""
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(line, dict) or not line.keys() >= _NAMES:
+        return None
+    numbers = all(type(value) in (int, float) and math.isfinite(value) for value in line.values())
+    return line if numbers else None

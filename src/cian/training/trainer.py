@@ -20,7 +20,7 @@ from cian.distributed import join_batch_norms
 from cian.errors import CianError, Interrupted
 from cian.signals import Stop, catch_signals
 from cian.terminal import Ticker
-from cian.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
+from cian.training.checkpoint import load_checkpoint, not_finite, save_checkpoint, save_weights
 from cian.training.loading import Batch, Batches, BatchPlan, loading_errors, make_loader
 from cian.training.log import Log
 
@@ -68,12 +68,14 @@ def fit(task: Task, runtime: RuntimeConfig, accelerator: Accelerator) -> None:
 
     Raises:
         Interrupted: a signal came; a checkpoint is written.
-        CianError: the loss is not finite, or the checkpoint comes from another number of processes.
+        CianError: the loss or the weights are not finite, or the checkpoint comes from another number of processes.
     """
     if not task.weights.exists():  # else the process was killed after the last step
         training = _Training(task, runtime, accelerator)
         with catch_signals() as stop:
             training.run(stop)
+            if not_finite(task.model.state_dict()) is not None:
+                raise training.diverged("the weights became NaN or infinite")
             accelerator.wait_for_everyone()
             if accelerator.is_main_process:
                 save_weights(task.model, task.weights)
@@ -167,17 +169,20 @@ class _Training:
         """
         if self.log is None or (self.total % LOG_STEPS and self.step < steps):
             return
-        task = self.task
         values = {name: round(float(value.detach()), 6) for name, value in losses.items()}
         if not math.isfinite(values["total"]):
-            raise CianError(
-                f"{task.title}: the loss became {values['total']} in epoch {self.epoch + 1}, step {self.total}. Lower "
-                f"{task.section}.optimizer.lr (it is {task.optimizer.lr:g}), or set "
-                f"{task.section}.optimizer.clip_norm=1 or runtime.precision=fp32."
-            )
+            raise self.diverged(f"the loss became {values['total']} in epoch {self.epoch + 1}, step {self.total}")
         lr = self.optimizer.param_groups[0]["lr"]
         self.log.write(self.total, self.epoch + self.step / steps, values, lr, ticker.speed)
         self.text = f" · loss {values['total']:.3f}"
+
+    def diverged(self, what: str) -> CianError:
+        """The error of a training that diverged."""
+        title, section, lr = self.task.title, self.task.section, self.task.optimizer.lr
+        return CianError(
+            f"{title}: {what}. Lower {section}.optimizer.lr (it is {lr:g}), or set {section}.optimizer.clip_norm=1 or "
+            "runtime.precision=fp32."
+        )
 
     def _save_when_due(self, steps: int, stop: Stop) -> None:
         """Writes a checkpoint when the last one is old enough, and when the training is to stop.

@@ -21,7 +21,7 @@ class Export(Stage):
         return (plan.final_network.name,)
 
     def outputs(self, plan: Plan) -> tuple[str, ...]:
-        return ("model",)
+        return self.weights(plan)
 
     def weights(self, plan: Plan) -> tuple[str, ...]:
         return ("model/config.json", "model/model.safetensors")

@@ -17,6 +17,7 @@ class Report(Stage):
     name = "report"
     title = "report"
     command = "Writes the report, report.html. This is the last stage, so it is the same as `run`."
+    dated = True
 
     def needs(self, plan: Plan) -> tuple[str, ...]:
         return ("evaluate", "export", "statistics")
