@@ -444,8 +444,8 @@ def convert(
 ) -> None:
     """Writes labels and tags in another format.
 
-    The formats are masks, coco, label-studio, cvat, cvat-masks, yolo and labelme. The source is recognised by its
-    content.
+    The formats are masks, coco, label-studio, cvat, cvat-masks, yolo, labelme, voc and imagefolder. The source is
+    recognised by its content.
     """
     from cian.formats.convert import convert as write
     from cian.terminal import console, note

@@ -53,6 +53,8 @@ TO = {
     "cvat-masks": "out.zip",
     "yolo": "out",
     "labelme": "out",
+    "voc": "out",
+    "imagefolder": "out",
 }
 
 
@@ -115,7 +117,7 @@ def test_refused(source: Path, tmp_path: Path) -> None:
     photos = source / "photos"
     refused("no such format. Give one of these: ", "masks", "coko", "a.json")
     refused("is a file that ends in .json", "masks", "coco", "out")
-    refused("exists. Give a new file or folder", "masks", "coco", "masks/classes.txt")
+    refused("classes.txt exists. Give a new file or folder", "masks", "coco", "masks/classes.txt")
     refused("needs the names of the image files", "masks", "coco", "a.json")
     refused("lies in the folder of the images", "masks", "masks", "photos/out", images=photos)
     refused("no such file or folder", "nothing", "masks", "out")

@@ -304,6 +304,11 @@ class Item(NamedTuple):
     tags: tuple[str, ...]
     drawn: Drawn | None
 
+    def classes(self) -> set[str]:
+        """The classes of its objects, and its tags."""
+        labels = () if self.drawn is None else self.drawn.labels
+        return {name for name in (*labels, *self.tags) if not is_no_class(name)}
+
 
 @dataclass(frozen=True)
 class Target:
@@ -334,16 +339,18 @@ class LabelFormat:
         name: as `cian convert --to` takes it.
         description: what a user can give, for help and errors.
         recognises: whether a file, a folder or an archive is of this format.
-        read: raises FileError where nothing can be read.
+        read: raises FileError where nothing can be read; None if the format is only written.
         write: writes images, and returns what the format cannot say, in words; None if the format is only read.
         suffix: of the file that is written; empty for a folder.
+        beside: the suffix of a second file that is written.
         needs: what the writer needs of the images: their `names` with suffixes, their `files`, or nothing.
     """
 
     name: str
     description: str
     recognises: Callable[[Tree], bool]
-    read: Callable[[Tree, Given], Annotations]
+    read: Callable[[Tree, Given], Annotations] | None
     write: Callable[[Iterable[Item], Target], list[str]] | None = None
     suffix: str = ""
     needs: Literal["", "names", "files"] = ""
+    beside: str = ""

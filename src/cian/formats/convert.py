@@ -65,8 +65,9 @@ def convert(
         CianError: the source cannot be used, the format needs something that is not given, or `out` exists.
     """
     form = writer(to)
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise CianError(f"--out {out}: exists. Give a new file or folder.")
+    for path in (out, *([out.with_suffix(form.beside)] if form.beside else [])):
+        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+            raise CianError(f"--out {out}: {path} exists. Give a new file or folder.")
     if form.suffix and out.suffix.lower() != form.suffix:
         raise CianError(f"--out {out}: is a file that ends in {form.suffix}. Give e.g. {out}{form.suffix}.")
     problems = ProblemList()
@@ -105,6 +106,8 @@ def writer(name: str) -> LabelFormat:
 
 
 def _read(source: Path, index: FileIndex | None, images: Path | None, given: Given) -> Annotations:
+    if (source / "predictions").is_dir() and (source / "model").is_dir():  # a run
+        source = source / "predictions"
     annotations = open_labels(source, given)
     if annotations is not None:
         return annotations

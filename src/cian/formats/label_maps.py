@@ -1,8 +1,8 @@
 """Label maps as PNG files: folders, as `cian` writes them; CVAT's "Segmentation mask 1.1"; devkits of PASCAL VOC.
 
 Read are indexed and grey PNG files, whose values are class ids (also of 16 bits), and RGB files, by a colour map: that
-of `labelmap.txt` (NAME:R,G,B:PARTS:ACTIONS, as CVAT and datumaro write it), or the colours of PASCAL VOC. Class names
-come from `labelmap.txt`, from `classes.txt`, from the run that made the masks, or from the user.
+of `labelmap.txt` (NAME:R,G,B:PARTS:ACTIONS, as CVAT and datumaro write it), or the colours of cian and PASCAL VOC.
+Class names come from `labelmap.txt`, from `classes.txt`, from the run that made the masks, or from the user.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 import zipfile
 from collections.abc import Iterable, Mapping
 from functools import partial
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
@@ -20,7 +20,7 @@ from PIL import Image
 from cian.data.classes import class_names
 from cian.data.images import raw_mode
 from cian.data.masks import indexed
-from cian.data.palette import VOC_COLOURS
+from cian.data.palette import COLOURS, VOC_COLOURS
 from cian.data.problems import file_error
 from cian.data.table import BACKGROUND, IGNORE
 from cian.files import atomic, write_text
@@ -36,7 +36,8 @@ from cian.formats.annotations import (
     recently,
     safe_path,
 )
-from cian.formats.text import clean
+from cian.formats.devkits import VOC_CLASSES
+from cian.formats.text import clean, entries, fields
 from cian.formats.tree import Tree
 
 _CLASS_FOLDERS = ("SegmentationClass", "SegmentationClassAug")
@@ -73,7 +74,7 @@ def _colour_map(tree: Tree) -> dict[str, tuple[int, int, int]]:
 
 
 @recently
-def _read_ids(tree: Tree, name: str, colours: tuple[tuple[int, int, int], ...]) -> np.ndarray:
+def read_ids(tree: Tree, name: str, colours: tuple[tuple[int, int, int], ...]) -> np.ndarray:
     """(H, W) ids. Colours are replaced by their places in `colours`."""
     with tree.png(name) as image:
         step = _GREY_STEPS.get(raw_mode(image), 1)
@@ -82,7 +83,7 @@ def _read_ids(tree: Tree, name: str, colours: tuple[tuple[int, int, int], ...]) 
         if image.mode == "P" and (not colours or not _same_colours(image, colours)):
             return np.array(image).astype(np.int64)
         pixels = np.array(image.convert("RGBA"))  # (H, W, 4)
-    known = np.array(colours or VOC_COLOURS.tolist()) @ _WEIGHTS
+    known = (np.array(colours) if colours else np.concatenate((COLOURS, VOC_COLOURS))) @ _WEIGHTS
     codes = pixels[..., :3].astype(np.int64) @ _WEIGHTS  # (H, W)
     order = np.argsort(known, kind="stable")
     ids = order[np.searchsorted(known[order], codes).clip(max=len(order) - 1)]
@@ -90,10 +91,10 @@ def _read_ids(tree: Tree, name: str, colours: tuple[tuple[int, int, int], ...]) 
     if len(wrong):
         y, x = wrong[0]
         colour = tuple(pixels[y, x, :3].tolist())
-        what = "no colour of labelmap.txt" if colours else "not one of PASCAL VOC's colours"
+        what = "no colour of labelmap.txt" if colours else "not one of cian's or PASCAL VOC's colours"
         cure = "Give the colours in a file labelmap.txt beside the masks, with lines such as `cat:128,0,0::`"
         raise file_error(tree.where(name), f"colour {colour} at x={x}, y={y} is {what}", cure)
-    return ids
+    return ids if colours else ids % 256
 
 
 _WEIGHTS = np.array([1 << 16, 1 << 8, 1])
@@ -106,7 +107,7 @@ def _same_colours(image: Image.Image, colours: Iterable[tuple[int, int, int]]) -
     return all(value < len(table) and tuple(table[value].tolist()) in set(colours) for value in used)
 
 
-def _names(tree: Tree, given: Given) -> list[str]:
+def class_names_of(tree: Tree, given: Given) -> list[str]:
     """Class names by id, background first."""
     if given.classes is not None:
         return list(given.classes)
@@ -114,6 +115,15 @@ def _names(tree: Tree, given: Given) -> list[str]:
         file = tree.file(name)
         if file is not None:
             return [BACKGROUND, *class_names(file)]
+    if any("ImageSets/Segmentation/" in name for name in tree.names):
+        value, cure = "does not name its classes, so they are those of PASCAL VOC", "Give others with --classes"
+        given.problems.add(tree.path, value, cure, fatal=False)
+        return [BACKGROUND, *class_names(VOC_CLASSES)]
+    model = tree.path.parent / "model" / "config.json"  # of a run whose predictions these are
+    if tree.path.is_dir() and model.is_file():
+        names = fields(Tree(model).json(model.name)).get("classes")
+        if (found := entries(names)) and all(isinstance(name, str) for name in found):
+            return found
     raise file_error(tree.path, "does not say what its classes are called", "Give a file of class names to --classes")
 
 
@@ -127,11 +137,11 @@ def _read(tree: Tree, given: Given) -> Annotations:
     if colour_map:
         ids, colours = dict(enumerate(colour_map)), tuple(colour_map.values())
     else:
-        ids, colours = dict(enumerate(_names(tree, given))), ()
+        ids, colours = dict(enumerate(class_names_of(tree, given))), ()
     splits = _splits(tree)
     images = []
     for name in _label_files(tree):
-        size, shapes = label_map_shapes(partial(_read_ids, tree, name, colours), ids, tree.where(name))
+        size, shapes = label_map_shapes(partial(read_ids, tree, name, colours), ids, tree.where(name))
         key = image_id(name)
         images.append(Annotated(key, size, shapes, split=splits.get(key, "train"), where=tree.where(name)))
     saw = "CVAT's segmentation masks" if colour_map else "label maps"
@@ -157,16 +167,19 @@ def _write_masks(items: Iterable[Item], target: Target) -> list[str]:
         if item.drawn is None:
             tagged += bool(item.tags)
             continue
-        with atomic(target.path / safe_path(item.name).with_suffix(".png")) as temporary:
-            indexed(item.drawn.label_map(target.class_ids)).save(temporary, format="PNG")
+        save_indexed(target.path / safe_path(item.name).with_suffix(".png"), item.drawn.label_map(target.class_ids))
     return [f"the tags of {tagged} images without a mask"] if tagged else []
+
+
+def save_indexed(path: Path, label_map: np.ndarray, colours: np.ndarray = COLOURS) -> None:
+    """Writes a (H, W) uint8 label map as indexed PNG. The file is whole or not there."""
+    with atomic(path) as temporary:
+        indexed(label_map, colours).save(temporary, format="PNG")
 
 
 def _write_cvat(items: Iterable[Item], target: Target) -> list[str]:
     """The archive "Segmentation mask 1.1"."""
     colours = VOC_COLOURS
-    lines = ["# label:color_rgb:parts:actions"]
-    lines += [_line(name, colours[i]) for i, name in enumerate([BACKGROUND, *target.classes])]
     partly = tagged = 0
     names = []
     with atomic(target.path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -181,9 +194,7 @@ def _write_cvat(items: Iterable[Item], target: Target) -> list[str]:
             path = safe_path(item.name).with_suffix("")
             names.append(str(path))
             archive.writestr(f"SegmentationClass/{path}.png", stream.getvalue())
-        if partly:
-            lines.append(_line(UNLABELLED, colours[IGNORE]))
-        archive.writestr("labelmap.txt", "\n".join(lines) + "\n")
+        archive.writestr("labelmap.txt", label_map_text(target.classes, unlabelled=bool(partly)))
         archive.writestr("ImageSets/Segmentation/default.txt", "\n".join(names) + "\n")
     lost = ["objects of one class in an image are one mask"]
     if partly:
@@ -196,11 +207,19 @@ def _write_cvat(items: Iterable[Item], target: Target) -> list[str]:
     return lost
 
 
+def label_map_text(classes: Iterable[str], unlabelled: bool = False) -> str:
+    """The content of labelmap.txt: the colour of each class, background first."""
+    colours = VOC_COLOURS
+    lines = ["# label:color_rgb:parts:actions"]
+    lines += [_line(name, colours[i]) for i, name in enumerate([BACKGROUND, *classes])]
+    if unlabelled:
+        lines.append(_line(UNLABELLED, colours[IGNORE]))
+    return "\n".join(lines) + "\n"
+
+
 def _line(name: str, colour: np.ndarray) -> str:
     return f"{name}:{','.join(map(str, colour.tolist()))}::"
 
 
 MASKS = LabelFormat("masks", "a folder of label maps as PNG", _recognises, _read, _write_masks)
-CVAT_MASKS = LabelFormat(
-    "cvat-masks", 'CVAT\'s "Segmentation mask 1.1"', lambda tree: False, _read, _write_cvat, ".zip"
-)
+CVAT_MASKS = LabelFormat("cvat-masks", 'CVAT\'s "Segmentation mask 1.1"', lambda tree: False, None, _write_cvat, ".zip")

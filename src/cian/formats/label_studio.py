@@ -256,11 +256,5 @@ def _configuration(labels: Iterable[str], tags: list[str]) -> str:
 
 
 FORMAT = LabelFormat(
-    "label-studio",
-    "Label Studio's JSON or JSON-MIN",
-    _recognises,
-    _read,
-    _write,
-    ".json",
-    "names",
+    "label-studio", "Label Studio's JSON or JSON-MIN", _recognises, _read, _write, ".json", "names", beside=".xml"
 )

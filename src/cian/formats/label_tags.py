@@ -14,6 +14,7 @@ def tags_of(form: LabelFormat) -> Format:
 
     def read(request: Request) -> TagSource:
         request.refuse_split_column(request.path, form.description)
+        assert form.read is not None
         found = form.read(request.tree, Given(request.problems))  # without sizes: nothing is drawn
         rows = (TagRow(0, image.image, image.classes(), image.split) for image in found.images)
         return TagSource(request.path, found.saw, rows, merge=True, files=[request.path], splits=found.splits)

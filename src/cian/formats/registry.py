@@ -11,11 +11,13 @@ from pathlib import Path
 from cian.config import DataConfig
 from cian.data.problems import ProblemList, file_error
 from cian.formats import (
+    binary_masks,
     class_folders,
     coco,
     coco_labels,
     csv,
     cvat,
+    imagefolder,
     json,
     label_maps,
     label_studio,
@@ -23,6 +25,7 @@ from cian.formats import (
     tag_folders,
     via,
     voc,
+    voc_devkit,
     xml,
     yolo,
 )
@@ -39,6 +42,7 @@ FORMATS: tuple[Format, ...] = (
     tags_of(cvat.FORMAT),
     tags_of(labelme.FORMAT),
     tags_of(yolo.FORMAT),
+    tags_of(imagefolder.FORMAT),
     voc.FORMAT,
     xml.FORMAT,
     tag_folders.FORMAT,
@@ -54,8 +58,11 @@ LABEL_FORMATS: tuple[LabelFormat, ...] = (
     via.FORMAT,
     labelme.FORMAT,
     yolo.FORMAT,
-    label_maps.CVAT_MASKS,
+    imagefolder.FORMAT,
+    binary_masks.FORMAT,
     label_maps.MASKS,
+    label_maps.CVAT_MASKS,
+    voc_devkit.FORMAT,
 )
 
 
@@ -67,7 +74,7 @@ def open_labels(path: Path, given: Given) -> Annotations | None:
     """
     tree = Tree(path)
     form = next((form for form in LABEL_FORMATS if form.recognises(tree)), None)
-    return None if form is None else form.read(tree, given)
+    return None if form is None or form.read is None else form.read(tree, given)
 
 
 def open_tags(
