@@ -121,10 +121,9 @@ def test_a_damaged_checkpoint_is_not_used(tmp_path, capsys, damage):
     assert len(calls) == 27 and all(torch.equal(value, again[name]) for name, value in whole.items())
 
 
-def test_a_damaged_log_keeps_its_good_lines(tmp_path):
+def test_a_damaged_log_keeps_its_good_lines(tmp_path, capsys):
     train(task(tmp_path))
     file = tmp_path / "metrics.jsonl"
-    good = read_metrics(file)
     lines = file.read_bytes().splitlines(keepends=True)
     broken = [
         b"5\n",
@@ -135,8 +134,12 @@ def test_a_damaged_log_keeps_its_good_lines(tmp_path):
         lines[0].replace(b'"lr": ', b'"lr": "x", "l": '),
         lines[0].replace(b'"total": ', b'"total": NaN, "t": '),
     ]
+    file.write_bytes(b"".join(lines) + lines[0][:-5])
+    good = read_metrics(file)
+    assert "damaged" not in capsys.readouterr().err
     file.write_bytes(b"".join([*broken, *lines[:2], *broken, *lines[2:], lines[0][:-5]]))
     assert read_metrics(file) == good and len(good) == 4
+    assert "metrics.jsonl: 14 damaged lines. The loss curves are drawn without" in capsys.readouterr().err
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path):

@@ -7,7 +7,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+from cian.errors import Problem
 from cian.files import write_text
+from cian.terminal import note
 
 _NAMES = {"step", "epoch", "total", "lr", "images_per_second"}  # of the numbers that each line holds
 
@@ -43,10 +45,12 @@ class Log:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl. Damaged lines are left out, such as a last line that a kill cut off."""
+    """The lines of a metrics.jsonl. Damaged lines are left out, with a note; a kill may have cut off the last one."""
     if not path.exists():
         return []
-    lines = map(_line, path.read_text(encoding="utf-8", errors="replace").splitlines())
+    lines = [_line(text) for text in path.read_text(encoding="utf-8", errors="replace").splitlines()]
+    if damaged := lines[:-1].count(None):
+        note(Problem(str(path), f"{damaged} damaged line{'s' * (damaged > 1)}", "The loss curves are drawn without"))
     return [line for line in lines if line is not None]
 
 
