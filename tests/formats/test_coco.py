@@ -67,7 +67,7 @@ def test_a_map_of_tags_is_still_one(tmp_path: Path) -> None:
         ({"annotations": ["a"]}, "tags.json, annotation 1: there is no image_id 'None'"),
         ({"annotations": [instance(5, 7)]}, "tags.json, annotation 1: there is no image_id '5'"),
         ({"annotations": [instance(1, {})]}, "tags.json, annotation 1: there is no category_id '[]'"),
-        ({"annotations": []}, "no tag for 1 image (a.jpg)"),
+        ({"annotations": []}, "tags.json: gives no tag to any image"),
         ({"images": [{"id": 1, "file_name": "q.jpg"}]}, "tags.json: there is no image 'q.jpg'. Correct the name"),
     ],
 )
@@ -122,3 +122,11 @@ def test_split_of() -> None:
         "instances_minival2014": "val", "instances_testing": "test", "instances_training": "train",
     }.items():  # fmt: skip
         assert split_of(Path(f"x/{name}.json")) == split
+
+
+def test_ids_as_text_and_as_numbers(tmp_path: Path) -> None:
+    """Programs mix them. Other texts are ids, too."""
+    content = coco({1: "a.jpg", "2": "b.jpg", "x": "c.jpg"}, [instance("1", "7"), instance(2, 3), instance("x", 9)])
+    table, problems = read(tmp_path, content, "a b c", "tags.json")
+    assert not problems
+    assert tags_of(table) == {"a": ("dog",), "b": ("cat",), "c": ("yak",)}

@@ -207,3 +207,20 @@ def test_unused_columns_are_noted(tmp_path: Path) -> None:
         )
         (note,) = [str(problem) for problem in problems]
         assert f"{name}: these columns are not used: 'split'. If one of them says which images are held out" in note
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "image;dog;cat\na.jpg;1,0;0,0\nb.jpg;0,0;1,0\n",
+        "image,dog,cat\na.jpg,Y,n\nb.jpg,N,y\n",
+        "image|tags\na.jpg|dog\nb.jpg|cat\n",
+        'image,id,choice,annotator\na.jpg,1,dog,7\nb.jpg,2,"{""choices"": [""cat""]}",7\n',
+        'image,label\na.jpg,"[{""x"": 1, ""rectanglelabels"": [""dog""]}]"\nb.jpg,"[{""brushlabels"": [""cat""]}]"\n',
+    ],
+)
+def test_csv_of_programs(tmp_path: Path, content: str) -> None:
+    """Excel where the comma is the decimal sign, questionnaires, bars, and Label Studio."""
+    table, problems = read(tmp_path, content, "a b")
+    assert not fatal(problems)
+    assert tags_of(table) == {"a": ("dog",), "b": ("cat",)}

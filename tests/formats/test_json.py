@@ -99,6 +99,15 @@ LABEL_STUDIO = [
         {"filenames": ["a.jpg", "b.jpg"], "labels": ["dog", ["cat", "dog"]]},
         {"dog": ["a.jpg", "b.jpg"], "cat": ["b.jpg"]},
         {"a.jpg": {"dog": True, "cat": False}, "b.jpg": {"dog": 1, "cat": 1}},
+        [["a.jpg", "dog"], ["b.jpg", ["cat", "dog"]]],
+        [
+            {"ID": "x", "External ID": "a.jpg", "Label": {"objects": [{"title": "dog"}], "classifications": []}},
+            {"ID": "y", "External ID": "b.jpg", "Label": {"objects": [{"title": "dog"}, {"title": "cat"}]}},
+        ],
+        [
+            {"name": "a.jpg", "labels": [{"category": "dog", "box2d": {"x1": 1}}]},
+            {"name": "b.jpg", "labels": [{"category": "dog"}, {"category": "cat"}]},
+        ],
         {"a.jpg": {"label": "dog", "id": 5}, "b.jpg": [{"name": "cat"}, {"name": "dog"}]},
     ],
 )  # fmt: skip
@@ -125,6 +134,10 @@ def test_one_entry(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        (
+            {"project": {}, "file": {"1": {"fname": "a.jpg"}}},
+            "no key is the name of an image (its keys: 'project, file')",
+        ),
         ({"a.jpg": 0, "b.jpg": 1}, "entry 1: the tag of 'a.jpg' is the number 0. Write the name of the class"),
         ([{"image": "a.jpg", "animal": "dog"}], "no entry has tags (the keys of its entries: 'image, animal'). Call"),
         (

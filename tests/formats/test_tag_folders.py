@@ -68,7 +68,11 @@ def test_a_file_for_each_image(tmp_path: Path) -> None:
         for name, n in (("a", 1), ("b", 2))
     }
     texts = {"a.txt": "dog\n", "x/b.txt": "dog, cat", "README.txt": "Cats and dogs."}
-    for number, files in enumerate((labelme, texts)):
+    others = {
+        "a.jpg.json": {"description": "", "objects": [{"classTitle": "dog"}], "size": {"height": 1}},
+        "b.json": {"item": {"name": "b.jpg"}, "annotations": [{"name": "dog"}, {"name": "cat", "polygon": {}}]},
+    }
+    for number, files in enumerate((labelme, texts, others)):
         table, problems = read_folder(tmp_path / str(number), files, ["a", "b"])
         assert not problems
         assert tags_of(table) == {"a": ("dog",), "b": ("cat", "dog")}

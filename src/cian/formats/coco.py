@@ -93,7 +93,8 @@ def _rows(request: Request, files: Sequence[Path], contents: Iterable[Any], spli
             name = labels.images[image]["file_name"].strip()
             folder = file.parent.name if file.name == _IN_FOLDER else file.stem.removeprefix("instances_")
             inner = f"{folder}/{name}"
-            yield TagRow(number, inner if request.images.find(inner) >= 0 else name, tags, split)
+            is_inner = request.images.find(inner) >= 0 and not request.images.is_guess(inner)
+            yield TagRow(number, inner if is_inner else name, tags, split)
 
 
 def instance_files(folder: Path) -> list[Path]:
@@ -130,7 +131,7 @@ def read_annotations(path: Path, content: Any, problems: ProblemList) -> Annotat
     instances = []
     for number, item in enumerate(parts["annotations"], start=1):
         values = dict(item) if isinstance(item, JsonObject) else {}
-        image, category = (values.get(key) for key in ("image_id", "category_id"))
+        image, category = (_plain_id(values.get(key)) for key in ("image_id", "category_id"))
         for key, value, known in (("image_id", image, images), ("category_id", category, names)):
             if not isinstance(value, int | float | str) or value not in known:
                 problems.add(f"{path}, annotation {number}", f"there is no {key} {quoted(str(value))}", CURE)
@@ -141,6 +142,11 @@ def read_annotations(path: Path, content: Any, problems: ProblemList) -> Annotat
     return Annotations(path, images, tuple(dict.fromkeys(names[key] for key in order)), tuple(instances))
 
 
+def _plain_id(value: Any) -> Any:
+    """An id; a number where it is written as text, because programs mix both."""
+    return int(value) if isinstance(value, str) and re.fullmatch("0|[1-9][0-9]{0,17}", value) else value
+
+
 def _by_id(
     path: Path, what: str, name: str, items: Iterable[Any], problems: ProblemList
 ) -> Iterator[tuple[Any, dict[str, Any]]]:
@@ -148,7 +154,7 @@ def _by_id(
     seen: set[Any] = set()
     for number, item in enumerate(items, start=1):
         values = dict(item) if isinstance(item, JsonObject) else {}
-        key, text = values.get("id"), values.get(name)
+        key, text = _plain_id(values.get("id")), values.get(name)
         where = f"{path}, {what} {number}"
         if not isinstance(key, int | float | str):
             problems.add(where, "has no id", CURE)

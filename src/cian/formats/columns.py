@@ -15,7 +15,15 @@ from cian.formats.text import clean
 # Names of columns, in lower case; the first that occurs is used.
 IMAGE_COLUMNS = ("image", "file", "filename", "file_name", "path", "image_path", "image_name", "image_id", "id")
 TAGS_COLUMNS = ("tags", "labels", "classes")  # one row for each image
-TAG_COLUMNS = ("tag", "label", "class", "label_name", "class_name", "category")  # one row for each image and tag
+TAG_COLUMNS = (
+    "tag",
+    "label",
+    "class",
+    "label_name",
+    "class_name",
+    "category",
+    "choice",
+)  # one row for each image and tag
 
 # What programs write where a value is missing, in lower case.
 MISSING_WORDS = frozenset({"nan", "none", "null", "n/a", "na", "#n/a", "#na", "<na>", "nat", "-", "?"})

@@ -14,6 +14,7 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import Any
 from cian.data.images import KNOWN_SUFFIXES
 from cian.data.problems import ProblemList, file_error, quoted, reason
 from cian.data.table import TRAIN
+from cian.errors import CianError
 from cian.formats.columns import (
     IMAGE_COLUMNS,
     TAG_COLUMNS,
@@ -33,10 +35,11 @@ from cian.formats.columns import (
 )
 from cian.formats.file_index import MISSING, FileIndex
 from cian.formats.format import JSON_SUFFIXES, Format, Request, TagRow, TagSource
-from cian.formats.text import clean, text_encoding
+from cian.formats.json import tags_in
+from cian.formats.text import clean, decode_json, text_encoding
 
-YES = frozenset({"1", "1.0", "true", "yes", "x"})
-NO = frozenset({"0", "0.0", "false", "no", ""})
+YES = frozenset({"1", "1.0", "1,0", "true", "t", "yes", "y", "x"})
+NO = frozenset({"0", "0.0", "0,0", "false", "f", "no", "n", ""})
 _EXAMPLE = "Start it with the line `image,tags`, followed by lines like `photo.jpg,dog;cat`"
 _PEEK = 100  # rows that are looked at to tell the layout
 _OTHERS = JSON_SUFFIXES | {".xml"}  # suffixes of files that are no CSV
@@ -94,10 +97,10 @@ def _read(request: Request) -> TagSource:
 
 
 def _delimiter(path: Path, line: str) -> str:
-    """Tab, comma or semicolon: the one that cuts out a known header, else the first that occurs outside quotes."""
+    """Tab, comma, semicolon or bar: the one that cuts out a known header, else the first that occurs outside quotes."""
     cut = {
         sign: [cell for _, cells in _cells(path, csv.reader([line], delimiter=sign)) for cell in cells]
-        for sign in "\t,;"
+        for sign in "\t,;|"
     }
     for sign, cells in cut.items():
         if len(cells) > 1 and any(clean(cell).casefold() in IMAGE_COLUMNS for cell in cells):
@@ -269,13 +272,21 @@ def _rows(
                 problems.add(where, f"{quoted(image)} has no split", "Write the name of its split")
             elif layout.tags is not None:
                 cell = cells[layout.tags]
-                tags = split_tags(cell, separator)
+                tags = _cell_tags(cell, separator)
                 if not tags and cell not in missing and is_missing(cell):
                     missing.add(cell)
                     note_missing(where, cell, problems)
                 yield TagRow(line, image, tags, split)
             else:
                 yield TagRow(line, image, _flagged(cells, layout, where, unclear, problems), split)
+
+
+def _cell_tags(cell: str, separator: str) -> tuple[str, ...]:
+    """The tags in a cell, also if it holds objects as JSON (Label Studio)."""
+    if "{" in cell[:2] and '"' in cell:
+        with suppress(CianError):
+            return tags_in(decode_json(cell.encode(), "", ""), separator) or split_tags(cell, separator)
+    return split_tags(cell, separator)
 
 
 def _fit(cells: list[str], layout: _Layout, delimiter: str, separator: str) -> bool:

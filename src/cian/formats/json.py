@@ -30,6 +30,8 @@ from cian.formats.text import JsonObject, clean, entries, fields
 
 # Keys, in lower case. The first that occurs is used.
 _IMAGE_KEYS = (
+    "external id",
+    "external_id",
     *IMAGE_COLUMNS,
     "imagepath",
     "imagefilename",
@@ -40,9 +42,20 @@ _IMAGE_KEYS = (
     "url",
     "external_id",
 )
-_OBJECT_KEYS = ("annotations", "annotation", "choice", "choices", "objects", "shapes", "regions")
+_OBJECT_KEYS = ("annotations", "annotation", "choice", "choices", "objects", "shapes", "regions", "instances")
 _TAG_KEYS = (*TAGS_COLUMNS, *TAG_COLUMNS, *_OBJECT_KEYS)
-_NAME_KEYS = (*TAG_COLUMNS, *TAGS_COLUMNS, "name", "title", "classtitle", "choices", "value", "result", *_OBJECT_KEYS)
+_NAME_KEYS = (
+    *TAG_COLUMNS,
+    *TAGS_COLUMNS,
+    "name",
+    "title",
+    "classtitle",
+    "classname",
+    "choices",
+    "value",
+    "result",
+    *_OBJECT_KEYS,
+)
 _ATTRIBUTE_KEYS = (*TAG_COLUMNS, "name", "type", "object", "species")  # VIA: which attribute of a region is its class
 # Keys of an object that holds all entries, and of the names of the classes beside them.
 _WRAPPERS = (
@@ -74,6 +87,10 @@ def _read(request: Request) -> TagSource:
         content, classes = _unwrap(content)
     if isinstance(content, JsonObject):
         request.refuse_split_column(path, "a map")
+        names = [key for key, _ in content]
+        if names and not any(_has_suffix(name) or request.images.find(name) >= 0 for name in names):
+            value = f"no key is the name of an image (its keys: {quoted(', '.join(names[:10]))})"
+            raise file_error(path, value, JSON_CURE)
         rows = _rows(request, content, classes)
         return TagSource(path, "JSON, a map of images to tags", rows, unit="entry", if_empty=JSON_CURE)
     if isinstance(content, _ByClass):
@@ -149,7 +166,7 @@ def _rows(request: Request, content: list[Any], classes: Sequence[str]) -> Itera
     for number, entry in enumerate(content, start=1):
         is_pair = isinstance(content, JsonObject | _ByClass)
         image, value, split = (*entry, TRAIN) if is_pair else _columns(entry, config.split_column)
-        tags = _tags(value, config.separator, classes)
+        tags = tags_in(value, config.separator, classes)
         where = f"{request.path}, entry {number}"
         if not isinstance(image, str) or not image.strip():
             request.problems.add(where, f"names no image ({quoted(str(image))})", JSON_CURE)
@@ -172,7 +189,7 @@ def _rows(request: Request, content: list[Any], classes: Sequence[str]) -> Itera
 def _columns(entry: Any, split_column: str | None) -> tuple[Any, Any, Any]:
     """(image, tags, split) of an entry of a list; None for what it lacks."""
     if not isinstance(entry, JsonObject):
-        return None, None, TRAIN
+        return (*entry, TRAIN) if len(entries(entry)) == 2 else (None, None, TRAIN)  # ["a.jpg", "dog"]
     values = {_key(name): value for name, value in entry}
     found = [values[key] for key in _TAG_KEYS if key in values]
     tags = next((value for value in found if value not in (None, "", [])), found[0] if found else None)
@@ -187,7 +204,8 @@ def _image_of(values: dict[str, Any]) -> Any:
         texts = [value for value in found if isinstance(value, str)]
         if texts or (found and not data):
             return next(iter(texts), found[0])
-    return next((value for value in data.values() if isinstance(value, str) and _has_suffix(value)), None)
+    named = [value for value in (*data.values(), *values.values()) if isinstance(value, str) and _has_suffix(value)]
+    return named[0] if len(named) == 1 else None
 
 
 def _has_suffix(name: str) -> bool:
@@ -198,7 +216,7 @@ def _key(name: str) -> str:
     return clean(name).casefold()
 
 
-def _tags(value: Any, separator: str, classes: Sequence[str] = ()) -> tuple[str, ...] | None:
+def tags_in(value: Any, separator: str, classes: Sequence[str] = ()) -> tuple[str, ...] | None:
     """The tags that a value names: a text, a list, an object of an annotation program, or `{"dog": true, …}`. None if
     they are of another kind."""
     if value is None:
@@ -209,12 +227,14 @@ def _tags(value: Any, separator: str, classes: Sequence[str] = ()) -> tuple[str,
         return (clean(classes[value]),)
     if isinstance(value, JsonObject):
         regions = value and all(key.isdecimal() for key, _ in value)  # VIA 1 numbers them
-        return _tags([part for _, part in value], separator, classes) if regions else _names(value, separator, classes)
+        return (
+            tags_in([part for _, part in value], separator, classes) if regions else _names(value, separator, classes)
+        )
     if not isinstance(value, list):
         return None
     if all(isinstance(name, str) for name in value):
         return distinct(value)
-    parts = [None if entries(part) else _tags(part, separator, classes) for part in value]
+    parts = [None if entries(part) else tags_in(part, separator, classes) for part in value]
     if None in parts:
         return None
     return distinct(name for part in parts for name in part or ())
@@ -230,7 +250,7 @@ def _names(content: JsonObject, separator: str, classes: Sequence[str]) -> tuple
     key = next((key for key in values if key.endswith("labels") and key != "labels"), None)  # Label Studio
     key = key or next((key for key in _NAME_KEYS if key in values), None)
     if key is not None:
-        return _tags(values[key], separator, classes)
+        return tags_in(values[key], separator, classes)
     if all(isinstance(value, int) and value in (0, 1) for value in values.values()):
         return distinct(key for key, value in content if value)
     return () if any(key in values for key in _NO_CLASS) else None
@@ -242,7 +262,7 @@ def _attribute(attributes: dict[str, Any], separator: str) -> tuple[str, ...] | 
     key = next((key for key in _ATTRIBUTE_KEYS if key in named), None)
     if key is None and len(named) > 1:
         return None
-    return _tags(named[key] if key else next(iter(named.values()), None), separator)
+    return tags_in(named[key] if key else next(iter(named.values()), None), separator)
 
 
 FORMAT = Format('a JSON file {"photo.jpg": ["dog", "cat"]}', _recognises, _read)
