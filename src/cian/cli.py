@@ -190,7 +190,15 @@ def _print(text: str, result: Any = None, as_json: bool = False) -> None:
     print(json.dumps(result, indent=2, ensure_ascii=escaped, default=str) if as_json else text)
 
 
-def _pipeline(until: str, out: Path, given: _Given, overwrite: bool, as_json: bool, more: Iterable[str] = ()) -> None:
+def _pipeline(
+    until: str,
+    out: Path,
+    given: _Given,
+    overwrite: bool,
+    as_json: bool,
+    more: Iterable[str] = (),
+    followed_by: str | None = None,
+) -> None:
     from cian.runs.directory import Run
 
     run = Run(out)
@@ -198,7 +206,7 @@ def _pipeline(until: str, out: Path, given: _Given, overwrite: bool, as_json: bo
 
     from cian.pipeline.run import run_config
 
-    run_config(config, run, until, overwrite)
+    run_config(config, run, followed_by or until, overwrite)
     _print_run(run, until, as_json)
 
 
@@ -494,7 +502,7 @@ def show_settings(
 
 def _stage_command(stage: Stage, text: str) -> None:
     def command(out: Out, data: _Given, overwrite: Overwrite = False, json_: Json = False) -> None:
-        _pipeline(stage.name, out, data, overwrite, json_, stage.implies)
+        _pipeline(stage.name, out, data, overwrite, json_, stage.implies, stage.followed_by)
 
     _command(STEPS, stage.name, text, epilog=_SETTINGS)(command)
 

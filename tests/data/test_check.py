@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 
@@ -300,6 +301,23 @@ def test_what_tags_cannot_tell_apart(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "every training image shows dog, so nothing tells it from its surroundings" in note
     (note,) = notes("a,dog;cat\nb,dog;cat\nc,yak\nd,yak\n")
     assert "always in the same training images: cat and dog, so nothing tells one from the other" in note
+    (note,) = notes("a,dog\nb,dog;cat\nc,dog;cat\nd,\n")
+    assert "tags hardly tell classes apart: cat is tagged without dog in 0 of its 2 images. Add images of each" in note
+
+
+def test_a_class_that_is_nearly_always_beside_another(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for i in range(70):
+        Image.new("RGB", (20, 20)).save(tmp_path / "images" / f"{i:02}.bmp")
+
+    def told_apart(tags: Sequence[str]) -> bool:
+        rows = [f"{i:02},{tag}" for i, tag in enumerate(tags)]
+        (tmp_path / "tags.csv").write_text("\n".join(["image,tags", *rows]))
+        found = texts(DataConfig(images=tmp_path / "images", tags=tmp_path / "tags.csv"), is_fatal=False)
+        return not any("face is tagged without body" in note for note in found)
+
+    assert not told_apart(["body;face"] * 39 + ["face"] + ["body"] * 10 + ["dog"] * 20)  # 1 in 40
+    assert told_apart(["body;face"] * 36 + ["face"] * 4 + ["body"] * 10 + ["dog"] * 20)  # 4 in 40
 
 
 def test_ids_in_masks_follow_dropped_and_merged_classes(tmp_path: Path, dataset: DataConfig) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 
 import numpy as np
+import pytest
 
 import cian
 from cian.data.masks import read_mask, write_mask
-from tests.helpers import TINY
+from tests.helpers import TINY, here, options
 
 
 def test_statistics_count_seeds_and_label_maps(drawn, tmp_path, capsys):
@@ -38,3 +39,23 @@ def test_statistics_count_seeds_and_label_maps(drawn, tmp_path, capsys):
     write_mask(data / "labels" / "003.png", np.full((40, 56), 2, np.uint8))
     cian.run(out=run.path, until="statistics")
     assert "statistics: re-running because the label maps changed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["seed", "train"])
+def test_classes_that_are_hardly_labelled_are_named(command, images, tmp_path, capsys, monkeypatch):
+    """After the seeds, and at the end of each command. Blue is labelled in 2 of 6 images, red in 1 of 6."""
+    data = images()
+    for i in range(12):
+        seeds = np.full((40, 56), 255, np.uint8)
+        seeds[:10] = 0
+        if i < 3:
+            seeds[20:30] = 1 + i % 2
+        write_mask(data / "seeds" / f"{i:03}.png", seeds)
+    given = options(data, tmp_path / "run", **{"seeds.folder": str(data / "seeds"), "retrain.enabled": False})
+    assert here(monkeypatch, command, *given) == 0
+    shown = capsys.readouterr().err
+    assert "hardly labelled, so the model hardly learns them: red (in 1 of its 6 images). Add images" in shown
+    end = "hardly learned, for lack of labels: red (in 1 of its 6 images)"
+    assert shown.splitlines()[-1] == end and "blue" not in shown
+    assert here(monkeypatch, command, *given) == 0
+    assert capsys.readouterr().err.splitlines()[-1] == end

@@ -14,6 +14,7 @@ from cian.data.summary import summary_data
 from cian.data.table import IGNORE, TRAIN, Table
 
 _FEW = 20  # training images of a class
+_APART = 0.05  # share of a class's training images: it is hardly told from a class that is missing in fewer of them
 # Share of masks that may show untagged classes without a note: people leave small objects out of tags.
 _MISTAGGED = 0.05
 
@@ -25,7 +26,7 @@ def note_masks(config: DataConfig, table: Table, problems: ProblemList) -> None:
     if config.classes is None and config.voc is None and config.coco is None:
         names = table.classes if table.mask_classes is None else table.mask_classes
         ids = [f"{i} = {name or 'dropped'}" for i, name in enumerate(names, start=1)]
-        value = f"no data.classes (--classes): the ids in masks are taken as {_first(ids)}"
+        value = f"no data.classes (--classes): the ids in masks are taken as {first(ids)}"
         problems.add("settings", value, "Give --classes if the masks have another order", fatal=False)
     held_out = [mask for mask, split in zip(table.masks, table.splits, strict=True) if split != TRAIN]
     if held_out and not any(held_out):
@@ -41,18 +42,29 @@ def note_classes(config: DataConfig, table: Table, problems: ProblemList) -> Non
     counts = together.diagonal()
     names = training.classes
     always = [name for name, n in zip(names, counts, strict=True) if n == len(training) > 0]
-    first, second = np.nonzero(np.triu((together == counts[:, None]) & (together == counts[None]) & (together > 0), 1))
-    alike = [f"{names[i]} and {names[j]}" for i, j in zip(first, second, strict=True)]
+    identical = (together == counts[:, None]) & (together == counts) & (together > 0)  # (C, C)
+    alike = [f"{names[i]} and {names[j]}" for i, j in zip(*np.nonzero(np.triu(identical, 1)), strict=True)]
     if always:
-        value = f"every training image shows {_first(always)}, so nothing tells it from its surroundings"
+        value = f"every training image shows {first(always)}, so nothing tells it from its surroundings"
         cure = "Add images of other classes, or images of no class (an empty tag and data.untagged=negative)"
         problems.add("data", value, cure, fatal=False)
     elif alike:
-        value = f"always in the same training images: {_first(alike)}, so nothing tells one from the other"
+        value = f"always in the same training images: {first(alike)}, so nothing tells one from the other"
         problems.add("data", value, "Add images of each alone, or make them one class (data.merge)", fatal=False)
+    contained = [
+        f"{names[i]} is tagged without {names[j]} in {counts[i] - together[i, j]} of its {counts[i]} images"
+        for i, j in zip(*np.nonzero(together >= (1 - _APART) * counts[:, None]), strict=True)
+        if counts[i] > 0 and (counts[i], i) < (counts[j], j) and names[j] not in always and not identical[i, j]
+    ]
+    if contained:
+        value = f"tags hardly tell classes apart: {first(contained)}"
+        cure = (
+            "Add images of each alone, give label maps of some images (--labels), or make them one class (data.merge)"
+        )
+        problems.add("data", value, cure, fatal=False)
     rare = [f"{name} {n}" for name, n in zip(names, counts, strict=True) if config.min_images <= n < _FEW]
     if rare and len(training):
-        value = f"few training images: {_first(rare)}"
+        value = f"few training images: {first(rare)}"
         problems.add("data", value, "A few dozen images per class give better masks", fatal=False)
 
 
@@ -81,7 +93,7 @@ class MaskContents:
                 self._untagged.append(mask)
         other = [table.class_names[i] for i in in_labels if i not in known and i < table.num_classes]
         if tagged and other:
-            self._contradicting.append(f"{labels} ({_first(other)})")
+            self._contradicting.append(f"{labels} ({first(other)})")
 
     def report(self, problems: ProblemList) -> None:
         """Adds the notes that follow from all masks together."""
@@ -92,7 +104,7 @@ class MaskContents:
             masked = np.fromiter((mask is not None for mask in table.masks), bool, len(table))  # (N,)
             tagged = np.unique(table.tag_ids[np.repeat(masked, np.diff(table.tag_offsets))])
             if absent := [table.class_names[i] for i in tagged if i not in self._held]:
-                value = f"tags that appear in no mask of their images: {_first(absent)}"
+                value = f"tags that appear in no mask of their images: {first(absent)}"
                 problems.add(
                     "data", value, "Correct the masks, the order of the classes (--classes) or the tags", fatal=False
                 )
@@ -102,10 +114,11 @@ class MaskContents:
             problems.add("data", f"{value}, e.g. {self._untagged[0]}", cure, fatal=False)
         if self._contradicting:
             value = "label maps with a class that their image is not tagged with: "
-            value += _first(self._contradicting, 3)
+            value += first(self._contradicting, 3)
             cure = "The label maps are used as they are. Correct them, or add the tags"
             problems.add("data", value, cure, fatal=False)
 
 
-def _first(texts: Sequence[str], most: int = 10) -> str:
+def first(texts: Sequence[str], most: int = 10) -> str:
+    """The first texts, and how many there are if these are not all."""
     return ", ".join(texts[:most]) + f", … ({len(texts)} in all)" * (len(texts) > most)

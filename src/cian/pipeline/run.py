@@ -35,6 +35,7 @@ from cian.pipeline.stage import Stage
 from cian.pipeline.stages import STAGES
 from cian.pipeline.up_to_date import changes, same_inputs, stage_inputs, stage_results, up_to_date
 from cian.runs.directory import Record, Run
+from cian.runs.hardly_labelled import hardly_labelled_text
 from cian.runs.made import Losses, described, losses, remember
 from cian.terminal import Stopwatch, console, duration, note, ticking
 from cian.training.device import make_accelerator
@@ -103,6 +104,8 @@ def run_config(
         if accelerator.is_main_process:
             table.known.save()
             console.print(f"done in {duration(watch.seconds)}: {target.path}")
+            if missed := hardly_labelled_text(target):
+                console.print(f"hardly learned, for lack of labels: {missed}", style="yellow")
     return target
 
 

@@ -53,6 +53,7 @@ class Stage:
         settings: the settings that its result depends on: dotted keys, or sections.
         command: what `cian NAME` does, for the help. None: there is no such command.
         implies: the settings that its command sets, as `KEY=VALUE`.
+        followed_by: the stage up to which its command runs. None: the stage itself is the last one.
         trains: whether it trains a network and logs the losses in its folder.
         dated: whether its files hold times, so that each run makes others.
         files: what its files and folders are, by their paths in the run directory, for the report.
@@ -63,6 +64,7 @@ class Stage:
     settings: ClassVar[tuple[str, ...]] = ()
     command: ClassVar[str | None] = None
     implies: ClassVar[tuple[str, ...]] = ()
+    followed_by: ClassVar[str | None] = None
     trains: ClassVar[bool] = False
     dated: ClassVar[bool] = False
     files: ClassVar[Mapping[str, str]] = {}

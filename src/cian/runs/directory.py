@@ -74,6 +74,11 @@ class Run:
         return self.path / "metrics.json"
 
     @property
+    def statistics_file(self) -> Path:
+        """For each class, what the network learns it from."""
+        return self.path / "statistics.csv"
+
+    @property
     def report_file(self) -> Path:
         return self.path / "report.html"
 

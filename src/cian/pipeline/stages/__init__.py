@@ -18,6 +18,7 @@ from cian.pipeline.stages.train import Train
 STAGES: tuple[Stage, ...] = (
     Classify(),
     Seed(),
+    Statistics(),
     Baseline(),
     Train(),
     Relabel(),
@@ -26,7 +27,6 @@ STAGES: tuple[Stage, ...] = (
     Predict(),
     Compare(),
     SeedHeldOut(),
-    Statistics(),
     Evaluate(),
     Report(),
 )

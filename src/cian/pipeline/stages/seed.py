@@ -17,6 +17,7 @@ class Seed(SeedStage):
     name = "seed"
     title = "seeds"
     command = "Makes the seed maps, seeds/ID.png."
+    followed_by = "statistics"  # which names the classes that the seeds hardly label
     folder = "seeds"
     keep_labels = True
     files: ClassVar = {"seeds/": "seed maps; 255 = unlabelled"}

@@ -1,4 +1,4 @@
-"""Counts what the network learns from: statistics.csv, one row for each class."""
+"""Counts what the network learns from: statistics.csv, one row for each class. Names classes that it hardly sees."""
 
 from __future__ import annotations
 
@@ -39,15 +39,17 @@ class Statistics(Stage):
         import csv
 
         from cian.files import atomic
+        from cian.runs.hardly_labelled import note_hardly_labelled
 
         if not context.accelerator.is_main_process:
             return
         rows = self._rows(context, *self._count(context))
         with (
-            atomic(context.run.path / _FILE) as temporary,
+            atomic(context.run.statistics_file) as temporary,
             temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
         ):
             csv.writer(file).writerows((_COLUMNS, *rows))
+        note_hardly_labelled(context.run)
 
     def _count(self, context: Context) -> tuple[np.ndarray, np.ndarray]:
         """(N, K) pixels of each class in the label map or seed map of each training image, and (N,) all its pixels."""
