@@ -28,15 +28,25 @@ SETTINGS = SeedConfig(
 )
 
 
-def seeds_of(cams, objects, tags, saliency=None) -> list:
+def seeds_of(cams, objects, tags, saliency=None, together=()) -> list:
     image = np.zeros((*cams.shape[1:], 3), np.uint8)
-    return seed_map(image, cams, objects, np.array(tags, int), SETTINGS, saliency).tolist()
+    same = np.eye(len(tags), dtype=bool)
+    for i, j in together:
+        same[i, j] = same[j, i] = True
+    return seed_map(image, cams, objects, np.array(tags, int), same, SETTINGS, saliency).tolist()
 
 
 def test_certain_pixels_are_labelled_and_the_rest_is_ignored():
     """Two tags, 3 and 5; one column each: background, uncertain, class 3, class 5, contradictory."""
     cams = np.array([[[0.1, 0.3, 0.9, 0.2, 0.8]], [[0.0, 0.1, 0.1, 0.7, 0.75]]], np.float32)
     assert seeds_of(cams, cams, [3, 5]) == [[0, 255, 3, 5, 255]]
+
+
+def test_no_margin_between_classes_that_are_often_together():
+    """3 and 5 are, 7 is not. One column each: background, 3 and 5 disputed twice, 3 and 7 disputed, 7."""
+    cams = np.array([[[0, 0.9, 0.8, 0.9, 0.1]], [[0, 0.85, 0.85, 0.85, 0.1]], [[0, 0.1, 0.1, 0.88, 0.9]]], np.float32)
+    assert seeds_of(cams, cams, [3, 5, 7], together=[(0, 1)]) == [[0, 3, 5, 255, 7]]
+    assert seeds_of(cams, cams, [3, 5, 7]) == [[0, 255, 255, 255, 7]]
 
 
 def test_object_maps_say_where_and_cams_say_what():
@@ -79,7 +89,9 @@ def test_threshold_is_over_otsus_but_never_over_all(low, high, factor):
     assert threshold(objects[0], 1.25) / otsu(objects, 0, 1) == pytest.approx(factor, abs=0.03)
     assert threshold(objects[0], 1) == otsu(objects, 0, 1)
     image, settings = np.zeros((20, 50, 3), np.uint8), SeedConfig(crf=CrfConfig(iterations=0))
-    assert {0, 1} <= set(np.unique(seed_map(image, np.ones_like(objects), objects, np.array([1]), settings)))
+    assert {0, 1} <= set(
+        np.unique(seed_map(image, np.ones_like(objects), objects, np.array([1]), np.eye(1, dtype=bool), settings))
+    )
 
 
 def test_low_object_maps_give_the_seeds_of_others_as_well():

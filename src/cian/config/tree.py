@@ -293,7 +293,8 @@ class SeedConfig(Section):
     margin: Fraction = more(
         0.1,
         "The lead, from 0 to 1, that the best class of a pixel must have over the next one. Pixels with a smaller lead "
-        "are left unlabelled. Raise it if classes are mixed up in the seeds.",
+        "are left unlabelled. Raise it if classes are mixed up in the seeds. It does not apply between two classes "
+        "that are tagged together more often than apart.",
     )
     crf: CrfConfig = CrfConfig(iterations=10)
 

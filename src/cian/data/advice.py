@@ -14,7 +14,7 @@ from cian.data.summary import summary_data
 from cian.data.table import IGNORE, TRAIN, Table
 
 _FEW = 20  # training images of a class
-_APART = 0.05  # share of a class's training images: it is hardly told from a class that is missing in fewer of them
+_APART = 0.1  # share of a class's training images: one is hardly told from another that is missing in no more of them
 # Share of masks that may show untagged classes without a note: people leave small objects out of tags.
 _MISTAGGED = 0.05
 

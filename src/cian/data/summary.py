@@ -47,6 +47,17 @@ def summary_data(table: Table) -> dict[str, Any]:
     }
 
 
+def often_together(table: Table) -> np.ndarray:
+    """Which classes are tagged together more often than apart: in more images both are tags than only one of them.
+
+    Shape:
+        Returns (C, C) bool. A class is together with itself, unless no image has it.
+    """
+    together = np.array(summary_data(table)["co_occurrence"]).reshape(len(table.classes), -1)  # (C, C)
+    counts = together.diagonal()
+    return together > counts[:, None] + counts - 2 * together
+
+
 def frequent_pairs(data: dict[str, Any], most: int) -> list[tuple[int, str, str]]:
     """(images, class, class) of the classes that occur together most often; `data` from `summary_data`."""
     names, matrix = data["classes"], np.array(data["co_occurrence"])

@@ -34,8 +34,8 @@ from cian.pipeline.context import Context, Plan
 from cian.pipeline.stage import Stage
 from cian.pipeline.stages import STAGES
 from cian.pipeline.up_to_date import changes, same_inputs, stage_inputs, stage_results, up_to_date
+from cian.runs.class_labels import hardly_labelled
 from cian.runs.directory import Record, Run
-from cian.runs.hardly_labelled import hardly_labelled_text
 from cian.runs.made import Losses, described, losses, remember
 from cian.terminal import Stopwatch, console, duration, note, ticking
 from cian.training.device import make_accelerator
@@ -99,13 +99,15 @@ def run_config(
             on_main(accelerator, lambda: _check_stages(_until(context, until), context))
             on_main(accelerator, lambda: _begin(context, overwrite, None if locked else held))
         watch = Stopwatch()
-        for stage in _until(context, until):
+        stages = _until(context, until)
+        for stage in stages:
             _run_stage(stage, context)
         if accelerator.is_main_process:
             table.known.save()
             console.print(f"done in {duration(watch.seconds)}: {target.path}")
-            if missed := hardly_labelled_text(target):
-                console.print(f"hardly learned, for lack of labels: {missed}", style="yellow")
+            counted = any(stage.name == "statistics" for stage in stages)
+            if counted and (missed := hardly_labelled(target)):
+                console.print(f"hardly labelled, so hardly learned: {missed}", style="yellow")
     return target
 
 

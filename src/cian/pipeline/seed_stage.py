@@ -67,5 +67,12 @@ class SeedStage(Stage):
         else:
             model = context.load_classifier()
             write_seed_maps(
-                context.config, table, targets, self.title, model, context.accelerator, keep_labels=self.keep_labels
+                context.config,
+                table,
+                targets,
+                self.title,
+                model,
+                context.accelerator,
+                training=context.train_table,
+                keep_labels=self.keep_labels,
             )

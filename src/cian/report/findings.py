@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,9 +20,9 @@ from cian.parallel import cores, map_ahead
 from cian.pipeline.context import Context
 from cian.report.samples import CANDIDATES, evenly_spread, mask_if_there
 from cian.report.scores import class_scores
+from cian.runs.class_labels import class_labels
 
 FAILED = 10.0  # percent: a class with a lower IoU was not learned
-FEW = 0.25  # of the images with a class as a tag: where fewer have seeds of it, it is learned from too little
 LOOKED_AT = 40  # images that the network is asked about
 _MISSED, _INVENTED = 0.1, 0.01  # a class is missed with a smaller share of its area; invented with a larger one
 
@@ -68,7 +67,7 @@ class Finding:
 
 def class_findings(context: Context, scores: dict[str, Any]) -> list[ClassFinding]:
     """The classes with something to say about, those that failed first."""
-    counts = _seed_counts(context)
+    labels = {row.name: row for row in class_labels(context.run)}
     scored = class_scores(context, scores)
     expected, predicted = _expected_and_predicted(context)
     iou: dict[int, float | None] = {}
@@ -79,25 +78,14 @@ def class_findings(context: Context, scores: dict[str, Any]) -> list[ClassFindin
         predicted |= set(np.flatnonzero(confusion.sum(0)).tolist())
     found = []
     for class_id, name in enumerate(context.table.class_names[1:], start=1):
-        tagged, seeded = counts.get(name, (0, None))
+        row = labels.get(name)
+        tagged, seeded = (row.images, row.labelled_images if context.has_seeds else None) if row else (0, None)
         value = iou.get(class_id)
         is_predicted = class_id in predicted if class_id in expected else None
         failed = (tagged > 0 and seeded == 0) or is_predicted is False or (value is not None and value < FAILED)
-        if failed or (seeded is not None and seeded < FEW * tagged):
+        if failed or (context.has_seeds and row is not None and row.few):
             found.append(ClassFinding(class_id, name, tagged, seeded, value, is_predicted, failed))
     return sorted(found, key=lambda each: not each.failed)
-
-
-def _seed_counts(context: Context) -> dict[str, tuple[int, int | None]]:
-    """For each class, the training images with it as a tag, and those in which the seeds label it."""
-    file = context.run.path / "statistics.csv"
-    if not file.exists():
-        return {}
-    with file.open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
-        rows = list(csv.DictReader(lines))
-    return {
-        row["class"]: (int(row["images"]), int(row["labelled_images"]) if context.has_seeds else None) for row in rows
-    }
 
 
 def _expected_and_predicted(context: Context) -> tuple[set[int], set[int]]:

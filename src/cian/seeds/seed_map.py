@@ -23,6 +23,7 @@ def seed_map(
     cams: np.ndarray,
     objects: np.ndarray,
     tags: np.ndarray,
+    together: np.ndarray,
     settings: SeedConfig,
     saliency: np.ndarray | None = None,
 ) -> np.ndarray:
@@ -30,7 +31,8 @@ def seed_map(
 
     A class is scored by the geometric mean of its CAM and its object map. A pixel is foreground if the object map of
     its best class reaches the image's threshold (see `threshold`), and the class leads the next one by `margin`. With a
-    saliency map, the map must also reach `salient_above`.
+    saliency map, the map must also reach `salient_above`. Between classes that are often together, such as a face and
+    its body, any lead will do: their scores are similar everywhere, and both would be left without labels.
 
     A pixel is background if every object map is below `background_below` times the threshold. With a saliency map, it
     is background if the map is below `salient_below` and the object map of its best class is below the threshold.
@@ -40,14 +42,15 @@ def seed_map(
 
     Shape:
         image: (H, W, 3) uint8; cams, objects: (T, H, W) float32 in [0, 1] of the tags (T,), class ids from 1 (see
-        `class_activation_maps`); saliency: (H, W) in [0, 1].
-        Returns (H, W) uint8.
+        `class_activation_maps`); together: (T, T) bool, pairs of tags that are often together (see
+        `often_together`), each with itself among them; saliency: (H, W) in [0, 1]. Returns (H, W) uint8.
     """
     if not len(tags):
         return np.zeros(cams.shape[1:], np.uint8)
     scores = np.sqrt(cams * objects)  # (T, H, W)
     best = scores.argmax(0)  # (H, W)
-    lead = scores.max(0) - (np.partition(scores, -2, 0)[-2] if len(tags) > 1 else 0)  # (H, W)
+    others = np.where(together[:, best], 0, scores)  # (T, H, W)
+    lead = scores.max(0) - others.max(0)  # (H, W)
     highest = objects.max(0)  # (H, W)
     level = threshold(highest, settings.foreground)
     claimed = np.take_along_axis(objects, best[None], 0)[0] >= level  # (H, W)

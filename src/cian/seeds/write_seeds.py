@@ -11,6 +11,7 @@ from accelerate import Accelerator
 
 from cian.config import Config
 from cian.data.masks import proportional, read_mask, with_labels, write_mask
+from cian.data.summary import often_together
 from cian.data.table import IGNORE, Table
 from cian.errors import CianError
 from cian.files import atomic
@@ -29,24 +30,28 @@ def write_seed_maps(
     model: Classifier,
     accelerator: Accelerator,
     *,
+    training: Table,
     keep_labels: bool,
 ) -> None:
     """Makes the seed map of each image from its tags.
 
     Args:
+        training: the training images. Their tags say which classes are often together.
         targets: the file of each seed map; those that exist are kept.
         title: what the progress line says.
         keep_labels: whether the labelled pixels of an image's label map replace the seeds.
     """
     settings = config.seeds
     saliency = saliency_source(settings.background)
+    together = often_together(training) | np.eye(len(training.classes), dtype=bool)  # (C, C)
 
     def compute(row: int, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return class_activation_maps(model, image, table.tags(row), settings)
 
     def finish(row: int, image: np.ndarray, maps: tuple[np.ndarray, np.ndarray]) -> None:
-        salient = saliency(table.ids[row], image) if saliency is not None and len(table.tags(row)) else None
-        seeds = seed_map(image, *maps, table.tags(row), settings, salient)
+        tags = table.tags(row)
+        salient = saliency(table.ids[row], image) if saliency is not None and len(tags) else None
+        seeds = seed_map(image, *maps, tags, together[np.ix_(tags - 1, tags - 1)], settings, salient)
         labels = table.labels[row] if keep_labels else None
         write_mask(targets[row], seeds if labels is None else with_labels(seeds, read_mask(labels, table.mask_ids)))
 

@@ -39,7 +39,7 @@ class Statistics(Stage):
         import csv
 
         from cian.files import atomic
-        from cian.runs.hardly_labelled import note_hardly_labelled
+        from cian.runs.class_labels import note_hardly_labelled
 
         if not context.accelerator.is_main_process:
             return

@@ -1,4 +1,4 @@
-"""Names the classes that a run learns from few labels or none, as its statistics.csv counts them."""
+"""How many images each class is learned from, as statistics.csv counts them, and which classes have too few."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cian.errors import Problem
 from cian.runs.directory import Run
 from cian.terminal import note
 
-_SHARE = 0.25  # of the images with a class as a tag: it is named if it is labelled in fewer
+_FEW = 0.25  # of the images with a class as a tag: it is hardly labelled if pixels are labelled with it in fewer
 
 
 class ClassLabels(NamedTuple):
@@ -20,26 +20,30 @@ class ClassLabels(NamedTuple):
     images: int
     labelled_images: int
 
+    @property
+    def few(self) -> bool:
+        return self.labelled_images < _FEW * self.images
 
-def hardly_labelled(run: Run) -> list[ClassLabels]:
-    """The classes that are labelled in under a quarter of their training images. Empty before they are counted."""
+
+def class_labels(run: Run) -> list[ClassLabels]:
+    """All classes, background first. Empty before they are counted."""
     if not run.statistics_file.exists():
         return []
     with run.statistics_file.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        rows = [
+        return [
             ClassLabels(row["class"], int(row["images"]), int(row["labelled_images"])) for row in csv.DictReader(file)
         ]
-    return [row for row in rows[1:] if row.labelled_images < _SHARE * row.images]  # the first row is background
 
 
-def hardly_labelled_text(run: Run) -> str:
-    """These classes in words. Empty if there are none."""
-    return first([f"{row.name} (in {row.labelled_images} of its {row.images} images)" for row in hardly_labelled(run)])
+def hardly_labelled(run: Run) -> str:
+    """The classes that are labelled in under a quarter of their training images, in words. Empty if there are none."""
+    few = [row for row in class_labels(run)[1:] if row.few]
+    return first([f"{row.name} (in {row.labelled_images} of its {row.images} images)" for row in few])
 
 
 def note_hardly_labelled(run: Run) -> None:
     """Prints a note of these classes, with what to do, if there are any."""
-    if found := hardly_labelled_text(run):
+    if found := hardly_labelled(run):
         value = f"classes that are hardly labelled, so the model hardly learns them: {found}"
         cure = "Add images that show these classes alone, or label maps of some of their images (--labels)"
         note(Problem(str(run.path), value, cure))
