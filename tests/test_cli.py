@@ -54,11 +54,11 @@ def test_public_surface():
         "check": f"{given} --json --quiet",
         "predict": "--model --images --out --tags --overlays --set --overwrite --json --quiet",
         "evaluate": "--predictions --masks --classes --list --no-background --submit --competition --images "
-        "--json --quiet",
+        "--set --json --quiet",
         "demo": "--out --data --set --overwrite --json --quiet",
         "ablate": f"--out {given} --repeat --only --saliency --json --quiet",
-        "convert": "--to --out --images --classes --polygons --prefix --json --quiet",
-        "coco-masks": "--annotations --out --classes --quiet",
+        "convert": "--to --out --images --classes --polygons --prefix --set --json --quiet",
+        "coco-masks": "--annotations --out --classes --set --quiet",
         "settings": "--markdown",
         **{stage.name: pipeline for stage in STAGES if stage.command is not None},
     }

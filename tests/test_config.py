@@ -199,6 +199,13 @@ def test_import_and_help_need_no_torch():
         ("max_side", 65_536),
         ("seeds.max_side", 65_536),
         ("predict.tile", 65_536),
+        ("data.max_megapixels", 2000),
+        ("data.min_images", 1_000_000),
+        ("runtime.workers", 1024),
+        ("runtime.accumulate", 10_000),
+        ("backbone.frozen_stages", 1000),
+        ("train.optimizer.poly_power", 1_000_000),
+        ("train.optimizer.lr", 1_000_000),
     ],
 )
 def test_values_that_can_only_be_mistakes_are_refused(key, largest):
@@ -220,6 +227,8 @@ HOSTILE = {
     "number": f"seed: {'1' * 5000}\n",
     "date": "seed: 2020-13-45\n",
     "depth": f"seed: {'[' * 20_000}\n",
+    "twice": "train: {epochs: 3}\nseed: 1\ntrain: {batch_size: 8}\n",
+    "length": "# comment\n" * 200_000,
 }
 
 
@@ -238,6 +247,10 @@ def test_errors_are_short_whatever_the_values(tmp_path):
     with pytest.raises(CianError, match=r"… and 98\d more") as caught:
         load_config(file)
     assert len(str(caught.value)) < 5000
-    for value in ("1" * 5000, "2020-13-45"):
-        with pytest.raises(CianError, match=r"--set seed=.*not YAML"):
+    bomb = "[&a [x, x, x, x, x, x, x, x, x, x]"
+    for before, name in zip("abcdefg", "bcdefgh", strict=True):
+        bomb += f", &{name} [{', '.join([f'*{before}'] * 10)}]"
+    for value in ("1" * 5000, "2020-13-45", bomb + "]", "[" * 20_000, "{a: 1, a: 2}"):
+        with pytest.raises(CianError, match=r"--set seed=.*not YAML") as caught:
             parse_assignment(f"seed={value}")
+        assert len(str(caught.value)) < 300

@@ -99,3 +99,20 @@ def test_few_results_wait_in_the_memory_of_a_gpu():
 
     list(overlapped(False, range(20), lambda item: item, compute, finish))
     assert alive == 0 and max(counts) == 4
+
+
+@pytest.mark.parametrize("on_cpu", [True, False])
+def test_few_large_images_wait(on_cpu):
+    started: list[int] = []
+
+    def read(item: int) -> int:
+        started.append(item)
+        return item
+
+    sizes = [10, 100, 100, 20, 20, 20, 200]  # millions of pixels
+    jobs = overlapped(on_cpu, range(7), read, lambda i: i, lambda i, _: i, pixels=lambda i: sizes[i] * 10**6)
+    waiting = []
+    for done in jobs:
+        waiting.append(sum(sizes[item] for item in started if item > done))
+    most = 128 if on_cpu else 256  # read ahead, and computed
+    assert started == list(range(7)) and all(each <= most or each == 200 for each in waiting)

@@ -24,7 +24,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from cian._version import __version__
-from cian.config import Config, load_run_config, parse_assignment, require_images, settings
+from cian.config import Config, load_config, load_run_config, parse_assignment, require_images, settings
 from cian.config import listing as settings_text
 from cian.errors import CianError, DataError, Interrupted, ReportedByMain
 from cian.pipeline.stage import Stage
@@ -315,13 +315,15 @@ def evaluate(
     images: Annotated[
         Path | None, _option("--images", "DIR", "With --submit: the test images, to compare sizes with.")
     ] = None,
+    set_: Assignments = None,
     json_: Json = False,
 ) -> None:
-    """Scores masks, from cian or another tool: mIoU, and IoU per class."""
+    """Scores masks, from cian or another tool: mIoU, and IoU per class. --set takes data.max_megapixels."""
     from cian.evaluation.folders import evaluate_folders, write_submission
     from cian.formats.devkits import VOC_CLASSES
     from cian.terminal import console
 
+    _limit_pixels(set_)
     if submit is not None:
         if list_ is None:
             raise CianError("--submit: the list of test images is missing. Give it to --list.")
@@ -422,13 +424,16 @@ def coco_masks(
     classes: Annotated[
         Path | None, _option("--classes", "FILE", "Class names, background first. Default: COCO's order, or by name.")
     ] = None,
+    set_: Assignments = None,
 ) -> None:
     """Draws COCO's instances as masks to score with.
 
     Also writes their class names, classes.txt. A stopped call resumes. Annotations that changed are drawn again.
+    --set takes data.max_megapixels.
     """
     from cian.formats.coco_masks import write_coco_masks
 
+    _limit_pixels(set_)
     names = write_coco_masks(annotations, out, classes)
     _print(f"{out}: masks of {len(names) - 1} classes ({out / 'classes.txt'})")
 
@@ -448,16 +453,18 @@ def convert(
     prefix: Annotated[
         str, _option("--prefix", "TEXT", "What stands before the names of images in Label Studio's tasks.")
     ] = "/data/local-files/?d=",
+    set_: Assignments = None,
     json_: Json = False,
 ) -> None:
     """Writes labels and tags in another format.
 
     The formats are masks, coco, label-studio, cvat, cvat-masks, yolo, labelme, voc and imagefolder. The source is
-    recognised by its content.
+    recognised by its content. --set takes data.max_megapixels.
     """
     from cian.formats.convert import convert as write
     from cian.terminal import console, note
 
+    _limit_pixels(set_)
     result = write(source, to, out, images, classes, polygons, prefix)
     console.print(f"{source}: {result.saw}")
     for text in result.lost:
@@ -514,6 +521,20 @@ for _stage in STAGES:
 
 def _assignments(texts: Iterable[str]) -> dict[str, Any]:
     return dict(map(parse_assignment, texts))
+
+
+def _limit_pixels(texts: Iterable[str] | None) -> None:
+    """Obeys --set of a command for which a single setting has an effect.
+
+    Raises:
+        CianError: another setting is given, or its value is out of range.
+    """
+    from cian.data.images import limit_pixels
+
+    given = _assignments(texts or ())
+    if others := given.keys() - {"data.max_megapixels"}:
+        raise CianError(f"setting {min(others)}: has no effect here; only data.max_megapixels does. Leave it out.")
+    limit_pixels(load_config(None, given).data.max_megapixels)
 
 
 def _version(show: bool) -> None:

@@ -17,6 +17,7 @@ Done = TypeVar("Done")
 
 CGROUP = Path("/sys/fs/cgroup")
 _ON_GPU = 4  # results at a time in its memory
+MOST_PIXELS = 128_000_000  # of the images whose results wait, unless one alone has more
 
 
 def cores() -> int:
@@ -39,16 +40,27 @@ def _quota() -> int | None:
 
 
 def map_ahead(
-    pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item], depth: int = 64
+    pool: ThreadPoolExecutor,
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    depth: int = 64,
+    pixels: Callable[[Item], int] | None = None,
 ) -> Iterator[Result]:
-    """Yields `work(item)` for each item in order. The pool works on at most `depth` items ahead."""
-    pending: deque[Future[Result]] = deque()
+    """Yields `work(item)` for each item in order. The pool works on at most `depth` items ahead.
+
+    Args:
+        pixels: of an item. The pool works on fewer items ahead if they have more than `MOST_PIXELS` together.
+    """
+    pending: deque[tuple[int, Future[Result]]] = deque()
     for item in items:
-        pending.append(pool.submit(work, item))
+        size = 0 if pixels is None else pixels(item)
+        while pending and sum(each for each, _ in pending) + size > MOST_PIXELS:
+            yield pending.popleft()[1].result()
+        pending.append((size, pool.submit(work, item)))
         if len(pending) >= depth:
-            yield pending.popleft().result()
+            yield pending.popleft()[1].result()
     while pending:
-        yield pending.popleft().result()
+        yield pending.popleft()[1].result()
 
 
 def overlapped(
@@ -57,6 +69,7 @@ def overlapped(
     read: Callable[[Item], Given | None],
     compute: Callable[[Given], Result],
     finish: Callable[[Given, Result], Done],
+    pixels: Callable[[Item], int] | None = None,
 ) -> Generator[Done | None, None, None]:
     """Reads items, computes with them and finishes the results, several at a time. Yields in the order of the items.
 
@@ -67,6 +80,7 @@ def overlapped(
     Args:
         read: returns None for an item to leave out, which yields None.
         finish: takes what `read` and `compute` returned.
+        pixels: see `map_ahead`; for results that hold their images.
     """
     import torch
 
@@ -77,16 +91,19 @@ def overlapped(
         given = read(item)
         return None if given is None else finish(given, compute(given))
 
-    def end(step: tuple[Given, Result] | None) -> Done | None:
-        return None if step is None else finish(*step)
+    def measured(item: Item) -> tuple[int, Given | None]:
+        return 0 if pixels is None else pixels(item), read(item)
+
+    def end(step: tuple[int, tuple[Given, Result] | None]) -> Done | None:
+        return None if step[1] is None else finish(*step[1])
 
     with ThreadPoolExecutor(threads, initializer=partial(torch.set_num_threads, 1) if on_cpu else None) as pool:
         if on_cpu:
-            jobs = map_ahead(pool, whole, items, 2 * threads)
+            jobs = map_ahead(pool, whole, items, 2 * threads, pixels)
         else:
-            ahead = map_ahead(pool, read, items, 2 * threads)
-            steps = (None if given is None else (given, compute(given)) for given in ahead)
-            jobs = map_ahead(pool, end, steps, min(2 * threads, _ON_GPU))
+            ahead = map_ahead(pool, measured, items, 2 * threads, pixels)
+            steps = ((size, None if given is None else (given, compute(given))) for size, given in ahead)
+            jobs = map_ahead(pool, end, steps, min(2 * threads, _ON_GPU), lambda step: step[0])
         try:
             yield from jobs
         except BaseException:

@@ -14,8 +14,10 @@ from PIL import Image
 from rich.console import Console
 
 from cian.config import DataConfig
-from cian.data import advice, check
+from cian.data import advice
 from cian.data.check import check_dataset
+from cian.data.images import limit_pixels
+from cian.data.known_files import KnownFiles
 from cian.data.masks import fits, write_mask
 from cian.data.summary import often_together, summary, summary_data
 from cian.data.table import Table
@@ -152,10 +154,27 @@ def test_turned_image(dataset: DataConfig, tmp_path: Path) -> None:
     assert "width and height are swapped" in text
 
 
-def test_large_image_is_a_warning(dataset: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check, "LARGE", 1000)
-    assert not texts(dataset)
-    assert sum(".jpg: 40 x 30 pixels. Over" in text for text in texts(dataset, is_fatal=False)) == 4
+def test_an_image_of_several_pages_is_noted(dataset: DataConfig, tmp_path: Path) -> None:
+    (tmp_path / "images" / "a.jpg").unlink()
+    pages = [Image.new("RGB", (40, 30)) for _ in range(2)]
+    pages[0].save(tmp_path / "images" / "a.tif", save_all=True, append_images=pages[1:])
+    (text,) = [text for text in texts(dataset, is_fatal=False) if "pages" in text]
+    folder = tmp_path / "images"
+    assert text.startswith(f"{folder}: 1 image (a.tif) of several frames or pages, of which the first is read. Save")
+
+
+def test_images_and_masks_over_the_limit(dataset: DataConfig, tmp_path: Path) -> None:
+    record = KnownFiles(tmp_path / "record")
+    assert not [problem for problem in check_dataset(dataset, 0, known=record)[1] if problem.fatal]
+    record.save()
+    low = dataset.model_copy(update={"max_megapixels": 0.001})
+    try:
+        for known in (None, KnownFiles(tmp_path / "record")):  # files that are known are not read again
+            found = [str(problem) for problem in check_dataset(low, 0, known=known)[1] if problem.fatal]
+            assert len(found) == 8
+            assert all("40 x 30 pixels, over the limit of 0.001 megapixels" in text for text in found)
+    finally:
+        limit_pixels(100)
 
 
 def test_without_a_table(tmp_path: Path) -> None:

@@ -9,14 +9,18 @@ import pickle
 import struct
 import subprocess
 import sys
+import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import EpsImagePlugin, Image, features
 
+from cian.config import DataConfig
 from cian.data import images
 from cian.data.images import (
     FORMATS,
@@ -31,6 +35,7 @@ from cian.data.images import (
 from cian.data.masks import read_mask
 from cian.data.problems import FileError
 from cian.errors import CianError
+from cian.formats.file_index import FileIndex
 
 COLOUR = (200, 100, 50)
 CORNERS = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[0, 0, 0], [255, 255, 255], [9, 9, 9]]], np.uint8)
@@ -44,7 +49,12 @@ def save(path: Path, mode: str = "RGB", colour: object = COLOUR, size: tuple[int
 @pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
 def test_every_format(tmp_path: Path, suffix: str) -> None:
     grey = suffix == ".pgm"
-    path = save(tmp_path / f"a{suffix}", "L" if grey else "RGB", 77 if grey else COLOUR)
+    if suffix == ".pbm":
+        path = save(tmp_path / f"a{suffix}", "1", 1)
+        assert (read_image(path) == 255).all()
+        return
+    kind = {".jpe": "JPEG", ".pjpeg": "JPEG", ".pjp": "JPEG", ".mpo": "MPO"}.get(suffix)
+    path = save(tmp_path / f"a{suffix}", "L" if grey else "RGB", 77 if grey else COLOUR, format=kind)
     pixels = read_image(path)
     assert pixels.shape == (20, 30, 3)
     assert pixels.dtype == np.uint8
@@ -111,17 +121,17 @@ def test_16_bit_tiff_whose_white_is_zero(tmp_path: Path) -> None:
     assert (read_image(path) == 0).all()
 
 
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
 def write_png16(path: Path, pixels: np.ndarray) -> Path:
     """A PNG of (H, W, C) uint16, which Pillow does not write."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
     height, width, bands = pixels.shape
     header = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[bands], 0, 0, 0)
     lines = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
     chunks = (b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in chunks))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*part) for part in chunks))
     return path
 
 
@@ -247,8 +257,7 @@ def test_png_with_much_text_or_a_large_profile(tmp_path: Path, kind: bytes) -> N
     path = tmp_path / "a.png"
     Image.new("L", (30, 20), 7).save(path)
     data = path.read_bytes()
-    chunk = struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-    path.write_bytes(data[:33] + chunk + data[33:])  # after the header
+    path.write_bytes(data[:33] + png_chunk(kind, content) + data[33:])  # after the header
     assert read_image(path).shape == (20, 30, 3)
     assert (read_mask(path) == 7).all()
 
@@ -259,12 +268,63 @@ def test_16_bit_pgm(tmp_path: Path) -> None:
     assert read_image(path)[0, :, 0].tolist() == [0, 255]
 
 
+@pytest.mark.parametrize("top", [1, 100, 1000, 4095, 40_000])
+def test_the_highest_value_of_a_pgm_counts(tmp_path: Path, top: int) -> None:
+    dark = top // 10  # whatever the pixels use
+    values = [0, dark, dark, 0]
+    size = 1 if top < 256 else 2
+    (tmp_path / "a.pgm").write_bytes(b"P5 2 2 %d\n" % top + b"".join(v.to_bytes(size, "big") for v in values))
+    expected = round(255 * dark / top)
+    assert read_image(tmp_path / "a.pgm")[..., 0].ravel().tolist() == [0, expected, expected, 0]
+    colours = b"".join(v.to_bytes(size, "big") for v in (0, dark, top))
+    (tmp_path / "a.ppm").write_bytes(b"P6 1 1 %d\n" % top + colours)
+    assert np.abs(read_image(tmp_path / "a.ppm")[0, 0].astype(int) - [0, expected, 255]).max() <= 1
+
+
+def test_signed_numbers_of_8_bits(tmp_path: Path) -> None:
+    values = np.arange(-128, 128, dtype=np.int8).reshape(8, 32, 1)
+    assert (read_image(write_tiff(tmp_path / "a.tif", values))[..., 0] == np.arange(256).reshape(8, 32)).all()
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8, 16])
+def test_a_transparent_grey_is_white(tmp_path: Path, bits: int) -> None:
+    path, numbers = tmp_path / "a.png", np.array([[0, 1, 2]], np.uint16)
+    if bits == 16:
+        line = numbers.astype(">u2").tobytes()
+    else:
+        digits = np.unpackbits(numbers.astype(np.uint8)[..., None], axis=2)[..., -bits:]
+        line = np.packbits(digits.ravel()).tobytes()
+    header = struct.pack(">IIBBBBB", 3, 1, bits, 0, 0, 0, 0)
+    chunks = (b"IHDR", header), (b"tRNS", b"\0\1"), (b"IDAT", zlib.compress(b"\0" + line)), (b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*part) for part in chunks))
+    black, white, grey = read_image(path)[0, :, 0]
+    assert black == 0 and white == 255 and grey < 255
+
+
+@pytest.mark.parametrize(("packing", "name"), [(50001, "WebP"), (34712, "JPEG 2000")])
+def test_a_tiff_packed_in_a_rare_way(tmp_path: Path, packing: int, name: str) -> None:
+    path = write_tiff(tmp_path / "a.tif", drawn(3))
+    tag = struct.pack("<HHI", 259, 4, 1)
+    assert path.read_bytes().count(tag) == 1
+    path.write_bytes(path.read_bytes().replace(tag + struct.pack("<I", 1), tag + struct.pack("<I", packing)))
+    with pytest.raises(CianError, match=rf"a\.tif: a TIFF packed by {name}, which is not read\. Save it with LZW"):
+        read_image(path)
+
+
+def test_lab(tmp_path: Path) -> None:
+    Image.new("LAB", (30, 20), (136, 128, 128)).save(tmp_path / "a.tif")  # a grey of L* = 53
+    assert np.abs(read_image(tmp_path / "a.tif").astype(int) - 127).max() <= 2
+
+
 def test_first_frame_of_an_animation(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (20, 20), colour) for colour in (COLOUR, (0, 0, 0))]
     for suffix in ("gif", "webp", "png", "tif"):
         path = tmp_path / f"a.{suffix}"
         frames[0].save(path, save_all=True, append_images=frames[1:])
         assert np.abs(read_image(path).astype(int) - COLOUR).max() <= 8
+        assert decode(path) == (20, 20, True)
+        frames[0].save(path)
+        assert decode(path) == (20, 20, False)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
@@ -287,7 +347,7 @@ def test_exif_orientation(tmp_path: Path, suffix: str, orientation: int) -> None
     Image.fromarray(stored).save(path, exif=exif, quality=100, lossless=True)
     pixels, expected = read_image(path), turned[orientation]
     assert pixels.shape == expected.shape
-    assert decode(path) == expected.shape[:2]
+    assert decode(path)[:2] == expected.shape[:2]
     assert np.abs(pixels[8::16, 8::16].astype(int) - expected[8::16, 8::16]).max() <= 8
     assert image_size(path) == expected.shape[:2]
 
@@ -487,24 +547,81 @@ def test_damaged_bytes_never_raise_anything_else(tmp_path: Path, seed: int) -> N
             assert str(error).startswith(f"{path}: ")
 
 
-def test_large_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert images.MAX_PIXELS == Image.MAX_IMAGE_PIXELS == 500_000_000
+@pytest.fixture
+def limit() -> Iterator[Callable[[float], None]]:
+    assert images.megapixel_limit() == DataConfig().max_megapixels == 100
+    yield images.limit_pixels
+    images.limit_pixels(100)
+
+
+def test_large_images(tmp_path: Path, limit: Callable[[float], None]) -> None:
     path = tmp_path / "a.png"
-    Image.new("1", (20_000, 10_000)).save(path)  # Pillow by itself would refuse 200 Mpx
+    Image.new("1", (20_000, 10_000)).save(path)
+    said = r"a\.png: .*over the limit of 100 megapixels.* data\.max_megapixels"
+    for read in (read_image, image_size, decode, read_mask):
+        with pytest.raises(CianError, match=said):
+            read(path)
+    limit(200)  # Pillow by itself would refuse them
     assert image_size(path) == (10_000, 20_000)
-    monkeypatch.setattr(images, "MAX_PIXELS", 100_000_000)
-    with pytest.raises(CianError, match=r"a\.png: over 100 megapixels\. Cut"):
+    with Image.open(path) as image:
+        limit(199.9)
+        with pytest.raises(CianError, match=r"image: 20000 x 10000 pixels, over the limit of 199\.9 megapixels"):
+            upright(image)
+    with pytest.raises(CianError, match=r"a\.png: 20000 x 10000 pixels, .*set data\.max_megapixels=200$"):
         read_image(path)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000_000)  # Pillow's own check is the second line of defence
-    with pytest.raises(CianError, match=r"a\.png: over 100 megapixels"):
-        image_size(path)
+
+
+def test_large_images_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [save(tmp_path / f"{i}.png", size=(300, 200)) for i in range(8)]
+    small = [save(tmp_path / f"small{i}.png", size=(30, 20)) for i in range(8)]
+    decoding: list[str] = []
+    most = {"large": 0, "all": 0}
+    rgb = images._rgb
+
+    def watched(image: Image.Image) -> np.ndarray:
+        kind = "large" if image.width == 300 else "small"
+        decoding.append(kind)
+        most["large"] = max(most["large"], decoding.count("large"))
+        most["all"] = max(most["all"], len(decoding))
+        time.sleep(0.02)
+        decoding.remove(kind)
+        return rgb(image)
+
+    monkeypatch.setattr(images, "_rgb", watched)
+    monkeypatch.setattr(images, "_LARGE", 50_000)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(read_image, paths + small))
+    assert most["large"] == 1 and most["all"] > 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no lock between processes there")
+def test_a_large_image_waits_for_another_process(tmp_path: Path) -> None:
+    code = (
+        "import cian.data.images as i, sys\nwith i.alone(10**9):\n    print('in', flush=True)\n    sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"in\n"
+        entered = threading.Event()
+
+        def enter() -> None:
+            with images.alone(10**9):
+                entered.set()
+
+        thread = threading.Thread(target=enter)
+        thread.start()
+        with images.alone(1000):  # small ones do not wait
+            assert not entered.wait(0.2)
+        other.communicate()
+        assert entered.wait(10)
+        thread.join()
 
 
 def test_a_jpeg_is_checked_at_an_eighth_of_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded = []
     monkeypatch.setattr(images, "_rgb", lambda image: decoded.append(image.size))
     for name in ("a.jpg", "a.png"):
-        assert decode(save(tmp_path / name, size=(1600, 800))) == (800, 1600)
+        assert decode(save(tmp_path / name, size=(1600, 800))) == (800, 1600, False)
     assert decoded == [(200, 100), (1600, 800)]
 
 
@@ -543,6 +660,47 @@ def test_find_images(tmp_path: Path) -> None:
     (tmp_path / "folder.jpg").mkdir()
     found = [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)]
     assert found == ["a/c.png", "a/d/e.Jpeg", "b.JPG", "z.webp", "é.tif"]
+
+
+def test_images_under_any_name(tmp_path: Path) -> None:
+    kinds = {"photo": "JPEG", "a.jpg_large": "JPEG", "b.123": "PNG", "c.IMG": "TIFF", "d.x": "BMP", "e.y": "GIF"}
+    for name, kind in {**kinds, "f.z": "WEBP", "folder.d/no-suffix": "PNG"}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (30, 20), COLOUR).save(tmp_path / name, format=kind)
+    for name, content in {"notes": b"BMW is a car", "cache.db": b"\xff\xd8\xff", "Makefile": b"all:", "0": b""}.items():
+        (tmp_path / name).write_bytes(content)
+    found, unread = find_all_images(tmp_path)
+    expected = ["a.jpg_large", "b.123", "c.IMG", "d.x", "e.y", "f.z", "folder.d/no-suffix", "photo"]
+    assert [path.relative_to(tmp_path).as_posix() for path in found] == expected and not unread
+    assert FileIndex(tmp_path, found).ids == ["a", "b", "c", "d", "e", "f", "folder.d/no-suffix", "photo"]
+    for path in found:
+        assert np.abs(read_image(path).astype(int) - COLOUR).max() <= 8
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.dcm", bytes(128) + b"DICM", "holds DICOM"),
+        ("a.czi", b"ZISRAWFILE\0", "holds a CZI image of a microscope"),
+        ("a.exr", b"v/1\x01", "holds OpenEXR"),
+        ("a.raf", b"FUJIFILMCCD-RAW", "holds a camera's raw image"),
+        ("a.nd2", b"\xda\xce\xbe\n", "not an image that can be read"),
+    ],
+)
+def test_scientific_and_raw_images_are_named(tmp_path: Path, name: str, content: bytes, says: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(CianError, match=rf"{name}: {says}.* Convert to JPEG$"):
+        read_image(path)
+    assert find_all_images(tmp_path) == ([], [path])
+
+
+@pytest.mark.parametrize("tag", [254, 50706])
+def test_the_preview_in_a_raw_image_is_not_taken_for_it(tmp_path: Path, tag: int) -> None:
+    path = tmp_path / "a.tif"
+    Image.new("RGB", (160, 120), COLOUR).save(path, tiffinfo={tag: 1})
+    with pytest.raises(CianError, match=r"a\.tif: holds a camera's raw image, or a preview alone\. Convert to JPEG"):
+        read_image(path)
 
 
 def test_find_images_follows_links_once(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cian.data.masks import read_mask, read_note, resize_mask, write_mask
+from cian.data import images
+from cian.data.masks import read_mask, read_note, reduce_labels, resize_mask, write_mask
 from cian.data.palette import COLOURS, VOC_COLOURS
 from cian.errors import CianError
 
@@ -149,3 +150,48 @@ def test_resize() -> None:
     assert mask.flags.writeable  # torch.from_numpy wants it so
     assert mask.shape == (4, 64) and mask.dtype == np.uint8
     assert (mask == ALL_IDS[1::2].repeat(2, axis=1)).all()
+
+
+def test_thin_strokes_stay_where_label_maps_are_reduced() -> None:
+    labels = np.full((40, 60), 255, np.uint8)
+    labels[7, 5:50] = 1
+    labels[3:38, 21] = 2
+    labels[30, 30] = 0
+    for size in ((20, 30), (13, 20), (8, 12), (39, 59)):
+        small = reduce_labels(labels, size)
+        assert small.shape == size and small.dtype == np.uint8 and small.flags.writeable
+        assert (small == 1).any(axis=0).sum() >= 44 * size[1] // 60  # as long as before
+        assert (small == 2).any(axis=1).sum() >= 34 * size[0] // 40
+        assert (small == 0).sum() == 1
+    assert not (resize_mask(labels, (8, 12)) == 0).any()  # so this test can fail
+
+
+def test_most_of_the_labelled_pixels_decide() -> None:
+    labels = np.full((4, 8), 255, np.uint8)
+    labels[0, :3] = 3, 1, 1
+    labels[3, 7] = 2
+    assert reduce_labels(labels, (1, 2)).tolist() == [[1, 2]]
+    assert reduce_labels(labels, (8, 16)).tolist() == labels.repeat(2, 0).repeat(2, 1).tolist()
+
+
+def test_whole_label_maps_are_reduced_by_the_nearest_pixel() -> None:
+    labels = np.random.default_rng(0).choice(np.array([0, 1, 255], np.uint8), (40, 60))
+    assert (reduce_labels(labels, (13, 20)) == resize_mask(labels, (13, 20))).all()
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_a_mask_with_an_exif_orientation_is_turned(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(ALL_IDS).save(tmp_path / "a.png", exif=exif)
+    expected = np.rot90(ALL_IDS, 2 if orientation == 3 else -1)
+    assert read_mask(tmp_path / "a.png").tolist() == expected.tolist()
+
+
+def test_the_place_of_a_wrong_colour_in_a_tall_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "_STRIP", 8)
+    pixels = np.zeros((20, 4, 3), np.uint8)
+    pixels[17, 2] = 1, 2, 3
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    with pytest.raises(CianError, match=r"colour \(1, 2, 3\) at x=2, y=17"):
+        read_mask(tmp_path / "a.png")

@@ -71,6 +71,17 @@ def test_crowds_are_ignored_where_nothing_else_lies(tmp_path: Path) -> None:
     assert np.array_equal(draw(tmp_path, [dog, crowd]), expected)
 
 
+def test_smaller_instances_are_drawn_over_larger_ones(tmp_path: Path) -> None:
+    expected = np.zeros(SIZE, np.uint8)
+    expected[0:4, 0:4], expected[1:3, 1:3] = 2, 1
+    large, small = instance(1, 7, square(0, 0, 4)), instance(1, 3, square(1, 1, 2))
+    for instances in ([large, small], [small, large]):
+        assert np.array_equal(draw(tmp_path, instances), expected)
+    other = instance(1, 3, square(0, 0, 4))  # of two of one size the later one counts
+    assert (draw(tmp_path, [large, other])[0:4, 0:4] == 1).all()
+    assert (draw(tmp_path, [other, large])[0:4, 0:4] == 2).all()
+
+
 @pytest.mark.parametrize(
     ("segmentation", "message"),
     [
@@ -244,6 +255,8 @@ def test_masks_that_cannot_be_drawn(tmp_path: Path) -> None:
     cannot({**good, "annotations": [instance(2, 7)]}, "annotation 1: there is no image_id '2'")
     cannot({**good, "categories": [{"id": 7, "name": "background"}]}, "the name 'background' is reserved")
     cannot({**good, "images": [{"id": 1, "file_name": "a.jpg"}]}, "image 'a.jpg' has no usable height and width")
+    large = {"id": 1, "file_name": "a.jpg", "height": 10**5, "width": 10**4}
+    cannot({**good, "images": [large]}, "image 'a.jpg': 10000 x 100000 pixels, over the limit of 100 megapixels")
     twice = coco({1: "a.jpg", 2: "a.png"}, [instance(1, 7, square(0, 0, 2))])
     cannot(twice, "several images would share the mask")
     assert not list(tmp_path.rglob("*.png"))

@@ -108,4 +108,4 @@ def test_heic_is_found_like_other_images(tmp_path: Path) -> None:
 def test_folder_without_images(tmp_path: Path) -> None:
     table, problems = read(tmp_path, PETS_CSV, [])
     assert table is None
-    assert "images: no image in this folder. Give a folder with images (bmp, gif, jfif," in only(problems)
+    assert "images: no image in this folder. Give a folder with images (JPEG, PNG, TIFF," in only(problems)

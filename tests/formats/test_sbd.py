@@ -12,6 +12,7 @@ from scipy.io import savemat
 
 from cian.config import DataConfig
 from cian.data.check import check_dataset
+from cian.data.images import limit_pixels
 from cian.data.masks import read_mask
 from cian.data.table import IGNORE
 from cian.errors import CianError
@@ -43,6 +44,20 @@ def test_broken_matlab_masks(tmp_path: Path, content: Any, message: str) -> None
         savemat(path, content)
     with pytest.raises(CianError, match=re.escape(f"{path}: {message}")):
         read_mask(path)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_large_matlab_masks(tmp_path: Path, packed: bool) -> None:
+    path = tmp_path / "a.mat"
+    savemat(path, {"GTcls": {"Segmentation": np.zeros((2000, 1500), np.uint8)}}, do_compression=packed)
+    assert read_mask(path).shape == (2000, 1500)
+    limit_pixels(1)
+    try:
+        says = "unpacks to over 1 million bytes" if packed else "1500 x 2000 pixels, over the limit of 1 megapixels"
+        with pytest.raises(CianError, match=rf"a\.mat: {says}.* data\.max_megapixels"):
+            read_mask(path)
+    finally:
+        limit_pixels(100)
 
 
 def test_check_opens_matlab_masks(devkit: DataConfig) -> None:

@@ -16,6 +16,7 @@ from huggingface_hub.utils import RepositoryNotFoundError
 from PIL import Image
 
 from cian import CianError, Segmenter, load
+from cian.build import build_network
 from cian.config import dump_config, load_config
 from cian.files import write_json
 from tests.helpers import TINY
@@ -246,4 +247,19 @@ def test_a_configuration_that_the_weights_do_not_fit_is_refused_before_it_is_bui
     write_json(tmp_path / "config.json", saved)
     monkeypatch.setattr("cian.inference.segmenter.build_network", Mock(side_effect=AssertionError("it was built")))
     with pytest.raises(CianError, match=rf"config\.json: {says}.*Take both files from the same model"):
+        load(tmp_path)
+
+
+def test_a_backbone_that_the_weights_do_not_fit_is_refused_before_it_takes_memory(segmenter, tmp_path, monkeypatch):
+    segmenter.save(tmp_path)
+    saved = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    saved["config"]["backbone"]["name"] = "resnet18"
+    write_json(tmp_path / "config.json", saved)
+
+    def build(*args: object, **options: object) -> object:
+        assert torch.get_default_device().type == "meta"
+        return build_network(*args, **options)
+
+    monkeypatch.setattr("cian.inference.segmenter.build_network", build)
+    with pytest.raises(CianError, match=r"config\.json: backbone resnet18 has backbone.* no such weights.*Take both"):
         load(tmp_path)

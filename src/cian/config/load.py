@@ -16,6 +16,7 @@ from cian.config.tree import Config
 from cian.errors import CianError
 
 _MOST_VALUES = 100_000  # in a file of settings
+_MOST_CHARACTERS = 1_000_000  # of it
 _MOST_LINES = 20  # of an error
 IMAGE_SOURCES = ("data.images", "data.voc", "data.coco")
 
@@ -35,15 +36,12 @@ def load_config(
     if file is not None:
         again = ", or give --images and all other options again" if of_run else ""
         try:
-            tree = yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}
+            tree = _yaml(_text(Path(file))) or {}
         except OSError as error:
             raise CianError(f"{file}: {error.strerror}. Give a readable YAML file to --config.") from None
         except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or no such number or date
             why = _cut(" ".join(str(error).split()), 300)
             raise CianError(f"{file}: not a YAML file ({why}). Correct that line{again}.") from None
-        if not _is_bounded(tree):
-            value = f"holds over {_MOST_VALUES:,} values, as its aliases unfold"
-            raise CianError(f"{file}: {value}. Write only the settings that differ from the defaults.")
         if not isinstance(tree, dict):
             raise CianError(f"{file}: holds a {type(tree).__name__}, not settings. Write `key: value` lines{again}.")
         if of_run and not isinstance(tree.get("versions"), dict):  # they stand at the end
@@ -119,6 +117,37 @@ def _cut(text: str, most: int = 80) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice: YAML would take the last one, without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _yaml(text: str) -> Any:
+    """
+    Raises:
+        yaml.YAMLError, ValueError, RecursionError: the text is no YAML, or more than settings can be.
+    """
+    tree = yaml.load(text, _Loader)
+    if not _is_bounded(tree):
+        raise ValueError(f"over {_MOST_VALUES:,} values, as its aliases unfold")
+    return tree
+
+
+def _text(file: Path) -> str:
+    with file.open(encoding="utf-8") as opened:
+        text = opened.read(_MOST_CHARACTERS + 1)
+    if len(text) > _MOST_CHARACTERS:
+        raise ValueError(f"over {_MOST_CHARACTERS:,} characters")
+    return text
+
+
 def _is_bounded(tree: Any) -> bool:
     """Whether a tree of YAML is small. A few lines with aliases can unfold to more than fits into any memory."""
     pending, count = [tree], 0
@@ -171,7 +200,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     if value not in ("", "null", "~") and value[0] not in "[\"'" and _is_text(annotation(key)):
         return key, value
     try:
-        return key, yaml.safe_load(value)
+        return key, _yaml(value)
     except (yaml.YAMLError, ValueError, RecursionError):
         raise CianError(f"--set {_cut(text)}: the value is not YAML. Quote it: --set '{key}=\"…\"'.") from None
 

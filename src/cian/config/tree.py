@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 GROUPS = {
     "main": "Settings that people change",
@@ -61,7 +61,8 @@ def _listed(value: Any) -> Any:
 
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, le=1_000_000)]
+NotNegative = Annotated[float, Field(ge=0, le=1_000_000)]
 Listed = BeforeValidator(_listed)
 # Upper bounds stop mistakes that would end in a lack of memory or take months. No useful value comes near them.
 Scales = Annotated[tuple[Annotated[float, Field(gt=0, le=8)], ...], Listed, Field(min_length=1, max_length=16)]
@@ -152,7 +153,12 @@ class DataConfig(Section):
         "Whether an object that VOC XML marks as difficult always gives a tag. If not, it gives one only where an "
         "image has no other objects.",
     )
-    min_images: Annotated[int, Field(ge=0)] = more(
+    max_megapixels: Annotated[float, Field(gt=0, le=2000)] = more(
+        100.0,
+        "The most pixels, in millions, that an image, a mask or a map may have. Larger files are refused before they "
+        "are decoded. Raise it for scans and maps, if memory allows: decoding takes up to 15 bytes a pixel.",
+    )
+    min_images: Annotated[int, Field(ge=0, le=1_000_000)] = more(
         2, "The fewest training images that each class must have. 0 also allows classes that only masks show."
     )
 
@@ -181,7 +187,7 @@ class BackboneConfig(Section):
         "The initial weights: 'imagenet' (those of the default backbone are installed, timm downloads others), "
         "'random', or a safetensors file. Give a file if there is no network connection.",
     )
-    frozen_stages: Annotated[int, Field(ge=0)] | None = paper(
+    frozen_stages: Annotated[int, Field(ge=0, le=1000)] | None = paper(
         None,
         "The number of early stages that are not trained. By default the stages up to stride 4, if timm names them and "
         "they are pretrained. The paper: 0.",
@@ -196,14 +202,14 @@ class OptimizerConfig(Section):
         1e-4, "The learning rate of the backbone. Lower it if the loss does not fall or becomes infinite."
     )
     new_lr_factor: Positive = more(10.0, "How many times higher the learning rate of the new layers is.")
-    weight_decay: Annotated[float, Field(ge=0)] = more(5e-4, "The weight decay.")
-    poly_power: Annotated[float, Field(ge=0)] = more(
+    weight_decay: NotNegative = more(5e-4, "The weight decay.")
+    poly_power: NotNegative = more(
         0.9, "How the learning rate falls: it is multiplied by (1 - progress) ^ power. 0 keeps it constant."
     )
     poly_per_epoch: bool = paper(
         False, "Whether the learning rate falls once per epoch, not per step. The paper: true."
     )
-    clip_norm: Annotated[float, Field(ge=0)] = more(
+    clip_norm: NotNegative = more(
         0.0,
         "The largest norm of the gradient; a larger one is scaled down to it. 0 = no limit. Try 1 if the loss jumps.",
     )
@@ -401,7 +407,7 @@ class PredictConfig(Section):
         "Images with a longer side than this, in pixels, are predicted in overlapping tiles. It matters only with a "
         "larger `max_side`. Lower it if memory runs out.",
     )
-    own_threshold: Annotated[float, Field(ge=0)] = main(
+    own_threshold: NotNegative = main(
         2.5,
         "How far, in nats, the threshold between objects and background may move towards the image's own (Otsu's). 0 "
         "disables it, as in the paper.",
@@ -450,12 +456,12 @@ class RuntimeConfig(Section):
         "TensorFloat-32.",
         when="bf16 if you train a large backbone on a GPU",
     )
-    accumulate: PositiveInt = more(
+    accumulate: Annotated[int, Field(gt=0, le=10_000)] = more(
         1,
         "Batches per optimiser step. Raise it, and lower the batch size, if the GPU runs out of memory. Epochs and "
         "min_steps count batches.",
     )
-    workers: Annotated[int, Field(ge=0)] | None = more(
+    workers: Annotated[int, Field(ge=0, le=1024)] | None = more(
         None,
         "The number of processes that load images. By default one per two cores, at most 8. 0 = the main "
         "process loads them.",
@@ -468,7 +474,9 @@ class RuntimeConfig(Section):
 class Config(Section):
     """All that a run depends on."""
 
-    seed: int = more(0, "The seed of every random choice. Change it to see how much results differ by chance.", ge=0)
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = more(
+        0, "The seed of every random choice. Change it to see how much results differ by chance."
+    )
     max_side: Annotated[int, Field(ge=64, le=Side)] = main(
         512,
         "The longest side of an image, in pixels, while it is worked on; larger images are reduced. Masks still get "

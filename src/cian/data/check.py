@@ -13,19 +13,17 @@ import numpy as np
 
 from cian.config import DataConfig
 from cian.data.advice import MaskContents, note_classes, note_masks
-from cian.data.images import DECODING, decode
+from cian.data.images import DECODING, Decoded, decode, limit_pixels, refuse_large
 from cian.data.known_files import KnownFiles
-from cian.data.masks import fits, read_mask
-from cian.data.problems import FileError, ProblemList
+from cian.data.masks import WHOLE, count_ids, fits, read_mask
+from cian.data.problems import FileError, ProblemList, few
 from cian.data.read import read_dataset
 from cian.data.table import IGNORE, Table
 from cian.errors import Problem
 from cian.parallel import cores, map_ahead
 
 MIN_SIDE = 16  # pixels
-LARGE = 100_000_000  # pixels
 _IMAGE, _MASK = f"image/{DECODING} ", f"mask/{DECODING} "  # how what is learnt of a file starts
-WHOLE = 0.5  # a label map is whole if at most this share of its pixels is unlabelled
 
 Size = tuple[int, int]  # (height, width)
 
@@ -47,6 +45,7 @@ def check_dataset(
         As `read_dataset`. The table also says which label maps are whole, and has what is known of its files.
     """
     problems = ProblemList()
+    limit_pixels(config.max_megapixels)
     table, found = read_dataset(config, seed)
     for problem in found:
         problems.append(problem)
@@ -57,6 +56,7 @@ def check_dataset(
     note_masks(config, table, problems)
     note_classes(config, table, problems)
     contents = MaskContents(table)
+    several: list[str] = []
     whole = np.zeros(len(table), bool)
     unread = _unread_rows(table)
     done, total = 0, sum(unread)
@@ -67,10 +67,16 @@ def check_dataset(
             for problem in files.problems:
                 problems.append(problem)
             whole[row] = files.whole
+            if files.several:
+                several.append(table.images[row].name)
             contents.add(row, files.in_mask, files.in_labels)
             done += is_read
             if is_read and progress is not None:
                 progress(done, total)
+    if several:
+        value = f"{few(several)} of several frames or pages, of which the first is read"
+        cure = "Save the others as files of their own, to use them"
+        problems.add(config.images or table.images[0].parent, value, cure, fatal=False)
     contents.report(problems)
     return replace(table, whole=whole), problems.all()
 
@@ -82,12 +88,14 @@ class _Files:
     Attributes:
         in_mask, in_labels: the class ids in its mask and in its label map.
         whole: whether the label map is whole.
+        several: whether the image is one of several frames or pages in its file.
     """
 
     problems: list[Problem] = field(default_factory=list)
     in_mask: list[int] = field(default_factory=list)
     in_labels: list[int] = field(default_factory=list)
     whole: bool = False
+    several: bool = False
 
 
 def _unread_rows(table: Table) -> list[bool]:
@@ -104,7 +112,7 @@ def _unread_rows(table: Table) -> list[bool]:
 def _check_files(table: Table, row: int) -> _Files:
     files = _Files()
     mask, labels = table.masks[row], table.labels[row]
-    size = _check_image(table.images[row], table, files.problems)
+    size = _check_image(table.images[row], table, files)
     counts = None if mask is None else _check_mask(mask, size, table, files.problems)
     if counts is not None:
         files.in_mask = np.flatnonzero(counts).tolist()
@@ -117,29 +125,28 @@ def _check_files(table: Table, row: int) -> _Files:
     return files
 
 
-def _check_image(path: Path, table: Table, problems: list[Problem]) -> Size | None:
+def _check_image(path: Path, table: Table, files: _Files) -> Size | None:
     """The size of an image; None if it cannot be read."""
     try:
-        height, width = _image_size(path, table.known)
+        height, width, files.several = _decoded(path, table.known)
+        refuse_large(path, height, width)  # the limit may have been higher when it was read
     except FileError as error:
-        problems.append(error.problem)
+        files.problems.append(error.problem)
         return None
-    fatal = min(height, width) < MIN_SIDE
-    if fatal or height * width > LARGE:
-        small = f"Give images of at least {MIN_SIDE} x {MIN_SIDE} pixels"
-        large = f"Over {LARGE // 10**6} megapixels: cut it into tiles if memory runs out"
-        problems.append(Problem(str(path), f"{width} x {height} pixels", small if fatal else large, fatal))
+    if min(height, width) < MIN_SIDE:
+        cure = f"Give images of at least {MIN_SIDE} x {MIN_SIDE} pixels"
+        files.problems.append(Problem(str(path), f"{width} x {height} pixels", cure))
     return height, width
 
 
-def _image_size(path: Path, known: KnownFiles) -> Size:
-    """The size of an image, which is read if it is not known."""
+def _decoded(path: Path, known: KnownFiles) -> Decoded:
+    """What an image is, which is read if it is not known."""
     if (content := known.content(path)).startswith(_IMAGE):
-        _, height, width = content.split(" ")
-        return int(height), int(width)
-    size = decode(path)
-    known.learn(path, f"{_IMAGE}{size[0]} {size[1]}")
-    return size
+        _, height, width, several = content.split(" ")
+        return Decoded(int(height), int(width), several == "1")
+    found = decode(path)
+    known.learn(path, f"{_IMAGE}{found.height} {found.width} {int(found.several)}")
+    return found
 
 
 def _mask_content(path: Path, known: KnownFiles) -> tuple[Size, np.ndarray]:
@@ -151,7 +158,7 @@ def _mask_content(path: Path, known: KnownFiles) -> tuple[Size, np.ndarray]:
             counts[int(class_id)] = int(count)
         return (int(height), int(width)), counts
     values = read_mask(path)
-    counts = np.bincount(values.ravel(), minlength=256)
+    counts = count_ids(values)
     pairs = [f"{class_id}:{counts[class_id]}" for class_id in np.flatnonzero(counts)]
     known.learn(path, _MASK + " ".join((*map(str, values.shape), *pairs)))
     return values.shape, counts
@@ -165,6 +172,7 @@ def _check_mask(path: Path, image: Size | None, table: Table, problems: list[Pro
     """
     try:
         size, counts = _mask_content(path, table.known)
+        refuse_large(path, *size)
     except FileError as error:
         problems.append(error.problem)
         return None

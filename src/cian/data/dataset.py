@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from cian.config import AugmentConfig
 from cian.data.augment import augment, to_tensor
 from cian.data.images import read_image
-from cian.data.masks import read_mask, resize_mask
+from cian.data.masks import read_mask, reduce_labels
 from cian.data.table import Table
 
 
@@ -58,7 +58,7 @@ class TrainingSet(Dataset):
             self.table.known.require_unchanged(file)
             mask = read_mask(file, self.table.mask_ids if file == self.table.labels[index] else None)
             if mask.shape != image.shape[:2]:  # a label map of the original size
-                mask = resize_mask(mask, image.shape[:2])
+                mask = reduce_labels(mask, image.shape[:2])
             labels = torch.from_numpy(mask)
         rng = np.random.default_rng([self.seed, epoch, index])
         crop, labels = augment(to_tensor(image), labels, self.settings, rng, self.fill)

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from cian.data.images import open_image, raw_mode
+from cian.data.images import GREY_STEPS, alone, lookup, open_image, orientation, raw_mode, strips, turned
 from cian.data.palette import COLOURS, VOC_COLOURS
 from cian.data.problems import FileError, file_error, reason
 from cian.data.table import IGNORE
@@ -17,7 +17,7 @@ from cian.formats.sbd import read_sbd
 
 _CURE = "Save it as an indexed or an 8 bit grey PNG whose values are class ids"
 _NOTE = "cian"  # the key of a note in a PNG file
-_GREY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow spreads grey of 2 and 4 bits over 0 … 255
+WHOLE = 0.5  # a label map is whole if at most this share of its pixels is unlabelled
 
 
 def indexed(mask: np.ndarray, colours: np.ndarray = COLOURS) -> Image.Image:
@@ -65,7 +65,8 @@ def read_note(path: Path) -> str | None:
 
 def read_mask(path: Path, ids: np.ndarray | None = None) -> np.ndarray:
     """Reads a mask or a label map: class ids from indexed or grey PNG files as they are, from RGB PNG files by our
-    colours or those of PASCAL VOC, and from the MATLAB files of SBD (see `formats.sbd`).
+    colours or those of PASCAL VOC, and from the MATLAB files of SBD (see `formats.sbd`). It is turned upright, as
+    images are, if it has an EXIF orientation of its own.
 
     Args:
         ids: (256,) uint8, the class id of each value: `Table.mask_ids` for the masks and label maps of a table, None
@@ -75,24 +76,39 @@ def read_mask(path: Path, ids: np.ndarray | None = None) -> np.ndarray:
         (H, W) uint8, writable.
 
     Raises:
-        CianError: the file is missing, damaged or of another kind, or it holds values over 255 or colours of no class.
+        CianError: the file is missing, damaged or of another kind, has too many pixels, or it holds values over 255 or
+            colours of no class.
     """
     values = _read_values(path)
-    return values if ids is None else ids[values]
+    return values if ids is None else lookup(ids, values)
 
 
 def _read_values(path: Path) -> np.ndarray:
     if path.suffix.lower() == ".mat":
         return read_sbd(path)
-    with open_image(path, formats=["PNG"]) as image:
-        step = _GREY_STEPS.get(raw_mode(image), 1)
-        if image.mode in ("1", "L", "P"):
-            return np.array(image).astype(np.uint8) // step
-        if image.mode == "I" or image.mode.startswith("I;16"):
-            return _narrow(np.array(image), path)
-        if image.mode in ("LA", "RGB", "RGBA"):
-            return _from_colours(np.array(image.convert("RGBA")), path)
-        raise file_error(path, f"a mask of mode {image.mode}", _CURE)
+    with open_image(path, formats=["PNG"]) as image, alone(image.width * image.height):
+        return turned(_decoded(image, path), orientation(image))
+
+
+def _decoded(image: Image.Image, path: Path) -> np.ndarray:
+    step = GREY_STEPS.get(raw_mode(image), 1)
+    if image.mode in ("1", "L", "P"):
+        values = np.array(image).astype(np.uint8, copy=False)
+        return values if step == 1 else values // step
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        return _narrow(np.array(image), path)
+    if image.mode in ("LA", "RGB", "RGBA"):
+        values = np.empty((image.height, image.width), np.uint8)
+        for rows in strips(values):
+            pixels = np.array(image.crop((0, rows.start, image.width, rows.stop)).convert("RGBA"))  # (h, W, 4)
+            values[rows] = _from_colours(pixels, path, rows.start)
+        return values
+    raise file_error(path, f"a mask of mode {image.mode}", _CURE)
+
+
+def count_ids(mask: np.ndarray) -> np.ndarray:
+    """(256,) the pixels of each class id in a mask (H, W) uint8."""
+    return np.array(Image.fromarray(mask).histogram())  # np.bincount takes eight times the memory
 
 
 def only_ignored(where: Path) -> FileError:
@@ -106,15 +122,38 @@ def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.array(Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST))
 
 
+def reduce_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A label map reduced to size (height, width), so that strokes that people drew do not vanish.
+
+    A map of which most is labelled is reduced by the nearest pixel. In other maps a pixel gets the class that most of
+    the labelled pixels under it have.
+
+    Shape:
+        labels: (H, W) uint8, 255 = unlabelled. Returns `size` uint8, writable.
+    """
+    (height, width), (rows, columns) = labels.shape, size
+    counts = count_ids(labels)
+    if height < rows or width < columns or counts[IGNORE] <= WHOLE * labels.size:
+        return resize_mask(labels, size)
+    reduced, most = np.full(rows * columns, IGNORE, np.uint8), np.zeros(rows * columns, np.int64)
+    for class_id in np.flatnonzero(counts[:IGNORE]):
+        y, x = np.nonzero(labels == class_id)
+        cells = y * rows // height * columns + x * columns // width
+        votes = np.bincount(cells, minlength=len(most))
+        reduced[votes > most] = class_id
+        np.maximum(most, votes, out=most)
+    return reduced.reshape(size)
+
+
 def with_labels(mask: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """A mask or a seed map, with the labelled pixels of a label map in place of its own.
 
     Shape:
-        mask: (h, w) uint8; labels: (H, W) uint8, 255 = unlabelled, reduced to (h, w) by the nearest pixel. Returns
-        (h, w) uint8.
+        mask: (h, w) uint8; labels: (H, W) uint8, 255 = unlabelled, reduced to (h, w) by `reduce_labels`. Returns (h, w)
+        uint8.
     """
     if labels.shape != mask.shape:
-        labels = resize_mask(labels, mask.shape)
+        labels = reduce_labels(labels, mask.shape)
     return np.where(labels == IGNORE, mask, labels)
 
 
@@ -139,8 +178,12 @@ def _narrow(values: np.ndarray, path: Path) -> np.ndarray:
     return values.astype(np.uint8)
 
 
-def _from_colours(pixels: np.ndarray, path: Path) -> np.ndarray:
-    """(H, W, 4) uint8 RGBA -> (H, W) uint8 class ids."""
+def _from_colours(pixels: np.ndarray, path: Path, top: int) -> np.ndarray:
+    """(H, W, 4) uint8 RGBA -> (H, W) uint8 class ids.
+
+    Args:
+        top: the row of the mask that is the first one here.
+    """
     if pixels[..., 3].min() < 255:
         raise file_error(path, "a mask with transparency", _CURE)
     weights = np.array([1 << 16, 1 << 8, 1])
@@ -152,5 +195,5 @@ def _from_colours(pixels: np.ndarray, path: Path) -> np.ndarray:
     if len(wrong):
         y, x = wrong[0]
         colour = tuple(int(value) for value in pixels[y, x, :3])
-        raise file_error(path, f"colour {colour} at x={x}, y={y} is not one of cian's or PASCAL VOC's", _CURE)
+        raise file_error(path, f"colour {colour} at x={x}, y={top + y} is not one of cian's or PASCAL VOC's", _CURE)
     return (rows % 256).astype(np.uint8)

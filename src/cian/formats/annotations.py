@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from cian.data.images import MAX_PIXELS
+from cian.data.images import refuse_large
 from cian.data.problems import ProblemList, file_error
 from cian.data.table import BACKGROUND, IGNORE, TRAIN
 from cian.formats.text import clean
@@ -240,9 +240,7 @@ def check_size(size: Size, where: str) -> None:
     height, width = size
     if height <= 0 or width <= 0:
         raise file_error(where, f"gives the image {width} x {height} pixels", "Correct its width and height")
-    if height * width > MAX_PIXELS:
-        value = f"gives the image {width} x {height} pixels, over {MAX_PIXELS // 10**6} megapixels"
-        raise file_error(where, value, "Correct its width and height, or cut the image into tiles")
+    refuse_large(where, height, width)
 
 
 def size_of(height: object, width: object) -> Size | None:

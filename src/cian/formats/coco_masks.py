@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cian.data.classes import check_name, class_names
-from cian.data.images import IMAGE_SUFFIXES, MAX_PIXELS, find_files
+from cian.data.images import IMAGE_SUFFIXES, find_files, refuse_large
 from cian.data.known_files import fingerprint
 from cian.data.masks import write_mask
 from cian.data.problems import ProblemList, file_error, quoted
@@ -204,17 +204,16 @@ def draw(
     Raises:
         ValueError: a shape cannot be drawn, or is not of the image's size.
     """
-    objects: list[tuple[int, int, np.ndarray]] = []  # (pixels, class id, shape)
-    crowd = np.zeros(size, bool)
+    mask, crowd = np.zeros(size, np.uint8), np.zeros(size, bool)
+    pixels = np.full(size, np.iinfo(np.uint32).max, np.uint32)  # of the smallest instance so far
     for instance in instances:
         shape = _shape(instance.content.get("segmentation"), *size)  # (H, W)
         if instance.content.get("iscrowd") and instance.category not in drawn:
             crowd |= shape
         else:
-            objects.append((int(shape.sum()), class_ids[instance.category], shape))
-    mask = np.zeros(size, np.uint8)
-    for _, class_id, shape in sorted(objects, key=lambda item: -item[0]):
-        mask[shape] = class_id
+            area = int(shape.sum())
+            shape &= area <= pixels
+            mask[shape], pixels[shape] = class_ids[instance.category], area
     mask[crowd & (mask == 0)] = IGNORE
     return mask
 
@@ -250,7 +249,8 @@ def _size(labels: Annotations, key: Any) -> tuple[int, int]:
     """(height, width) of an image, as the annotations say."""
     image = labels.images[key]
     height, width = image.get("height"), image.get("width")
-    if not (isinstance(height, int) and isinstance(width, int) and 0 < height * width <= MAX_PIXELS and height > 0):
+    if not (isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0):
         value = f"image {quoted(image['file_name'])} has no usable height and width"
         raise file_error(labels.path, value, CURE)
+    refuse_large(f"{labels.path}, image {quoted(image['file_name'])}", height, width)
     return height, width

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from urllib.parse import parse_qs, unquote
 
-from cian.data.images import IMAGE_SUFFIXES, KNOWN_SUFFIXES, find_all_images, unread_cure
+from cian.data.images import KNOWN_SUFFIXES, READ, find_all_images, unread_cure
 from cian.data.problems import ProblemList, file_error, quoted
 from cian.formats.text import visible
 
@@ -37,7 +37,7 @@ class FileIndex:
         self.guesses: dict[str, int] = {}
         below = len(str(root / "_")) - 1  # slicing is ten times faster than `relative_to`
         self.paths = [unicodedata.normalize("NFC", str(file)[below:].replace(os.sep, "/")) for file in files]
-        self.ids = [path.rpartition(".")[0] for path in self.paths]
+        self.ids = [_without_suffix(path) for path in self.paths]
         self._rows: dict[str, int] = {}
         self._guessing = False
         names = (path.rpartition("/")[2] for path in self.paths)
@@ -172,6 +172,11 @@ def _letters(path: str) -> str:
     return re.sub(r"[\W_]+", "", _alike(path).rpartition("/")[2])
 
 
+def _without_suffix(path: str) -> str:
+    start, dot, end = path.rpartition(".")
+    return start if dot and "/" not in end else path
+
+
 def index_images(folder: Path, within: Sequence[str] = (), without: Sequence[Path] = ()) -> FileIndex:
     """The images of a folder, or of some of its sub-folders.
 
@@ -191,8 +196,7 @@ def index_images(folder: Path, within: Sequence[str] = (), without: Sequence[Pat
         value, cure = skipped(unread)
         raise file_error(folder, f"no image in this folder; {value}", cure)
     if not files:
-        known = ", ".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
-        raise file_error(folder, "no image in this folder", f"Give a folder with images ({known})")
+        raise file_error(folder, "no image in this folder", f"Give a folder with images ({READ})")
     return FileIndex(folder, files, unread)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from cian.config import Config, DataConfig, changed, dump_config, flatten, load_config
 from cian.crf.dense import check_kernels
-from cian.data.images import find_all_images, find_files, image_size
+from cian.data.images import alone, find_all_images, find_files, image_size, limit_pixels
 from cian.data.masks import read_mask, resize_mask
 from cian.data.overlay import overlay
 from cian.data.problems import printable
@@ -106,6 +106,7 @@ def predict_folder(
     """
     overrides = _checked(settings or {})
     given = load_config(None, {k: v for k, v in overrides.items() if k.startswith(("runtime.", "data."))})
+    limit_pixels(given.data.max_megapixels)
     accelerator = make_accelerator(given.runtime)
     segmenter = load(model, accelerator.device)
     config = changed(segmenter.config, overrides)
@@ -131,8 +132,10 @@ def predict_folder(
         else:
             chosen = allowed.get(_key(target.id))
             result = probabilities(logits, image, chosen, config.predict.own_threshold, config.predict.crf)
-            mask = label_map(result, image_size(target.image))
-            write_predicted(target.mask, mask, image, target.image, target.tags, made_with)
+            size = image_size(target.image)
+            with alone(size[0] * size[1]):
+                mask = label_map(result, size)
+                write_predicted(target.mask, mask, image, target.image, target.tags, made_with)
         found[target.id] = count_classes(target.id, mask, segmenter.class_names)
         if overlays:
             with atomic(target.overlay) as temporary:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from cian._version import __version__
 from cian.build import build_network
 from cian.config import FILES, Config, PredictConfig, dump_config
 from cian.config.former import from_earlier
-from cian.data.images import read_image, reduced, upright
+from cian.data.images import alone, image_size, read_image, reduced, upright
 from cian.errors import CianError
 from cian.files import read_json, write_json
 from cian.inference.decide import label_map, probabilities
@@ -32,6 +33,7 @@ from cian.training.checkpoint import load_weights, save_weights
 
 FORMAT = 1  # of config.json in a model's folder
 _COPY = "Copy the model again, or give another one"
+_SAME_MODEL = "Take both files from the same model."
 ImageLike: TypeAlias = str | Path | np.ndarray | Image.Image
 
 
@@ -90,7 +92,7 @@ class Segmenter:
         Args:
             image: a path, a Pillow image (turned upright by its EXIF orientation), or a (H, W, 3) uint8 RGB array; or
                 an iterable of these. A large JPEG file is read at a reduced size, so that a few pixels may differ from
-                those of the same image given as an array.
+                those of the same image given as an array. A file may have 100 megapixels.
             tags: the only classes that may occur besides background. They hold for all images.
             settings: scales, mirroring, threshold and CRF. Default: those of the model's configuration.
 
@@ -110,7 +112,9 @@ class Segmenter:
         def finish(given: tuple[np.ndarray, np.ndarray], logits: Tensor) -> Prediction:
             full, working = given
             result = probabilities(logits, working, allowed, settings.own_threshold, settings.crf)
-            return Prediction(full, label_map(result, full.shape[:2]), result, self.class_names)
+            with alone(full.shape[0] * full.shape[1]):
+                mask = label_map(result, full.shape[:2])
+            return Prediction(full, mask, result, self.class_names)
 
         if _is_one(image):
             given = self._read(image)
@@ -118,7 +122,7 @@ class Segmenter:
         if isinstance(image, Mapping | bytes | Tensor) or not isinstance(image, Iterable):
             raise _not_an_image(image)
         on_cpu = next(self.network.parameters()).device.type == "cpu"
-        return cast(Iterator[Prediction], overlapped(on_cpu, image, self._read, compute, finish))
+        return cast(Iterator[Prediction], overlapped(on_cpu, image, self._read, compute, finish, _pixels))
 
     def _read(self, image: ImageLike) -> tuple[np.ndarray, np.ndarray]:
         """The image (H, W, 3) uint8 at its full size, and at the size that the network works on."""
@@ -183,6 +187,18 @@ def _is_one(image: ImageLike | Iterable[ImageLike]) -> TypeGuard[ImageLike]:
     return isinstance(image, str | Path | Image.Image) or (isinstance(image, np.ndarray) and image.ndim <= 3)
 
 
+def _pixels(image: ImageLike) -> int:
+    """0 for what is no image, which `Segmenter._read` says."""
+    if isinstance(image, str | Path):
+        try:
+            return math.prod(image_size(Path(image)))
+        except CianError:
+            return 0
+    if isinstance(image, Image.Image):
+        return math.prod(image.size)
+    return math.prod(image.shape[:2]) if isinstance(image, np.ndarray) else 0
+
+
 def _not_an_image(value: object) -> CianError:
     kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
     if isinstance(value, np.ndarray):
@@ -243,8 +259,15 @@ def _compare(file: Path, weights: Path, config: Config, classes: int) -> None:
     for what, (name, size) in expected.items():
         found = next(iter(shapes.get(name, ())), None)
         if found != size:
+            raise CianError(f"{file}: {what} = {size}, but the weights have {found}. {_SAME_MODEL}")
+    with torch.device("meta"):  # takes no memory
+        network = build_network(config, classes, weights="random")
+    for name, value in network.state_dict().items():
+        if (shape := shapes.get(name)) != list(value.shape):
+            found = "no such weights" if shape is None else shape
             raise CianError(
-                f"{file}: {what} = {size}, but the weights have {found}. Take both files from the same model."
+                f"{file}: backbone {config.backbone.name} has {name} = {list(value.shape)}, but {weights} has {found}. "
+                f"{_SAME_MODEL}"
             )
 
 

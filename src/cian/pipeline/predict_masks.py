@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from cian.config import CrfConfig
-from cian.data.images import image_size
+from cian.data.images import alone, image_size
 from cian.data.masks import read_mask, with_labels, write_mask
 from cian.data.table import TRAIN, Table
 from cian.inference.decide import label_map, probabilities
@@ -54,7 +54,8 @@ def predict_masks(
 
     def write(folder: str, row: int, result: np.ndarray) -> None:
         size = image_size(table.images[row]) if full_size else (result.shape[1], result.shape[2])
-        mask, labels = label_map(result, size), table.labels[row]
+        with alone(size[0] * size[1]):
+            mask, labels = label_map(result, size), table.labels[row]
         if keep_labels and labels is not None:
             mask = with_labels(mask, read_mask(labels, table.mask_ids))
         write_mask(context.run.mask(folder, table.ids[row]), mask)

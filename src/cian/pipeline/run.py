@@ -24,6 +24,7 @@ from cian.config import (
     require_images,
 )
 from cian.data.check import check_dataset
+from cian.data.images import limit_pixels
 from cian.data.known_files import KnownFiles
 from cian.data.table import Table
 from cian.distributed import on_main
@@ -225,6 +226,7 @@ def check_data(config: Config, accelerator: Accelerator, files: KnownFiles | Non
         ReportedByMain: the same, in the other processes.
         CianError: another machine does not see an image.
     """
+    limit_pixels(config.data.max_megapixels)
     table = on_main(accelerator, lambda: _read_data(config, files or KnownFiles()))
     if accelerator.is_local_main_process and not accelerator.is_main_process:
         missing = next((file for file in table.images if not file.is_file()), None)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from cian.config import RuntimeConfig
+from cian.data.images import limit_pixels, megapixel_limit
 from cian.data.sampler import GroupSampler
 from cian.errors import CianError
 from cian.signals import ignore_signals
@@ -38,8 +40,13 @@ def make_loader(data: Dataset, plan: BatchPlan, runtime: RuntimeConfig, cuda: bo
         num_workers=workers,
         pin_memory=cuda,
         prefetch_factor=3 if workers else None,
-        worker_init_fn=ignore_signals,
+        worker_init_fn=partial(_start_worker, megapixel_limit()),
     )
+
+
+def _start_worker(megapixels: float, worker: int) -> None:
+    ignore_signals(worker)
+    limit_pixels(megapixels)  # a process that is not forked does not have it yet
 
 
 class Batches:
