@@ -30,8 +30,10 @@ def reads(monkeypatch) -> list[str]:
     return names
 
 
-def test_an_unchanged_file_is_read_once(tmp_path, reads):
-    files = [write(tmp_path / name, name) for name in ("a", "b,\"c'\nd", "ä")]
+@pytest.mark.parametrize("time", [OLD, 4_000_000_000])
+def test_an_unchanged_file_is_read_once(tmp_path, reads, time):
+    """Also one whose time is in the future."""
+    files = [write(tmp_path / name, name, time) for name in ("a", "b,\"c'\nd", "ä")]
     first = KnownFiles(tmp_path / "record")
     found = first.fingerprints(files)
     assert found == first.fingerprints(files) and len(set(found)) == 3 and len(reads) == 3

@@ -152,7 +152,9 @@ class KnownFiles:
 
 
 def _is_fresh(facts: _Facts) -> bool:
-    return time.time_ns() - facts.time_ns < _FRESH_NS
+    """Whether a file that is written now could get the same time. A time in the future, of a clock that was wrong, is
+    as good as one in the past."""
+    return abs(time.time_ns() - facts.time_ns) < _FRESH_NS
 
 
 def _is_unchanged(path: str, facts: _Facts) -> bool:
