@@ -7,12 +7,15 @@ later.
 from __future__ import annotations
 
 import contextlib
+import csv
 import functools
 import hashlib
 import json
 import os
+import re
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -55,6 +58,32 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
 
 def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
+
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n]")  # what a spreadsheet takes for a formula, and that with apostrophes before it
+
+
+def write_csv(path: Path, rows: Iterable[Iterable[object]]) -> None:
+    """Writes a table. A cell that a spreadsheet would run as a formula gets an apostrophe in front; None is empty."""
+    with (
+        atomic(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        csv.writer(file).writerows(map(_as_text, row) for row in rows)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a table that `write_csv` wrote, as texts by column."""
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        return [
+            {column: cell[1:] if cell[:1] == "'" and _FORMULA.match(cell) else cell for column, cell in row.items()}
+            for row in csv.DictReader(file)
+        ]
+
+
+def _as_text(cell: object) -> object:
+    text = "" if cell is None else str(cell)
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -140,6 +169,18 @@ def files_in(folder: str | Path) -> Iterator[str]:
                 yield from (f"{entry.name}/{name}" for name in files_in(entry.path))
             elif entry.is_file():
                 yield entry.name
+
+
+def remove(path: Path) -> None:
+    """Removes a file, or a folder with all that is in it. A folder that is a link, to a larger disk for instance, is
+    emptied."""
+    if path.is_symlink() and path.is_dir():
+        for inner in list(path.iterdir()):
+            inner.unlink() if inner.is_symlink() else remove(inner)
+    elif path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def remove_temporaries(folder: Path) -> None:

@@ -272,6 +272,7 @@ def test_pets_without_internet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ("annotations/trimaps/Bengal_1.png", "cannot be read"),
         ("images/Bengal_1.jpg", "cannot be read"),
         ("annotations/test.txt", "not a line of the list"),
+        ("annotations/trainval.txt", "not a line of the list"),
     ],
 )
 def test_pets_damaged(originals: Path, tmp_path: Path, file: str, text: str) -> None:

@@ -64,6 +64,15 @@ def test_submission_is_the_same_every_time(predicted: Path, monkeypatch: pytest.
     assert gzip.decompress(first)
 
 
+def test_names_that_lead_out_of_the_folder(predicted: Path) -> None:
+    write_mask(predicted / "elsewhere" / "c.png", np.zeros((8, 9), np.uint8))
+    for name in ("../elsewhere/c", str(predicted / "elsewhere" / "c")):
+        write(predicted / "test.txt", f"a\n{name}\n")
+        with pytest.raises(CianError, match=r"c\.png: no such prediction; 1 of 2 are missing"):
+            submit(predicted)
+        assert not (predicted / "out.tgz").exists()
+
+
 def test_grey_predictions_become_indexed(predicted: Path) -> None:
     Image.fromarray(np.full((8, 9), 20, np.uint8)).save(predicted / "p" / "a.png")
     image = submit(predicted)["results/VOC2012/Segmentation/comp6_test_cls/a.png"]

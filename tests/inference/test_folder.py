@@ -237,8 +237,9 @@ def test_command_line(model, photos, tmp_path, monkeypatch, capsys):
     assert given == ["owner/name"]  # a path would have a backslash on Windows
 
 
-def test_masks_that_were_counted_are_not_read_again(model, photos, tmp_path, monkeypatch):
-    """A corrected mask is read, and found.csv is the same as if all masks had been read."""
+def test_masks_that_are_unchanged_are_not_read_again(model, photos, tmp_path, monkeypatch):
+    """A corrected mask is read, whatever its date, and found.csv is the same as if all masks had been read."""
+    monkeypatch.setattr("cian.data.known_files._FRESH_NS", 0)
     out = tmp_path / "masks"
     predict_folder(model, photos, out)
     found = (out / "found.csv").read_bytes()
@@ -247,11 +248,75 @@ def test_masks_that_were_counted_are_not_read_again(model, photos, tmp_path, mon
     assert predict_folder(model, photos, out).written == 0 and not read
     assert (out / "found.csv").read_bytes() == found
     write_mask(out / "a.png", np.full((30, 40), 2, np.uint8))
-    predict_folder(model, photos, out)
+    os.utime(out / "a.png", (0, 0))
+    predict_folder(model, photos / "c.png", out)
     assert read == ["a.png"] and "a,犬,1200,100.00" in (out / "found.csv").read_text("utf-8")
     (out / "found.csv").unlink()
+    (out / ".masks").write_bytes(b"damaged")
     predict_folder(model, photos, out)
     assert sorted(read[1:]) == ["a.png", "b.png", "c.png"]
+
+
+@pytest.mark.parametrize("overlays", [False, True])
+def test_a_damaged_mask_costs_that_mask_alone(model, photos, tmp_path, overlays):
+    """Also if it cannot be told whether it was corrected. Its cure works."""
+    out, tags = tmp_path / "masks", tmp_path / "tags.csv"
+    predict_folder(model, photos, out)
+    whole = found(out)
+    (out / "a.png").write_bytes((out / "a.png").read_bytes()[:-100])
+    tags.write_text("image,tags\na.png,Katze\nc.png,Katze;犬\n", "utf-8")
+    (out / "c.png").unlink()
+    result = predict_folder(model, photos, out, tags, overlays)
+    assert [(problem.file, problem.cure[-12:]) for problem in result.unreadable] == [
+        (str(out / "a.png"), "or remove it")
+    ]
+    assert (result.masks, result.written) == (2, 1)
+    assert found(out) == [row for row in whole if row[0] != "a"]
+    (out / "a.png").unlink()
+    again = predict_folder(model, photos, out, tags, overlays)
+    assert (again.unreadable, again.masks, again.written) == ([], 3, 1)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"image,class\n", b"image,class,pixels,percent\na,Katze,12", b"\0", b"\xff\xfe", b'"' + b"x" * 200_000],
+)
+def test_a_damaged_found_csv_is_said_and_made_again(model, photos, tmp_path, capsys, content):
+    out = tmp_path / "masks"
+    predict_folder(model, photos, out)
+    whole = found(out)
+    capsys.readouterr()
+    (out / "found.csv").write_bytes(content)
+    predict_folder(model, photos / "c.png", out)
+    text = " ".join(capsys.readouterr().err.split())
+    assert f"{out / 'found.csv'}: damaged, or changed by another program. It is made again" in text
+    assert found(out) == whole
+    predict_folder(model, photos, out)
+    assert "another program" not in capsys.readouterr().err
+
+
+def test_found_csv_holds_no_formula(model, photos, tmp_path):
+    """Neither the class names of somebody's model, nor names of images."""
+    evil = shutil.copytree(model, tmp_path / "evil")
+    saved = json.loads((evil / "config.json").read_text("utf-8"))
+    saved["classes"][1] = "=cmd|' /C calc'!A0"
+    (evil / "config.json").write_text(json.dumps(saved), "utf-8")
+    (photos / "a.png").rename(photos / "@a.png")
+    for _ in range(2):
+        predict_folder(evil, photos, tmp_path / "masks")
+        rows = found(tmp_path / "masks")[1:]
+        assert {row[0] for row in rows} == {"'@a", "c", "ü/b"}
+        assert {row[1] for row in rows} == {"'=cmd|' /C calc'!A0", "犬"}
+
+
+def test_an_image_that_disappears_while_it_is_predicted(model, photos, tmp_path, monkeypatch):
+    compute = folder.segment_logits
+    monkeypatch.setattr(
+        folder, "segment_logits", lambda *args: ((photos / "c.png").unlink(missing_ok=True), compute(*args))[1]
+    )
+    result = predict_folder(model, photos / "c.png", tmp_path / "masks")
+    assert [Path(problem.file).name for problem in result.unreadable] == ["c.png"]
+    assert (result.masks, result.written) == (0, 0) and len(found(tmp_path / "masks")) == 1
 
 
 def test_tags_of_held_out_images(model, photos, tmp_path):

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import threading
+import warnings
 from unittest.mock import Mock
 
 import numpy as np
@@ -194,6 +195,7 @@ def test_hub_is_asked_for_a_hub_id_only(monkeypatch, tmp_path, source):
         (None, "NoneType"),
         (7, "int"),
         (b"photo.jpg", "bytes"),
+        (bytearray(b"photo.jpg"), "bytearray"),
         ({"image": "photo.jpg"}, "dict"),
     ],
 )
@@ -203,6 +205,32 @@ def test_what_is_not_an_image_is_refused(segmenter, image, says):
     if image is not None:
         with pytest.raises(CianError, match=says):
             list(segmenter.predict([image]))
+
+
+def test_an_array_that_may_not_be_written(segmenter, image):
+    """Such as the array of a Pillow image."""
+    before = image.copy()
+    image.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        segmenter.predict(image)
+    np.testing.assert_array_equal(image, before)
+
+
+@pytest.mark.parametrize(
+    ("classes", "says"),
+    [
+        (["background", "cat", "cat"], "class 'cat' occurs twice"),
+        (["background", "cat", "a\x1b[31mb"], r"'a\\x1b\[31mb' is not a class name"),
+        (["background", "cat", "Background"], "'Background' is reserved"),
+    ],
+)
+def test_class_names_of_a_model_are_checked_as_those_of_tags(segmenter, tmp_path, classes, says):
+    segmenter.save(tmp_path)
+    saved = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    write_json(tmp_path / "config.json", {**saved, "classes": classes})
+    with pytest.raises(CianError, match=rf"config\.json: .*{says}.*\. Copy the model again"):
+        load(tmp_path)
 
 
 def test_model_of_another_version_is_one_message(segmenter, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from cian import CianError
 from cian.files import atomic, read_json, read_sealed, remove_temporaries, write_json, write_sealed
 from cian.runs.directory import Record, Run
+from tests.helpers import here, options
 
 
 def test_what_fails_leaves_the_old_file(tmp_path):
@@ -27,7 +28,7 @@ def test_what_succeeds_replaces_it(tmp_path):
 
 def test_what_a_killed_process_left_is_removed(tmp_path):
     code = (
-        "import os, sys; from pathlib import Path; from cian.runs.directory import atomic\n"
+        "import os, sys; from pathlib import Path; from cian.files import atomic\n"
         "with atomic(Path(sys.argv[1]) / 'a.png') as t: t.write_text('half'); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)])
@@ -116,3 +117,15 @@ def _flipped(data: bytes, bit: int) -> bytes:
     changed = bytearray(data)
     changed[bit // 8] ^= 1 << bit % 8
     return bytes(changed)
+
+
+def test_a_new_run_does_not_empty_a_folder_that_it_does_not_own(drawn, tmp_path, monkeypatch, capsys):
+    """A link in a new run leads to files of somebody else."""
+    other, out = tmp_path / "other", tmp_path / "run"
+    other.mkdir()
+    (other / "precious.txt").write_text("precious")
+    write_json(out / "stages.json", {})
+    (out / "seeds").symlink_to(other)
+    assert here(monkeypatch, "run", *options(drawn(), out)) == 1
+    assert f"{out / 'seeds'}: is a link to a folder that holds files" in capsys.readouterr().err
+    assert (other / "precious.txt").read_text() == "precious"

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from cian.backbone.grid import Grid
 from cian.errors import CianError
+from cian.memory import bound_caches
 
 _PLAIN_VITS = ("vision_transformer", "deit", "eva")  # timm's modules
 _FROZEN_NORMS = (nn.modules.batchnorm._BatchNorm,)
@@ -43,6 +44,7 @@ class Backbone(nn.Module):
 
     def __init__(self, name: str, output_stride: int = 16, frozen_stages: int | None = 0):
         super().__init__()
+        bound_caches()
         self.name = name
         self.model, stride = _create(name, output_stride)
         model: Any = self.model

@@ -74,7 +74,7 @@ class Grid:
 
     def as_input(self, image: np.ndarray, device: torch.device) -> Tensor:
         """(H, W, 3) uint8 → (1, 3, H, W) float32, normalised."""
-        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(device).permute(2, 0, 1)[None]  # (1, 3, H, W)
+        pixels = torch.from_numpy(np.require(image, None, ["C", "W"])).to(device).permute(2, 0, 1)[None]  # (1, 3, H, W)
         return self.normalise(pixels)
 
     def scaled(self, pixels: Tensor, scale: float) -> Tensor:

@@ -89,6 +89,8 @@ def _rows(root: Path, split: str, breeds: bool, limit: int | None) -> list[_Row]
     for line in file.read_text(encoding="utf-8").splitlines():
         try:
             name, _, species, _ = line.split()
+            if Path(name).name != name:  # it becomes that of a file
+                raise ValueError
             tag = name.rpartition("_")[0].replace("_", " ").title() if breeds else SPECIES[int(species) - 1]
         except (ValueError, IndexError):
             raise _damaged(file, f"{line!r} is not a line of the list", root) from None

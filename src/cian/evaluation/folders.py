@@ -241,11 +241,10 @@ def _files(folder: Path, there: Mapping[str, Path], ids: list[str], what: str) -
     Raises:
         CianError: a file is missing.
     """
-    files = [there.get(image_id, folder / f"{image_id}.png") for image_id in ids]
-    missing = [file for file in files if not file.is_file()]
+    missing = [image_id for image_id in ids if image_id not in there]  # a name such as ../a leads nowhere
     if missing:
         raise CianError(
-            f"{missing[0]}: no such {what}; {len(missing)} of {len(files)} are missing. "
+            f"{folder / missing[0]}.png: no such {what}; {len(missing)} of {len(ids)} are missing. "
             "Add them, or leave the images out with --list."
         )
-    return files
+    return [there[image_id] for image_id in ids]

@@ -12,22 +12,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from accelerate.utils import gather_object
-from PIL import Image
 from torch import Tensor
 
 from cian.config import Config, DataConfig, changed, dump_config, flatten, load_config
 from cian.crf.dense import check_kernels
 from cian.data.images import alone, find_all_images, find_files, image_size, limit_pixels
-from cian.data.masks import read_mask, resize_mask
-from cian.data.overlay import overlay
-from cian.data.problems import printable
+from cian.data.masks import read_mask
+from cian.data.problems import FileError, printable
 from cian.data.read import ADD_ROWS, read_dataset
 from cian.data.table import Table
 from cian.errors import CianError, DataError, Problem
-from cian.files import atomic, lock, refuse_within, remove_temporaries
+from cian.files import lock, refuse_within, remove_temporaries
 from cian.formats.file_index import skipped
 from cian.inference.decide import label_map, probabilities
-from cian.inference.found import FOUND, Rows, count_classes, modified, update_found
+from cian.inference.found import FOUND, Shares, count_classes, update_found
 from cian.inference.logits import segment_logits
 from cian.inference.provenance import (
     check_image,
@@ -35,6 +33,8 @@ from cian.inference.provenance import (
     check_tags,
     is_corrected,
     read_origin,
+    shows_mask,
+    write_overlay,
     write_predicted,
 )
 from cian.inference.segmenter import Segmenter, load
@@ -55,7 +55,8 @@ class Predicted(NamedTuple):
         written: number of masks written by this call.
         found: the file that lists the classes of each image.
         skipped: files in the folder whose format is not read.
-        unreadable: a problem for each image that cannot be read. All others have their masks.
+        unreadable: a problem for each image, and each mask of an earlier call, that cannot be read. All other images
+            have their masks.
     """
 
     masks: int
@@ -118,7 +119,8 @@ def predict_folder(
     allowed = {image_id: segmenter.allowed(names) for image_id, names in known.items()}
     targets = _targets(root, files, out, known)
     made_with = _fingerprint(segmenter, config)
-    found: dict[str, Rows] = {}
+    counted: dict[Path, Shares] = {}
+    written: list[Path] = []
     unreadable: list[Problem] = []
 
     def compute(row: int, image: np.ndarray) -> Tensor | None:
@@ -127,26 +129,31 @@ def predict_folder(
 
     def finish(row: int, image: np.ndarray, logits: Tensor | None) -> None:
         target = targets[row]
-        if logits is None:
-            mask = read_mask(target.mask)
-        else:
+        try:
+            if logits is None:
+                mask = read_mask(target.mask)
+            else:
+                size = image_size(target.image)
+        except FileError as error:
+            unreadable.append(error.problem)
+            return
+        if logits is not None:
             chosen = allowed.get(_key(target.id))
             result = probabilities(logits, image, chosen, config.predict.own_threshold, config.predict.crf)
-            size = image_size(target.image)
             with alone(size[0] * size[1]):
                 mask = label_map(result, size)
                 write_predicted(target.mask, mask, image, target.image, target.tags, made_with)
-        found[target.id] = count_classes(target.id, mask, segmenter.class_names)
+            written.append(target.mask)
+        counted[target.mask] = count_classes(mask, segmenter.class_names)
         if overlays:
-            with atomic(target.overlay) as temporary:
-                Image.fromarray(overlay(image, resize_mask(mask, image.shape[:2]))).save(temporary, quality=90)
+            write_overlay(target.overlay, image, mask)
 
     ids, masks = [target.id for target in targets], [target.mask for target in targets]
     table = Table.build(segmenter.class_names[1:], ids, files, [None] * len(ids), ["predict"] * len(ids))
     is_main = accelerator.is_main_process
     with lock(out, "writes masks here") if is_main else nullcontext():  # one process locks and prepares it for all
         if is_main:
-            _prepare(out, targets, made_with, config.max_side, overwrite)
+            _prepare(out, targets, made_with, config.max_side, overwrite, overlays)
         accelerator.wait_for_everyone()
         missing = sum(not mask.exists() for mask in masks)
         accelerator.wait_for_everyone()  # all have counted before one writes
@@ -160,16 +167,18 @@ def predict_folder(
             finish,
             unreadable=lambda error: unreadable.append(error.problem),
         )
-        counted = {image_id: rows for part in gather_object([found]) for image_id, rows in part.items()}
+        counts = {mask: shares for part in gather_object([counted]) for mask, shares in part.items()}
         failed = [problem for part in gather_object([unreadable]) for problem in part]
+        made = sum(gather_object([len(written)]))
         total = len(ids) - len(failed)
         if is_main:
-            total = len(update_found(out, counted, dict(zip(ids, masks, strict=True)), segmenter.class_names))
+            total, damaged = update_found(out, counts, masks, segmenter.class_names, made_with)
+            failed = list(dict.fromkeys([*failed, *damaged]))
             before = f", {len(ids) - missing} of them from earlier calls" if missing < len(ids) else ""
             count = f"{total} mask{'' if total == 1 else 's'}"
             console.print(f"{count} in {out}/{before}. Their classes are in {out / FOUND}", soft_wrap=True)
     failed.sort(key=lambda problem: problem.file)
-    return Predicted(total, missing - len(failed), out / FOUND, unread, failed)
+    return Predicted(total, made, out / FOUND, unread, failed)
 
 
 def _checked(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -229,9 +238,11 @@ def _targets(root: Path, files: Sequence[Path], out: Path, tags: Mapping[str, li
     return targets
 
 
-def _prepare(out: Path, targets: Sequence[_Target], made_with: str, max_side: int, overwrite: bool) -> None:
+def _prepare(
+    out: Path, targets: Sequence[_Target], made_with: str, max_side: int, overwrite: bool, overlays: bool
+) -> None:
     """Removes from OUT what is to be made again: masks of images whose tags have changed (all masks with `overwrite`),
-    overlays without a mask or older than it, and files that a killed process left half-written.
+    overlays without a mask or of another mask, and files that a killed process left half-written.
 
     Masks that `cian predict` did not write, or that somebody has corrected since, are kept unless `overwrite`.
 
@@ -260,7 +271,11 @@ def _prepare(out: Path, targets: Sequence[_Target], made_with: str, max_side: in
             check_tags(target.mask, origin, target.tags)
             if origin.tags == target.tags:
                 continue
-            if is_corrected(target.mask, origin):
+            try:
+                corrected = is_corrected(target.mask, origin)
+            except CianError:  # damaged: reported when its classes are counted
+                continue
+            if corrected:
                 kept.append(target.mask)
             else:
                 again.add(target.id)
@@ -274,8 +289,22 @@ def _prepare(out: Path, targets: Sequence[_Target], made_with: str, max_side: in
     for target in targets:
         if target.id in again:
             target.mask.unlink()
-        if not target.mask.exists() or modified(target.mask) > modified(target.overlay):
+        if not target.mask.exists():
             target.overlay.unlink(missing_ok=True)
+    if overlays:
+        drawn = [target for target in targets if target.overlay.exists()]
+        with ThreadPoolExecutor(cores()) as pool:
+            for target, current in zip(drawn, map_ahead(pool, _shows_mask, drawn), strict=True):
+                if not current:
+                    target.overlay.unlink()
+
+
+def _shows_mask(target: _Target) -> bool:
+    """Whether the overlay is that of the mask as it is now."""
+    try:
+        return shows_mask(target.overlay, read_mask(target.mask))
+    except CianError:  # reported when its turn comes
+        return False
 
 
 def mask_ids(root: Path, files: Sequence[Path]) -> list[str]:

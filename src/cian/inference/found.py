@@ -1,93 +1,113 @@
-"""found.csv: which classes each predicted mask shows, in pixels and percent."""
+"""found.csv: which classes each predicted mask shows, in pixels and percent.
+
+It is made from the masks each time. A hidden file beside it, `.masks`, holds what is known of each mask, so that masks
+that are unchanged are not read again.
+"""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from cian.data.images import find_files
+from cian.data.known_files import KnownFiles
 from cian.data.masks import read_mask
-from cian.files import atomic
+from cian.data.problems import FileError
+from cian.errors import Problem
+from cian.files import write_csv
+from cian.inference.provenance import read_origin
 from cian.parallel import cores, map_ahead
-from cian.terminal import Ticker
+from cian.terminal import Ticker, note
 
 FOUND = "found.csv"
+_RECORD = ".masks"
 _HEADER = ["image", "class", "pixels", "percent"]
-Rows = list[list[str]]
+Shares = list[tuple[str, int, str]]  # (class, pixels, percent) of the classes in a mask
 
 
-def count_classes(image_id: str, mask: np.ndarray, class_names: Sequence[str]) -> Rows:
-    """The rows of one image: its ID, a class, the class's pixels, and their share of the image in percent.
-
-    Background has no row.
-    """
+def count_classes(mask: np.ndarray, class_names: Sequence[str]) -> Shares:
+    """The classes in a mask, their pixels, and their share of the image in percent, without background."""
     counts = Image.fromarray(mask).histogram()  # of 256 values; np.bincount takes eight times the memory
     classes = list(zip(class_names, counts, strict=False))[1:]
-    return [[image_id, name, str(n), f"{100 * n / mask.size:.2f}"] for name, n in classes if n]
+    return [(name, n, f"{100 * n / mask.size:.2f}") for name, n in classes if n]
 
 
 def update_found(
-    out: Path, counted: Mapping[str, Rows], masks: Mapping[str, Path], class_names: Sequence[str]
-) -> dict[str, Rows]:
-    """Writes OUT/found.csv.
-
-    A mask that was not counted now is read only if it is newer than found.csv, which is written after all masks: a
-    killed process has left it, or somebody has corrected it. Rows of images that are not in `masks` are kept as long as
-    their masks exist.
+    out: Path,
+    counted: Mapping[Path, Shares],
+    masks: Iterable[Path],
+    class_names: Sequence[str],
+    made_with: str,
+) -> tuple[int, list[Problem]]:
+    """Writes OUT/found.csv: rows of `masks`, and of the other masks in OUT that are of the same model.
 
     Args:
-        counted: rows of the images whose masks were counted now, by ID.
-        masks: the masks of all images of this call, by ID.
+        counted: the classes in those masks that were made or read now.
+        masks: the masks of all images of this call.
+        made_with: fingerprint of the model and the settings, which `class_names` belong to.
 
     Returns:
-        The rows of the images in `masks` that have a mask, by ID.
+        How many of `masks` there are, and a problem for each of them that cannot be read.
     """
-    before = _read(out / FOUND)
-    written = modified(out / FOUND)
-    rows = dict(counted)
-    unread: list[str] = []
-    for image_id, mask in masks.items():
-        if image_id in rows or not (time := modified(mask)):
-            continue
-        if time < written:
-            rows[image_id] = before.get(image_id, [])
-        else:
-            unread.append(image_id)
+    _look_at(out / FOUND)
+    asked = dict.fromkeys(mask for mask in masks if mask.exists())
+    all_masks = list(asked | dict.fromkeys(find_files(out, (".png",))))
+    known = KnownFiles(out / _RECORD)
+    known.look(map(Path.absolute, all_masks))
+    shares = dict(counted)
+    for mask in all_masks:
+        if mask not in shares and (text := known.content(mask.absolute())):
+            shares[mask] = json.loads(text)
+    unread = [mask for mask in all_masks if mask not in shares]
+    problems: list[Problem] = []
 
-    def read(image_id: str) -> Rows:
-        return count_classes(image_id, read_mask(masks[image_id]), class_names)
+    def count(mask: Path) -> Shares | Problem | None:
+        """None if it is no mask of this model."""
+        origin = read_origin(mask)
+        if origin is not None and origin.made_with != made_with:
+            return None
+        try:
+            return count_classes(read_mask(mask), class_names)
+        except FileError as error:
+            return error.problem if mask in asked or origin is not None else None
 
     if unread:
         with Ticker("counting", len(unread), unit="masks") as ticker, ThreadPoolExecutor(cores()) as pool:
-            for image_id, lines in zip(unread, map_ahead(pool, read, unread), strict=True):
-                rows[image_id] = lines
+            for mask, found in zip(unread, map_ahead(pool, count, unread), strict=True):
+                if isinstance(found, Problem):
+                    problems.append(found)
+                elif found is not None:
+                    shares[mask] = found
                 ticker.advance()
-    others = {key: lines for key, lines in before.items() if key not in rows and (out / f"{key}.png").is_file()}
-    _write(out / FOUND, {**others, **rows})
-    return rows
+    for mask, found in shares.items():
+        if not known.content(mask.absolute()):
+            known.learn(mask.absolute(), json.dumps(found))
+    known.save()
+    rows = [
+        (mask.relative_to(out).with_suffix("").as_posix(), *share) for mask, found in shares.items() for share in found
+    ]
+    write_csv(out / FOUND, [_HEADER, *sorted(rows)])
+    return len(asked.keys() & shares.keys()), problems
 
 
-def modified(file: Path) -> int:
-    """When a file was written, in ns; 0 if there is no such file."""
-    return file.stat().st_mtime_ns if file.exists() else 0
-
-
-def _read(path: Path) -> dict[str, Rows]:
-    """The rows by ID; lines that are not of this form are left out."""
-    rows: dict[str, Rows] = {}
-    if path.exists():
-        with path.open(newline="", encoding="utf-8", errors="replace") as file:
-            for row in list(csv.reader(file))[1:]:
-                if len(row) == len(_HEADER):
-                    rows.setdefault(row[0], []).append(row)
-    return rows
-
-
-def _write(path: Path, rows: Mapping[str, Rows]) -> None:
-    lines = sorted(line for found in rows.values() for line in found)
-    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([_HEADER, *lines])
+def _look_at(file: Path) -> None:
+    """Notes that a found.csv is damaged. Nothing is read from it."""
+    if not file.exists():
+        return
+    try:
+        with file.open(newline="", encoding="utf-8") as opened:
+            header, *rows = csv.reader(opened)
+        sound = header == _HEADER and all(
+            len(row) == 4 and re.fullmatch(r"\d+ \d+\.\d\d", " ".join(row[2:])) for row in rows
+        )
+    except (OSError, ValueError, csv.Error):
+        sound = False
+    if not sound:
+        note(Problem(str(file), "damaged, or changed by another program", "It is made again"))

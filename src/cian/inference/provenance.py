@@ -13,10 +13,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from cian.data.images import read_image
-from cian.data.masks import read_mask, read_note, write_mask
+from cian.data.masks import read_mask, read_note, resize_mask, write_mask
+from cian.data.overlay import overlay
 from cian.errors import CianError
+from cian.files import atomic
 
 _CHOICE = "Give another --out, or --overwrite."
 
@@ -48,7 +51,7 @@ def write_predicted(
     Args:
         image: as it was given to the network.
     """
-    origin = Origin(made_with, tags, _fingerprint(image), _size_and_time(image_file), _fingerprint(mask))
+    origin = Origin(made_with, tags, fingerprint(image), _size_and_time(image_file), fingerprint(mask))
     write_mask(path, mask, json.dumps(asdict(origin)))
 
 
@@ -57,13 +60,37 @@ def read_origin(mask: Path) -> Origin | None:
     text = read_note(mask)
     try:
         return None if text is None else Origin(**json.loads(text))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
 
 
+def write_overlay(path: Path, image: np.ndarray, mask: np.ndarray) -> None:
+    """Writes the image with its mask over it, to look at. The comment of the file says which mask it is.
+
+    Shape:
+        image: (H, W, 3) uint8; mask: uint8, of any size.
+    """
+    view = overlay(image, resize_mask(mask, image.shape[:2]))
+    with atomic(path) as temporary:
+        Image.fromarray(view).save(temporary, quality=90, comment=fingerprint(mask))
+
+
+def shows_mask(path: Path, mask: np.ndarray) -> bool:
+    """Whether `write_overlay` wrote this file for this mask."""
+    try:
+        with Image.open(path, formats=("JPEG",)) as view:
+            return view.info.get("comment") == fingerprint(mask).encode()
+    except (OSError, ValueError):
+        return False
+
+
 def is_corrected(mask: Path, origin: Origin) -> bool:
-    """Whether somebody has changed the mask's pixels since it was predicted."""
-    return _fingerprint(read_mask(mask)) != origin.mask
+    """Whether somebody has changed the mask's pixels since it was predicted.
+
+    Raises:
+        CianError: the mask is damaged.
+    """
+    return fingerprint(read_mask(mask)) != origin.mask
 
 
 def check_maker(mask: Path, origin: Origin, made_with: str) -> None:
@@ -86,7 +113,7 @@ def check_image(mask: Path, origin: Origin, image_file: Path, max_side: int) -> 
         pixels = read_image(image_file, max_side)
     except CianError:  # reported when its turn comes
         return
-    if _fingerprint(pixels) != origin.picture:
+    if fingerprint(pixels) != origin.picture:
         raise CianError(f"{mask}: belongs to another image than {image_file}. Remove the mask. Or: {_CHOICE}")
 
 
@@ -99,7 +126,8 @@ def check_tags(mask: Path, origin: Origin, tags: list[str] | None) -> None:
         raise CianError(f"{mask}: was made with tags, and none are given now. Give --tags. Or: {_CHOICE}")
 
 
-def _fingerprint(pixels: np.ndarray) -> str:
+def fingerprint(pixels: np.ndarray) -> str:
+    """A short fingerprint of an image or a mask."""
     hashed = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=8)
     hashed.update(pixels.tobytes())
     return hashed.hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,9 @@ from cian._version import __version__
 from cian.build import build_network
 from cian.config import FILES, Config, PredictConfig, dump_config
 from cian.config.former import from_earlier
+from cian.data.classes import check_name
 from cian.data.images import alone, image_size, read_image, reduced, upright
+from cian.data.problems import ProblemList, quoted
 from cian.errors import CianError
 from cian.files import read_json, write_json
 from cian.inference.decide import label_map, probabilities
@@ -119,7 +122,7 @@ class Segmenter:
         if _is_one(image):
             given = self._read(image)
             return finish(given, compute(given))
-        if isinstance(image, Mapping | bytes | Tensor) or not isinstance(image, Iterable):
+        if isinstance(image, Mapping | bytes | bytearray | memoryview | Tensor) or not isinstance(image, Iterable):
             raise _not_an_image(image)
         on_cpu = next(self.network.parameters()).device.type == "cpu"
         return cast(Iterator[Prediction], overlapped(on_cpu, image, self._read, compute, finish, _pixels))
@@ -235,12 +238,29 @@ def load(source: str | Path, device: str | torch.device = "auto") -> Segmenter:
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise CianError(f"{file}: {where}: {error.errors()[0]['msg']}. {_cure(saved.cian)}") from None
+    _check_classes(file, saved.classes)
     _compare(file, folder / "model.safetensors", config, len(saved.classes))
     network = build_network(config, len(saved.classes), weights="random")
     load_weights(network, folder / "model.safetensors")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return Segmenter(network, config, saved.classes, device)
+
+
+def _check_classes(file: Path, classes: Sequence[str]) -> None:
+    """Checks the names of a model's classes as those of tags are checked.
+
+    Raises:
+        CianError: a name cannot be that of a class.
+    """
+    problems = ProblemList()
+    for name, count in Counter(classes).items():
+        if count > 1:
+            problems.add(file, f"class {quoted(name)} occurs twice", _COPY)
+        elif name != classes[0]:
+            check_name(name, str(file), problems)
+    if found := problems.all():
+        raise CianError(f"{file}: {found[0].value}. {_COPY}.")
 
 
 def _compare(file: Path, weights: Path, config: Config, classes: int) -> None:

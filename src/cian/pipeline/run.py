@@ -177,11 +177,14 @@ def _begin(context: Context, overwrite: bool, held: ExitStack | None) -> None:
         held: where to keep the lock of the run; None if it is locked already.
 
     Raises:
-        CianError: another process works on this run, or the record of its stages is damaged.
+        CianError: another process works on this run, the record of its stages is damaged, or a new run would empty a
+            folder that is a link.
     """
     target = context.run
     if held is not None:
         held.enter_context(target.locked())
+    if not overwrite and not target.records():
+        target.refuse_links([name for stage in context.stages for name in stage.outputs(context)])
     if overwrite:
         target.forget()
     for name in target.records().keys() - {stage.name for stage in STAGES}:

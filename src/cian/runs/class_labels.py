@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from typing import NamedTuple
 
 from cian.data.advice import first
 from cian.errors import Problem
+from cian.files import read_csv
 from cian.runs.directory import Run
 from cian.terminal import note
 
@@ -29,10 +29,8 @@ def class_labels(run: Run) -> list[ClassLabels]:
     """All classes, background first. Empty before they are counted."""
     if not run.statistics_file.exists():
         return []
-    with run.statistics_file.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        return [
-            ClassLabels(row["class"], int(row["images"]), int(row["labelled_images"])) for row in csv.DictReader(file)
-        ]
+    rows = read_csv(run.statistics_file)
+    return [ClassLabels(row["class"], int(row["images"]), int(row["labelled_images"])) for row in rows]
 
 
 def hardly_labelled(run: Run) -> str:

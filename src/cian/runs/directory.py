@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import yaml
 
 from cian.data.table import Table
 from cian.errors import CianError
-from cian.files import TEMPORARY, atomic, lock, read_json, write_json, write_text
+from cian.files import TEMPORARY, lock, read_json, remove, write_csv, write_json, write_text
 
 
 @dataclass
@@ -206,13 +205,18 @@ class Run:
     def clear(self, names: Iterable[str]) -> None:
         """Removes files and folders of the run. A folder that is a link, as to another disk, is emptied."""
         for name in names:
-            path = self.path / name
-            if path.is_dir() and path.is_symlink():
-                self.clear([f"{name}/{inner.name}" for inner in path.iterdir()])
-            elif path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+            remove(self.path / name)
+
+    def refuse_links(self, names: Iterable[str]) -> None:
+        """
+        Raises:
+            CianError: one of these folders is a link to a folder with files, which a new run has not written.
+        """
+        for path in map(self.folder, names):
+            if path.is_symlink() and path.is_dir() and any(path.iterdir()):
+                raise CianError(
+                    f"{path}: is a link to a folder that holds files. Empty that folder, or remove the link."
+                )
 
     def write_config(self, tree: dict[str, Any], versions: dict[str, str]) -> None:
         write_text(
@@ -222,15 +226,8 @@ class Run:
 
     def write_table(self, table: Table) -> None:
         """data.csv: id, image, tags, split, mask, labels."""
-        with (
-            atomic(self.path / "data.csv") as temporary,
-            temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-        ):
-            writer = csv.writer(file)
-            class_names = table.class_names
-            writer.writerow(["id", "image", "tags", "split", "mask", "labels"])
-            names = [class_names[tag] for tag in table.tag_ids.tolist()]
-            tags = (";".join(names[start:stop]) for start, stop in pairwise(table.tag_offsets.tolist()))
-            writer.writerows(  # None is written as an empty cell
-                zip(table.ids, table.images, tags, table.splits, table.masks, table.labels, strict=True)
-            )
+        class_names = table.class_names
+        names = [class_names[tag] for tag in table.tag_ids.tolist()]
+        tags = (";".join(names[start:stop]) for start, stop in pairwise(table.tag_offsets.tolist()))
+        rows = zip(table.ids, table.images, tags, table.splits, table.masks, table.labels, strict=True)
+        write_csv(self.path / "data.csv", chain([("id", "image", "tags", "split", "mask", "labels")], rows))

@@ -36,19 +36,13 @@ class Statistics(Stage):
         return {**plan.images_input("train_table", plan.train_table), **plan.labels_input(plan.train_table)}
 
     def run(self, context: Context) -> None:
-        import csv
-
-        from cian.files import atomic
+        from cian.files import write_csv
         from cian.runs.class_labels import note_hardly_labelled
 
         if not context.accelerator.is_main_process:
             return
         rows = self._rows(context, *self._count(context))
-        with (
-            atomic(context.run.statistics_file) as temporary,
-            temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-        ):
-            csv.writer(file).writerows((_COLUMNS, *rows))
+        write_csv(context.run.statistics_file, (_COLUMNS, *rows))
         note_hardly_labelled(context.run)
 
     def _count(self, context: Context) -> tuple[np.ndarray, np.ndarray]:

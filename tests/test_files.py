@@ -1,0 +1,43 @@
+"""Tables that spreadsheets open, and what is removed."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from cian.files import TEMPORARY, remove, remove_temporaries, write_csv
+
+
+@pytest.mark.parametrize("sign", list("=+-@\t\r\n"))
+def test_no_cell_is_a_formula(tmp_path: Path, sign: str) -> None:
+    """Each text stays another one, so that no two classes become one."""
+    row = [f"{sign}cmd|' /C calc'!A0", f"'{sign}cmd", "a=b", "'quoted'", "", None, 7, Path("a/b.jpg")]
+    write_csv(tmp_path / "table.csv", [row])
+    with (tmp_path / "table.csv").open(newline="", encoding="utf-8") as file:
+        (cells,) = csv.reader(file)
+    assert cells == [f"'{row[0]}", f"'{row[1]}", "a=b", "'quoted'", "", "", "7", "a/b.jpg"]
+
+
+def test_a_folder_that_is_a_link_is_emptied(tmp_path: Path) -> None:
+    disk, other = tmp_path / "disk", tmp_path / "other"
+    for folder in (disk / "inner", other):
+        folder.mkdir(parents=True)
+        (folder / "a.png").touch()
+    (disk / "link").symlink_to(other)
+    (tmp_path / "masks").symlink_to(disk)
+    remove(tmp_path / "masks")
+    assert (tmp_path / "masks").is_symlink() and not list(disk.iterdir()) and (other / "a.png").exists()
+    remove(disk)
+    remove(tmp_path / "masks")  # now it leads nowhere
+    remove(tmp_path / "missing")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other"]
+
+
+def test_only_temporary_files_are_removed(tmp_path: Path) -> None:
+    for name in (f"{TEMPORARY}x.png", f"inner/{TEMPORARY}y.png", "inner/a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    remove_temporaries(tmp_path)
+    assert [path.name for path in tmp_path.rglob("*.png")] == ["a.png"]
