@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from cian.files import TEMPORARY, remove, remove_temporaries, write_csv
+from cian.files import TEMPORARY, atomic, lock, remove, remove_temporaries, write_csv
 
 
 @pytest.mark.parametrize("sign", list("=+-@\t\r\n"))
@@ -35,9 +37,26 @@ def test_a_folder_that_is_a_link_is_emptied(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other"]
 
 
+def test_a_file_that_is_being_written_is_kept(tmp_path: Path) -> None:
+    with atomic(tmp_path / "a.txt") as temporary:
+        temporary.write_text("half")
+        code = "import sys; from pathlib import Path; from cian.files import remove_temporaries\n"
+        subprocess.run([sys.executable, "-c", f"{code}remove_temporaries(Path(sys.argv[1]))", tmp_path], check=True)
+        assert temporary.exists()
+    assert (tmp_path / "a.txt").read_text() == "half"
+
+
+def test_what_a_killed_process_left_goes_with_the_next_lock(tmp_path: Path) -> None:
+    (tmp_path / f"{TEMPORARY}x.csv").touch()
+    with lock(tmp_path, "works here"):
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
 def test_only_temporary_files_are_removed(tmp_path: Path) -> None:
     for name in (f"{TEMPORARY}x.png", f"inner/{TEMPORARY}y.png", "inner/a.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
+    remove_temporaries(tmp_path, deep=False)
+    assert len(list(tmp_path.rglob("*.png"))) == 2
     remove_temporaries(tmp_path)
     assert [path.name for path in tmp_path.rglob("*.png")] == ["a.png"]

@@ -25,6 +25,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from cian.errors import CianError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 TEMPORARY = ".cian-tmp-"
 _MISSING = "Run the stage that writes it first"
 _UMASK = os.umask(0o22)
@@ -36,7 +41,9 @@ def atomic(path: Path) -> Iterator[Path]:
     """A temporary file beside `path`. It is renamed to `path` if the block succeeds, and removed if it fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=TEMPORARY, suffix=path.suffix, dir=path.parent)
-    os.close(handle)
+    _claim(handle)
+    if fcntl is None:  # Windows renames no file that is open
+        os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
@@ -49,6 +56,21 @@ def atomic(path: Path) -> Iterator[Path]:
         if isinstance(error, OSError) and error.filename in (None, name):
             error.filename = str(path)  # the name that the user knows
         raise
+    finally:
+        if fcntl is not None:
+            os.close(handle)
+
+
+def _claim(handle: int) -> bool:
+    """Locks a temporary file until its process closes it, or ends. False if another process has it."""
+    if fcntl is not None:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:  # a file system without locks
+            pass
+    return True
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
@@ -142,7 +164,8 @@ def _seal(kind: str, body: bytes | memoryview) -> bytes:
 
 
 def lock(folder: Path, doing: str) -> AbstractContextManager[object]:
-    """Locks a folder for this process. The lock ends with the process, however that ends.
+    """Locks a folder for this process, and removes what a killed one has left half-written in it, but not in its
+    sub-folders. The lock ends with the process, however that ends.
 
     Args:
         doing: what a process that has the lock does, for the error of others.
@@ -153,9 +176,11 @@ def lock(folder: Path, doing: str) -> AbstractContextManager[object]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        return FileLock(folder / ".lock").acquire(timeout=0)
+        held = FileLock(folder / ".lock").acquire(timeout=0)
     except Timeout:
         raise CianError(f"{folder}: another process {doing}. Wait for it, or give another --out.") from None
+    remove_temporaries(folder, deep=False)
+    return held
 
 
 def files_in(folder: str | Path) -> Iterator[str]:
@@ -183,11 +208,19 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def remove_temporaries(folder: Path) -> None:
-    """Removes the files that a killed process left half-written."""
-    for name in list(files_in(folder)):
-        if name.rpartition("/")[2].startswith(TEMPORARY):
-            (folder / name).unlink(missing_ok=True)
+def remove_temporaries(folder: Path, deep: bool = True) -> None:
+    """Removes the files that a killed process left half-written. Those that a process is writing now are kept.
+
+    Args:
+        deep: also in sub-folders.
+    """
+    if not folder.is_dir():
+        return
+    names = files_in(folder) if deep else (entry.name for entry in os.scandir(folder) if entry.is_file())
+    for name in [name for name in names if name.rpartition("/")[2].startswith(TEMPORARY)]:
+        with contextlib.suppress(FileNotFoundError), (folder / name).open("rb") as file:
+            if _claim(file.fileno()):
+                (folder / name).unlink()
 
 
 def refuse_within(out: Path, images: Path) -> None:

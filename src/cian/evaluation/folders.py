@@ -24,7 +24,7 @@ from cian.data.problems import ProblemList, file_error, quoted
 from cian.data.table import BACKGROUND, IGNORE
 from cian.errors import CianError, DataError, Problem
 from cian.evaluation.metrics import Confusion
-from cian.files import atomic
+from cian.files import atomic, remove_temporaries
 from cian.formats.devkits import VOC_CLASSES
 from cian.formats.file_index import find_image, index_images
 from cian.formats.text import read_lines
@@ -178,6 +178,7 @@ def write_submission(
     num_classes = 1 + len(class_names(classes))
     index = index_images(images) if images is not None else None
     problems = ProblemList()
+    remove_temporaries(target.parent, deep=False)
     folder = f"results/VOC2012/Segmentation/{competition}_test_cls"
     with Ticker("packing", len(ids)) as ticker, atomic(target) as temporary:
         with (

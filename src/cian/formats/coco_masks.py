@@ -17,7 +17,7 @@ from cian.data.masks import write_mask
 from cian.data.problems import ProblemList, file_error, quoted
 from cian.data.table import BACKGROUND, IGNORE, MAX_CLASSES
 from cian.errors import CianError, DataError
-from cian.files import read_json, write_json, write_text
+from cian.files import read_json, remove_temporaries, write_json, write_text
 from cian.formats import shapes
 from cian.formats.coco import CURE, Annotations, Instance, instance_files, read_annotations
 from cian.formats.devkits import COCO_CLASSES
@@ -176,6 +176,7 @@ def _write_masks(labels: Annotations, folder: Path, class_ids: dict[str, int], d
         for target in targets.values():  # an interrupted call must leave none for the next one to keep
             target.unlink(missing_ok=True)
         write_json(record, drawn_from)
+    remove_temporaries(folder)
     missing = [key for key, target in targets.items() if not target.exists()]
     with Ticker(f"masks of {labels.path.name}", len(targets), len(targets) - len(missing)) as ticker:
         for key in missing:

@@ -22,7 +22,7 @@ from cian.data.problems import ProblemList
 from cian.data.table import TRAIN, Table
 from cian.distributed import on_main
 from cian.errors import CianError
-from cian.files import atomic, read_json, write_json, write_text
+from cian.files import atomic, read_json, remove_temporaries, write_json, write_text
 from cian.formats.devkits import find_layout
 from cian.pipeline.context import Context
 from cian.pipeline.run import check_data, check_work, finished, run_config
@@ -140,6 +140,8 @@ def ablate(
             raise CianError(f"{FULL}: needs the masks of all training images. Leave it out of --only.")
         chosen, possible = ([variant for variant in some if variant.name != FULL] for some in (chosen, possible))
     on_main(accelerator, lambda: _check_variants(config, chosen, tables))
+    if accelerator.is_main_process:
+        remove_temporaries(out, deep=False)
     result: dict[str, Any] = {"split": split, "variants": {}}
     _collect(result, config, out, possible, tables)
     for seed, table in tables.items():
