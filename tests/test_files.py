@@ -9,16 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from cian.files import TEMPORARY, atomic, lock, remove, remove_temporaries, write_csv
+from cian.files import TEMPORARY, atomic, lock, read_csv, remove, remove_temporaries, write_csv
 
 
 @pytest.mark.parametrize("sign", list("=+-@\t\r\n"))
 def test_no_cell_is_a_formula(tmp_path: Path, sign: str) -> None:
     """Each text stays another one, so that no two classes become one."""
     row = [f"{sign}cmd|' /C calc'!A0", f"'{sign}cmd", "a=b", "'quoted'", "", None, 7, Path("a/b.jpg")]
-    write_csv(tmp_path / "table.csv", [row])
+    header = [str(column) for column in range(len(row))]
+    write_csv(tmp_path / "table.csv", [header, row])
     with (tmp_path / "table.csv").open(newline="", encoding="utf-8") as file:
-        (cells,) = csv.reader(file)
+        _, cells = csv.reader(file)
+    (found,) = read_csv(tmp_path / "table.csv")
+    assert list(found.values()) == ["" if cell is None else str(cell) for cell in row]
     assert cells == [f"'{row[0]}", f"'{row[1]}", "a=b", "'quoted'", "", "", "7", "a/b.jpg"]
 
 
