@@ -215,6 +215,15 @@ def test_values_that_can_only_be_mistakes_are_refused(key, largest):
         load_config(None, {key: larger})
 
 
+@pytest.mark.parametrize("setting", ["data.tags", "data.masks", "data.splits"])
+def test_halves_of_characters_are_refused(setting):
+    """No file can have such a name."""
+    value = '{train: "\\ud800"}' if setting == "data.splits" else '"\\ud800"'
+    with pytest.raises(CianError, match=f"{setting}.*: is not valid text"):
+        load_config(None, dict([parse_assignment(f"{setting}={value}")]))
+    load_config(None, {"data.tags": "\udc80"})  # a byte that is no text, as file systems allow it
+
+
 def test_too_many_scales_are_refused():
     with pytest.raises(CianError, match=r"predict\.scales.*at most 16"):
         load_config(None, {"predict.scales": [1.0] * 17})

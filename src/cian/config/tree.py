@@ -5,10 +5,11 @@ Unknown keys are errors. A description says what the setting is, in which unit, 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 GROUPS = {
     "main": "Settings that people change",
@@ -76,8 +77,20 @@ Side = 65_536  # pixels
 Name = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, int | float) else value)]
 
 
+_HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # those between stand for bytes that are no text
+
+
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    @field_validator("*")
+    @classmethod
+    def _is_text(cls, value: Any) -> Any:
+        """Refuses halves of characters, which no name of a file can hold."""
+        parts = value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else (value,)
+        if any(isinstance(part, str | Path) and _HALF.search(str(part)) for part in parts):
+            raise ValueError("is not valid text")
+        return value
 
 
 class DataConfig(Section):
