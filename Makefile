@@ -2,13 +2,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test soak lint bench clean
 
 demo: $(READY)  ## learn to segment from tags alone on embedded data; ends in runs/demo/report.html
 	$(BIN)/cian demo --out runs/demo
 
 test: $(READY)  ## all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+soak: $(READY)  ## an hour of kills, damaged files and hostile inputs, and a table of what failed: docs/promises.md
+	CIAN_EXAMPLES=2000 $(BIN)/python -m pytest -q tests/formats/test_any_content.py
+	$(BIN)/python -m tests.stress --page docs/promises.md
 
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check .

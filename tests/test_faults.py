@@ -1,9 +1,8 @@
-"""Faults during a run: kill -9, signals, a full disk. The same command then resumes."""
+"""Faults during a run: signals, a full disk. The same command then resumes. Kills are in `stress/`."""
 
 from __future__ import annotations
 
 import errno
-import json
 import multiprocessing
 import os
 import resource
@@ -11,68 +10,15 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from cian.data.masks import read_mask
 from cian.signals import ignore_signals
 from cian.training.loading import Batches
-from tests.helpers import CLI, EXACT, TINY, cli, here, options, same, weights
+from tests.helpers import CLI, TINY, here, options
 
 LONG = {"classify.min_steps": 24, "train.min_steps": 24, "runtime.checkpoint_seconds": 0.01}
-
-
-def test_kill_at_any_moment_then_the_same_command(drawn, tmp_path):
-    """Killed again and again until it ends. Finished work is not done again, and the weights are equal, bit for bit."""
-    data = drawn()
-    whole = cli("run", *options(data, tmp_path / "whole", **LONG))
-    assert whole.returncode == 0, whole.stderr
-    rng = np.random.default_rng(0)
-    command = [*CLI, "run", *options(data, tmp_path / "killed", **LONG)]
-    kills, done = 0, {}
-    while True:
-        process = subprocess.Popen(
-            command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
-        )
-        if kills < 6:
-            _wait_for_progress(process, tmp_path / "killed", rng)
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        if process.returncode == 0:
-            break
-        kills += 1
-        assert kills < 20
-        for name, time_ in done.items():
-            assert Path(name).stat().st_mtime_ns == time_, f"{name} was made again"
-        if (tmp_path / "killed").exists():
-            done = {str(p): p.stat().st_mtime_ns for p in (tmp_path / "killed").glob("*/model.safetensors")}
-    assert kills >= 3
-    for stage in ("classify", "train", "retrain") if EXACT else ():
-        assert same(weights(tmp_path / "whole", stage), weights(tmp_path / "killed", stage)), stage
-    for folder in ("seeds", "predictions") if EXACT else ():
-        for file in (tmp_path / "whole" / folder).glob("*.png"):
-            assert np.array_equal(read_mask(file), read_mask(tmp_path / "killed" / folder / file.name)), file.name
-    lines = (tmp_path / "killed/train/metrics.jsonl").read_text().splitlines()
-    steps = [json.loads(line)["step"] for line in lines]
-    assert steps == sorted(set(steps))
-
-
-def _wait_for_progress(process: subprocess.Popen, run: Path, rng: np.random.Generator) -> None:
-    """Waits until a file of the run changes, and then for a random time."""
-
-    def newest() -> int:
-        return max((p.stat().st_mtime_ns for p in run.rglob("*") if p.exists()), default=0) if run.exists() else 0
-
-    try:
-        before = newest()
-        while process.poll() is None and newest() == before:
-            time.sleep(0.02)
-    except FileNotFoundError:
-        pass  # a temporary file was renamed while we looked
-    time.sleep(float(rng.uniform(0, 2)))
 
 
 @pytest.mark.parametrize(("face", "number"), [("command", signal.SIGINT), ("python", signal.SIGTERM)])

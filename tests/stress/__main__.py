@@ -1,0 +1,111 @@
+"""Runs the trials and prints a table: what was tried, and what failed.
+
+python -m tests.stress                           all, within an hour on one core: `make soak`
+python -m tests.stress --share 0.05 csv kills    a part of some items
+python -m tests.stress --seed 3 --trial 17 csv   one trial again; its files are kept
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.stress import (
+    damage,
+    hostile_images,
+    hostile_labels,
+    hostile_models,
+    hostile_settings,
+    hostile_tags,
+    kills,
+    machine,
+)
+from tests.stress.stand import Item, Stand
+
+ITEMS: tuple[Item, ...] = (
+    *(kills.kills, kills.signals, kills.alone, kills.predictions, kills.together),
+    *(damage.files, damage.models, damage.checkpoints, damage.records, damage.changes),
+    *(machine.disks, machine.limits, machine.clocks, machine.terminals, machine.growth),
+    *(hostile_tags.csv, hostile_tags.json_tags, hostile_tags.coco, hostile_tags.xml, hostile_tags.lists),
+    *(hostile_tags.submissions, hostile_labels.labels, hostile_images.images, hostile_images.masks),
+    *(hostile_models.configurations, hostile_models.weights, hostile_models.outputs),
+    *(hostile_settings.yaml, hostile_settings.arguments),
+)
+NAMES = {item.__name__: item for item in ITEMS}
+BEGIN, END = "<!-- make soak: begin -->", "<!-- make soak: end -->"
+SHOWN = 5  # failures of one trial
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("items", nargs="*", metavar="ITEM", help=f"default: all: {', '.join(NAMES)}")
+    parser.add_argument("--share", type=float, default=1.0, help="share of a whole soak")
+    parser.add_argument("--seed", type=int, default=0, help="random seed")
+    parser.add_argument("--trial", type=int, help="the number of one trial")
+    parser.add_argument("--work", type=Path, help="where the folder of all files is made")
+    parser.add_argument("--page", type=Path, help="the page that the table is written into")
+    options = parser.parse_args()
+    if unknown := [name for name in options.items if name not in NAMES]:
+        parser.error(f"no item is called {unknown[0]}")
+    work = Path(tempfile.mkdtemp(prefix="cian-stress-", dir=options.work))
+    stand, rows, start = Stand(work.resolve()), [], time.monotonic()
+    for name in options.items or NAMES:
+        rows.append((name, *_run(NAMES[name], stand, options)))
+    text = table(rows, options, time.monotonic() - start)
+    print(f"\n{text}")
+    failed = sum(row[2] for row in rows)
+    if options.page:
+        before, begin, rest = options.page.read_text(encoding="utf-8").partition(BEGIN)
+        options.page.write_text(f"{before}{begin}\n{text}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+    if not failed and options.trial is None:
+        shutil.rmtree(work)
+    return int(bool(failed))
+
+
+def table(rows: list[tuple[str, int, int, float]], options: argparse.Namespace, seconds: float) -> str:
+    """Markdown: what was tried, when, and what failed."""
+    lines = ["| item | what is tried | tried | failed |", "|---|---|---|---|"]
+    for name, tried, failed, _ in rows:
+        about = (NAMES[name].__doc__ or "").partition("\n")[0]
+        lines.append(f"| `{name}` | {about} | {tried or 'not here'} | {failed} |")
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    head = f"{datetime.date.today():%d %B %Y}, commit {commit}, random seed {options.seed}, {seconds / 60:.0f} minutes:"
+    head += f" {sum(row[1] for row in rows)} tried, {sum(row[2] for row in rows)} failed."
+    return "\n".join([head, "", *lines])
+
+
+def _run(item: Item, stand: Stand, options: argparse.Namespace) -> tuple[int, int, float]:
+    """The numbers of trials and of failed ones, and the seconds they took."""
+    name, start, tried, failed = item.__name__, time.monotonic(), 0, 0
+    rng = random.Random(f"{name} {options.seed}")
+    for number, (what, act) in enumerate(item(stand, rng, options.share)):
+        if options.trial not in (None, number):
+            continue
+        folder = stand.work / f"{name}-{number}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        wrong = act(folder)
+        tried += 1
+        if wrong:
+            failed += 1
+            more = f" (and {len(wrong) - SHOWN} more)" * (len(wrong) > SHOWN)
+            print(f"FAILED {name} {number}, {what}: {'; '.join(wrong[:SHOWN])}{more}", flush=True)
+        elif options.trial is None:
+            shutil.rmtree(folder)
+        if options.trial is not None:
+            print(f"{what}: {wrong or 'ok'}; files in {folder}")
+    seconds = time.monotonic() - start
+    print(f"{name}: {tried} tried, {failed} failed, {seconds:.0f} s", flush=True)
+    return tried, failed, seconds
+
+
+if __name__ == "__main__":
+    sys.exit(main())
