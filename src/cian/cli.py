@@ -109,9 +109,11 @@ class _Given:
 
     images: Annotated[Path | None, _option("--images", "DIR", "The images, searched recursively.")] = None
     tags: Annotated[Path | None, _option("--tags", "PATH", "The tags. Default: sub-folders are classes.")] = None
-    masks: Annotated[Path | None, _option("--masks", "DIR", "True masks ID.png, to score with.")] = None
+    masks: Annotated[Path | None, _option("--masks", "PATH", "True masks to score with: a folder, or annotations.")] = (
+        None
+    )
     labels: Annotated[
-        Path | None, _option("--labels", "DIR", "Label maps ID.png to learn from, of some or all images.")
+        Path | None, _option("--labels", "PATH", "Label maps to learn from, of some images: a folder, or annotations.")
     ] = None
     classes: Annotated[
         Path | None, _option("--classes", "FILE", "Class names, in the order of their ids in masks.")

@@ -119,14 +119,16 @@ class DataConfig(Section):
     )
     masks: Path | tuple[Path, ...] | None = more(
         None,
-        "The folder of the true masks (indexed PNG files ID.png, or SBD's ID.mat), or several folders as [DIR,DIR]: "
-        "the first that has the mask counts. Masks are only used to score. Option: --masks.",
+        "The true masks: a folder of PNG files ID.png (or SBD's ID.mat), or shapes in a format of another program, "
+        "such as COCO JSON. Several can be given as [PATH,PATH]: the first that has the mask counts. Masks are only "
+        "used to score. Option: --masks.",
     )
     labels: Path | tuple[Path, ...] | None = more(
         None,
-        "The folder of label maps to learn from (indexed PNG files ID.png, 255 = unlabelled), or several folders as "
-        "[DIR,DIR]: the first that has the label map counts. Give it if some images have masks or strokes. Images "
-        "without a label map learn from their tags. Option: --labels.",
+        "The label maps to learn from: a folder of PNG files ID.png (255 = unlabelled), or shapes in a format of "
+        "another program, such as COCO JSON. Several can be given as [PATH,PATH]: the first that has the label map "
+        "counts. Give it if some images have masks or strokes. Images without a label map learn from their tags. "
+        "Option: --labels.",
     )
     classes: Path | None = more(
         None,

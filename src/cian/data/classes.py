@@ -189,7 +189,7 @@ def class_changes(config: DataConfig, known: Iterable[str], problems: ProblemLis
     names = list(dict.fromkeys(known))
     for key, given in (("data.drop", drop), ("data.merge", set(merge))):
         for name in sorted(given - set(names)):
-            value = f"{key} names {quoted(name)}, which is no class of the data{_suggestion(name, names)}"
+            value = f"{key} names {quoted(name)}, which is no class of the data{suggestion(name, names)}"
             problems.add("settings", value, "Correct the name or remove it")
     for name in sorted(drop & (merge.keys() | set(merge.values()))):
         problems.add("settings", f"class {quoted(name)} is in data.drop and in data.merge", "Name it in one of them")
@@ -197,8 +197,8 @@ def class_changes(config: DataConfig, known: Iterable[str], problems: ProblemLis
         if new in merge:
             value = f"data.merge merges {quoted(old)} into {quoted(new)}, which is itself merged into another class"
             problems.add("settings", value, f"Merge {quoted(old)} into the last class directly")
-        elif check_name(new, "settings, data.merge", problems) and new not in names and _suggestion(new, names):
-            value = f"data.merge makes a new class {quoted(new)}{_suggestion(new, names)}"
+        elif check_name(new, "settings, data.merge", problems) and new not in names and suggestion(new, names):
+            value = f"data.merge makes a new class {quoted(new)}{suggestion(new, names)}"
             problems.add("settings", value, "Correct the name if this is a typing error", fatal=False)
     return ClassChanges(frozenset(drop), merge)
 
@@ -228,7 +228,7 @@ def resolve_classes(
         for number, name in enumerate(unknown):
             value = f"tag {quoted(name)} is not in {config.classes}"
             if number < _SUGGESTIONS:
-                value += _suggestion(name, given)
+                value += suggestion(name, given)
             problems.add(source.where(name), value, "Correct the tag, or add it to the classes")
     if not used:
         problems.add(source.path, "gives no tag to any image", "Tag the images: cian learns from tags")
@@ -278,6 +278,7 @@ def _joined(sign: str, classes: Sequence[str]) -> str | None:
     return None
 
 
-def _suggestion(name: str, names: Sequence[str]) -> str:
+def suggestion(name: str, names: Sequence[str]) -> str:
+    """The name that may have been meant, for messages; empty if none is like it."""
     match = difflib.get_close_matches(name, names, n=1) or [other for other in names if other.lower() == name.lower()]
     return f" (did you mean {quoted(match[0])}?)" if match else ""

@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from cian.config import DataConfig
-from cian.data.classes import ClassChanges, check_name, class_changes, class_names, resolve_classes
+from cian.data.classes import ClassChanges, check_name, class_changes, class_names, resolve_classes, suggestion
 from cian.data.masks import read_mask
 from cian.data.problems import ProblemList, few, printable, quoted
 from cian.data.splits import draw_val, read_lists
 from cian.data.table import TRAIN, Table
 from cian.errors import Problem
+from cian.formats.annotations import Annotations
 from cian.formats.devkits import Layout, find_layout
 from cian.formats.file_index import NO_IMAGE, FileIndex, index_images, note_guesses, report_missing, skipped
 from cian.formats.format import TagSource
-from cian.formats.mask_folders import find_masks
+from cian.formats.label_sources import find_label_maps, open_label_sources
 from cian.formats.registry import open_tags
 from cian.formats.split_names import TEST, VAL, folder_splits
 from cian.formats.text import text_encoding
@@ -105,9 +106,13 @@ def _read(config: DataConfig, seed: int, training: bool, problems: ProblemList) 
         value = f"data.val_fraction is given, but {source.path} says which images are held out"
         cure = "Remove data.val_fraction" + ", or give one of the files as data.tags" * bool(source.files)
         problems.add("settings", value, cure)
-    changes, before = _change_classes(config, source, given, images, rows, problems)
-    labels = find_masks(layout.labels, images.ids, problems, "label map") if layout.labels else [None] * len(images)
-    from_labels = _add_labelled(labels, before, changes, rows, listed is not None, problems)
+    sources = open_label_sources(layout.labels + layout.masks, images, given, problems)
+    drawn = sorted({name for found in sources.values() for image in found.images for name in image.classes()})
+    changes, before = _change_classes(config, source, given, drawn, images, rows, problems)
+    names = [*before, *(name for name in drawn if name not in before)]
+    every = range(len(images))
+    labels = find_label_maps(layout.labels, sources, names, images, every, problems, "label map")
+    from_labels = _add_labelled(labels, names, changes, rows, listed is not None, problems)
     _check_rows(config, source, images, rows, from_labels, listed is not None, held_out, problems)
     _check_ids(images, rows, problems)
 
@@ -121,6 +126,7 @@ def _read(config: DataConfig, seed: int, training: bool, problems: ProblemList) 
     classes = resolve_classes(config, source, given and changes.names(given), tags, problems)
     if not classes:
         return None
+    _check_drawn(sources, classes, changes, problems)
     numbers = {name: i for i, name in enumerate(classes, start=1)}
     numbered = [None if row is None else [numbers[name] for name in row if name in numbers] for row in tags]
     if config.val_fraction and not held_out:
@@ -134,11 +140,23 @@ def _read(config: DataConfig, seed: int, training: bool, problems: ProblemList) 
         [images.files[i] for i in kept],
         numbered,
         splits,
-        find_masks(layout.masks, ids, problems, known=images.ids),
+        find_label_maps(layout.masks, sources, names, images, kept, problems),
         [labels[i] for i in kept],
-        mask_classes=[changes.name(name) for name in before] if changes else None,
+        mask_classes=[changes.name(name) for name in names] if changes or len(names) > len(before) else None,
         source=f"{source.path} ({source.saw})",
     )
+
+
+def _check_drawn(
+    sources: Mapping[Path, Annotations], classes: Sequence[str], changes: ClassChanges, problems: ProblemList
+) -> None:
+    """Classes of label maps and masks that no tag has."""
+    for path, found in sources.items():
+        for name in sorted({name for image in found.images for name in image.classes()}):
+            now = changes.name(name)
+            if now is not None and now not in classes:
+                cure = f"Correct its name, tag images with it, or leave it out (data.drop=[{name}])"
+                problems.add(path, f"class {quoted(name)} is not among the tags{suggestion(now, classes)}", cure)
 
 
 def _check_settings(layout: Layout, problems: ProblemList) -> None:
@@ -219,6 +237,7 @@ def _change_classes(
     config: DataConfig,
     source: TagSource,
     given: Sequence[str] | None,
+    drawn: Sequence[str],
     images: FileIndex,
     rows: _Rows,
     problems: ProblemList,
@@ -226,10 +245,13 @@ def _change_classes(
     """Drops and merges classes in the rows, as `data.drop` and `data.merge` say. Images that show nothing but dropped
     classes are left out: without tags they would pass as images that show no object.
 
+    Args:
+        drawn: the classes of label maps and masks that name them.
+
     Returns:
         The changes, and the class names before them, in the order of the ids that mask files hold.
     """
-    changes = class_changes(config, [*(given or ()), *source.first], problems)
+    changes = class_changes(config, [*(given or ()), *source.first, *drawn], problems)
     used = {tag for tags, split in zip(rows.tags, rows.splits, strict=True) if split is not None for tag in tags or ()}
     before = given or sorted(name for name in used if check_name(name, "", ProblemList()))
     if not changes:

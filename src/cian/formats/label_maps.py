@@ -60,7 +60,7 @@ def image_id(name: str) -> str:
     return str(PurePosixPath(*path.parts[places[-1] + 1 :])) if places else str(path)
 
 
-def _colour_map(tree: Tree) -> dict[str, tuple[int, int, int]]:
+def colour_map(tree: Tree) -> dict[str, tuple[int, int, int]]:
     """The colour of each class in labelmap.txt, in its order; empty if there is none."""
     names = tree.called("labelmap.txt")
     if names:
@@ -132,10 +132,10 @@ def _recognises(tree: Tree) -> bool:
 
 
 def _read(tree: Tree, given: Given) -> Annotations:
-    colour_map = _colour_map(tree)
+    coloured = colour_map(tree)
     ids: Mapping[int, str]
-    if colour_map:
-        ids, colours = dict(enumerate(colour_map)), tuple(colour_map.values())
+    if coloured:
+        ids, colours = dict(enumerate(coloured)), tuple(coloured.values())
     else:
         ids, colours = dict(enumerate(class_names_of(tree, given))), ()
     splits = _splits(tree)
@@ -144,7 +144,7 @@ def _read(tree: Tree, given: Given) -> Annotations:
         size, shapes = label_map_shapes(partial(read_ids, tree, name, colours), ids, tree.where(name))
         key = image_id(name)
         images.append(Annotated(key, size, shapes, split=splits.get(key, "train"), where=tree.where(name)))
-    saw = "CVAT's segmentation masks" if colour_map else "label maps"
+    saw = "CVAT's segmentation masks" if coloured else "label maps"
     classes = tuple(name for name in ids.values() if name not in (BACKGROUND, UNLABELLED))
     return Annotations(tree.path, f"{saw}, {len(images)} images", images, classes, splits="val" in splits.values())
 

@@ -7,6 +7,7 @@ as large as it is in the archive, or if its path leads out of the archive.
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,7 +47,8 @@ class Tree:
         self._xml: dict[str, ElementTree.Element] = {}
         try:
             if path.is_dir():
-                names = [file.relative_to(path).as_posix() for file in find_files(path, _SUFFIXES)]
+                below = len(str(path / "_")) - 1  # slicing is ten times faster than `relative_to`
+                names = [str(file)[below:].replace(os.sep, "/") for file in find_files(path, _SUFFIXES)]
             elif zipfile.is_zipfile(path):
                 names = [info.filename for info in self._archive.infolist() if not info.is_dir()]
                 for name in names:

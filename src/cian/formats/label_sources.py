@@ -1,0 +1,156 @@
+"""Label maps to learn from and masks to score with, from any format.
+
+Folders of PNG files are used as they are. From other formats label maps are drawn, once, into a folder of the user's
+cache (`$XDG_CACHE_HOME/cian`, or `~/.cache/cian`). It may be deleted: what is needed is drawn again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from cian.data.images import image_size
+from cian.data.masks import write_mask
+from cian.data.problems import FileError, ProblemList, few, file_error
+from cian.data.table import BACKGROUND, IGNORE
+from cian.formats import binary_masks, label_maps
+from cian.formats.annotations import Annotated, Annotations, Given, LabelFormat, Size, draw
+from cian.formats.file_index import FileIndex
+from cian.formats.mask_folders import find_masks
+from cian.formats.registry import LABEL_FORMATS
+from cian.formats.tree import Tree
+from cian.terminal import Ticker
+
+_DRAWING = 1  # raised when shapes are drawn differently: label maps that were drawn before are then not used
+_FOLDERS = (label_maps.MASKS, binary_masks.FORMAT)
+
+
+def open_label_sources(
+    paths: Iterable[Path], images: FileIndex, classes: Sequence[str] | None, problems: ProblemList
+) -> dict[Path, Annotations]:
+    """What is said of images by those of some files, folders and archives that are no folders of label maps.
+
+    Args:
+        classes: the names of the classes without background, if the user gave them.
+    """
+
+    def size(name: str) -> Size | None:
+        row = images.find(name)
+        return None if row < 0 else image_size(images.files[row])
+
+    names = None if classes is None else [BACKGROUND, *classes]
+    opened = {}
+    for path in dict.fromkeys(paths):
+        if not path.exists():
+            continue  # `find_masks` says so
+        with problems.collecting():
+            tree = Tree(path)
+            form = _format(tree)
+            if form is not None and form.read is not None:
+                opened[path] = form.read(tree, Given(problems, names, size))
+    return opened
+
+
+def _format(tree: Tree) -> LabelFormat | None:
+    """The format of labels; None for folders of label maps."""
+    form = next((form for form in LABEL_FORMATS if form not in _FOLDERS and form.recognises(tree)), None)
+    if form is None and (not tree.path.is_dir() or label_maps.colour_map(tree)):
+        form = next((form for form in _FOLDERS if form.recognises(tree)), None)
+    if form is None and not tree.path.is_dir():
+        known = "; ".join(form.description for form in LABEL_FORMATS if form.read is not None)
+        raise file_error(tree.path, "holds no labels in a format that cian reads", f"Give one of these: {known}")
+    return form
+
+
+def find_label_maps(
+    paths: Sequence[Path],
+    opened: Mapping[Path, Annotations],
+    names: Sequence[str],
+    images: FileIndex,
+    rows: Sequence[int],
+    problems: ProblemList,
+    what: str = "mask",
+) -> list[Path | None]:
+    """The label map of each image.
+
+    Args:
+        paths: what the user gave.
+        opened: those of them that are no folders, as `open_label_sources` returns them.
+        names: the names of the classes, from id 1.
+        rows: the images that are used.
+        what: what messages call a label map.
+    """
+    folders = [path for path in paths if path not in opened]
+    ids = [images.ids[row] for row in rows]
+    found = find_masks(folders, ids, problems, what, known=images.ids)
+    for path in paths:
+        if path in opened:
+            drawn = _drawn(opened[path], names, images, rows, problems, what)
+            found = [first or drawn.get(row) for first, row in zip(found, rows, strict=True)]
+    return found
+
+
+def _drawn(
+    annotations: Annotations,
+    names: Sequence[str],
+    images: FileIndex,
+    rows: Sequence[int],
+    problems: ProblemList,
+    what: str,
+) -> dict[int, Path]:
+    """The label maps of images, by row. Those that are not in the cache are drawn."""
+    labelled = [image for image in annotations.images if image.shapes]
+    found = {images.find(image.image): image for image in labelled}
+    used = {row: found[row] for row in rows if row in found}
+    missing = [image.image for image in labelled if images.find(image.image) < 0]
+    value = f"{annotations.saw}; {len(used)} {what}s are read from it"
+    if unlabelled := len(annotations.images) - len(labelled):
+        value += f"; {unlabelled} images without any object count as not labelled"
+    problems.add(annotations.path, value, "Give another file if this is wrong", fatal=False)
+    if missing:
+        cure = "Correct the names, or add these images"
+        problems.add(annotations.path, f"{few(missing)} are not among the images", cure, fatal=False)
+    folder = _cache(annotations, names)
+    targets = {row: folder / f"{images.ids[row]}.png" for row in used}
+    class_ids = {name: i for i, name in enumerate(names, start=1)}
+    sizes = {row: image.size or image_size(images.files[row]) for row, image in used.items()}
+    todo = [row for row, target in targets.items() if not _is_drawn(target, used[row], sizes[row])]
+    if todo:
+        with Ticker(
+            f"drawing the {what}s of {annotations.path.name}", len(targets), len(targets) - len(todo)
+        ) as ticker:
+            for row in todo:
+                with problems.collecting():
+                    pixels = draw(used[row], sizes[row], annotations.smallest_on_top)
+                    write_mask(targets[row], pixels.label_map(class_ids))
+                ticker.advance()
+    return {row: target for row, target in targets.items() if target.exists()}
+
+
+def _is_drawn(target: Path, image: Annotated, size: Size) -> bool:
+    """Whether the cache holds a label map, of the size that the image has now where the file does not say it."""
+    if not target.exists():
+        return False
+    try:
+        return image.size is not None or image_size(target) == size
+    except FileError:
+        return False
+
+
+def _cache(annotations: Annotations, names: Sequence[str]) -> Path:
+    """The folder for the label maps of these files as they are now, with these class ids."""
+    path = annotations.path
+    tree = Tree(path)
+    files = [path] if path.is_file() else [path / name for name in tree.names]
+    stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    key = json.dumps([_DRAWING, IGNORE, list(names), str(path.absolute()), stats])
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        root = Path(base) if base else Path.home() / ".cache"
+    except RuntimeError:  # a user without a home
+        root = Path(tempfile.gettempdir())
+    return root / "cian" / "label-maps" / hashlib.blake2b(key.encode(), digest_size=12).hexdigest()
