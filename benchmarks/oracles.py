@@ -111,7 +111,8 @@ from datasets import load_dataset
 data = load_dataset("imagefolder", data_dir=str(root / "imagefolder"), cache_dir=str(root / "cache"))["train"]
 for row in data:
     values = np.array(row["mask"])
-    matches = [path.name for path in (root / "masks").rglob("*.png") if np.array_equal(np.array(Image.open(path)), values)]
+    files = list((root / "masks").rglob("*.png"))
+    matches = [path for path in files if np.array_equal(np.array(Image.open(path)), values)]
     assert matches, "a mask that is not one of the label maps"
     assert row["image"].size == row["mask"].size
     compared += 1

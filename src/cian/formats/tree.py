@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 
 from PIL import Image
 
-from cian.data.images import KNOWN_SUFFIXES, find_files
+from cian.data.images import KNOWN_SUFFIXES, find_files, refuse_large
 from cian.data.problems import FileError, file_error, reason
 from cian.errors import CianError
 from cian.formats.text import decode_json, decode_text, decode_xml
@@ -124,6 +124,7 @@ class Tree:
         where = self.where(name)
         try:
             with Image.open(io.BytesIO(self.read(name)), formats=("PNG",)) as image:
+                refuse_large(where, image.height, image.width)
                 yield image
         except CianError:
             raise
