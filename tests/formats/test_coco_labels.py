@@ -110,6 +110,19 @@ def test_broken_shapes_are_named_and_the_rest_is_written(tmp_path: Path) -> None
     assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["b.png"]
 
 
+def test_crowds(tmp_path: Path) -> None:
+    """Where every annotation of a category is a crowd, they are objects; other crowds are 255. Both are said."""
+    cat, dog = (dict(size=list(SIZE), counts=coco_counts(mask)) for mask in (np.eye(*SIZE) > 0, np.eye(*SIZE, 2) > 0))
+    shapes = [instance(1, 3, cat, iscrowd=1), instance(1, 7, dog, iscrowd=1), instance(1, 7, square(6, 0, 2))]
+    problems = ProblemList()
+    found = opened(write(tmp_path / "c.json", coco({1: "a.jpg"}, shapes)), problems)
+    ids = label_map(found)
+    assert (ids[np.eye(*SIZE) > 0] == found.classes.index("cat") + 1).all()
+    assert (ids[(np.eye(*SIZE, 2) > 0)] == 255).all()
+    said = "\n".join(map(str, problems.all()))
+    assert "every annotation of cat is a crowd" in said and "their pixels become 255: 1 of 2 of dog" in said
+
+
 @pytest.mark.parametrize("size", [(10**6, 10**6), (0, 5), (-3, 4), ("x", 4), (None, None)])
 def test_sizes_that_cannot_be(tmp_path: Path, size: tuple[Any, Any]) -> None:
     content = coco({1: "a.jpg"}, [instance(1, 7, square(0, 0, 2))])

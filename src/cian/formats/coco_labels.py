@@ -8,6 +8,7 @@ Written are run lengths, compressed as pycocotools does it, or polygons. An area
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -15,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from cian.data.classes import class_names
 from cian.data.problems import file_error, quoted
 from cian.data.table import BACKGROUND, TRAIN
 from cian.files import write_text
-from cian.formats import shapes
 from cian.formats.annotations import (
     Annotated,
     Annotations,
@@ -32,9 +33,12 @@ from cian.formats.annotations import (
     size_of,
 )
 from cian.formats.coco import CURE, Instance, read_annotations, split_of
+from cian.formats.coco import Annotations as CocoFile
+from cian.formats.coco_masks import shape_pixels
+from cian.formats.devkits import COCO_CLASSES
 from cian.formats.outlines import joined, trace
 from cian.formats.run_lengths import coco_counts, compress
-from cian.formats.text import JsonObject, clean, entries, fields
+from cian.formats.text import clean, entries, fields
 from cian.formats.tree import Tree
 
 _NAMES = ("instances", "panoptic", "_annotations.coco")
@@ -92,6 +96,7 @@ def _instances(
     by_image: dict[Any, list[Instance]] = {key: [] for key in content.images}
     for instance in content.instances:
         by_image[instance.image].append(instance)
+    objects = _crowds_that_are_objects(content, given, where)
     without, images = 0, []
     for key, image in content.images.items():
         found, tags = [], []
@@ -99,8 +104,10 @@ def _instances(
             segmentation = instance.content.get("segmentation")
             if segmentation:
                 place = f"{where}, annotation {instance.number}"
-                drawn = partial(_pixels, segmentation)
-                found.append(Shape(instance.category, drawn, place, bool(instance.content.get("iscrowd"))))
+                drawn = partial(shape_pixels, segmentation)
+                found.append(
+                    Shape(instance.category, drawn, place, _is_crowd(instance) and instance.category not in objects)
+                )
             else:
                 tags.append(instance.category)
                 without += 1
@@ -113,16 +120,25 @@ def _instances(
     return content.categories, images
 
 
-def _pixels(segmentation: Any, height: int, width: int) -> np.ndarray:
-    """(H, W) bool of a list of polygons, or of run lengths (plain or compressed)."""
-    if isinstance(segmentation, JsonObject):
-        values = dict(segmentation)
-        return shapes.run_lengths(values.get("counts"), values.get("size"), height, width)
-    if not isinstance(segmentation, list):
-        raise ValueError("has no segmentation")
-    # Editors leave points and lines beside good polygons; they cover no pixel.
-    areas = [part for part in segmentation if not (isinstance(part, list) and len(part) in (2, 4))]
-    return shapes.polygons(areas, height, width)
+def _is_crowd(instance: Instance) -> bool:
+    return bool(instance.content.get("iscrowd"))
+
+
+def _crowds_that_are_objects(content: CocoFile, given: Given, where: str) -> set[str]:
+    """The categories of which every annotation is a crowd, except COCO's own: programs mark each mask of a brush as a
+    crowd. What is drawn in spite of its mark, and what is 255 because of it, is noted."""
+    total = Counter(instance.category for instance in content.instances)
+    crowds = Counter(instance.category for instance in content.instances if _is_crowd(instance))
+    own = content.categories == tuple(class_names(COCO_CLASSES))
+    objects = {name for name, count in crowds.items() if count == total[name] and not own}
+    ignored = [f"{count} of {total[name]} of {name}" for name, count in crowds.items() if name not in objects]
+    if objects:
+        value = f"every annotation of {', '.join(sorted(objects))} is a crowd (iscrowd), so these are read as objects"
+        given.problems.add(where, value, "Remove those that are groups of objects", fatal=False)
+    if ignored:
+        value = f"crowds (iscrowd) are ignored, their pixels become 255: {', '.join(ignored)}"
+        given.problems.add(where, value, "Set iscrowd to 0 where an annotation is one object", fatal=False)
+    return objects
 
 
 def _panoptic(

@@ -208,7 +208,7 @@ def draw(
     mask, crowd = np.zeros(size, np.uint8), np.zeros(size, bool)
     pixels = np.full(size, np.iinfo(np.uint32).max, np.uint32)  # of the smallest instance so far
     for instance in instances:
-        shape = _shape(instance.content.get("segmentation"), *size)  # (H, W)
+        shape = shape_pixels(instance.content.get("segmentation"), *size)  # (H, W)
         if instance.content.get("iscrowd") and instance.category not in drawn:
             crowd |= shape
         else:
@@ -219,8 +219,12 @@ def draw(
     return mask
 
 
-def _shape(segmentation: Any, height: int, width: int) -> np.ndarray:
-    """(H, W) bool of a list of polygons, or of run lengths (plain or compressed)."""
+def shape_pixels(segmentation: Any, height: int, width: int) -> np.ndarray:
+    """(H, W) bool of a list of polygons, or of run lengths (plain or compressed).
+
+    Raises:
+        ValueError: it cannot be drawn.
+    """
     if isinstance(segmentation, JsonObject):
         values = dict(segmentation)
         return shapes.run_lengths(values.get("counts"), values.get("size"), height, width)
