@@ -57,7 +57,7 @@ def test_public_surface():
         "--set --json --quiet",
         "demo": "--out --data --set --overwrite --json --quiet",
         "ablate": f"--out {given} --repeat --only --saliency --json --quiet",
-        "convert": "--to --out --images --classes --polygons --prefix --set --json --quiet",
+        "convert": "--to --out --images --classes --split --polygons --prefix --set --json --quiet",
         "coco-masks": "--annotations --out --classes --set --quiet",
         "settings": "--markdown",
         **{stage.name: pipeline for stage in STAGES if stage.command is not None},

@@ -93,6 +93,14 @@ def _flag(name: str, text: str) -> Any:
     return typer.Option(name, help=text)
 
 
+def _split(text: str) -> tuple[str, Path]:
+    """(name, list file) of an option --split."""
+    name, sign, file = text.partition("=")
+    if not sign:
+        raise CianError(f"--split {text}: not of the form NAME=FILE. Write e.g. --split train=train.txt.")
+    return name, Path(file)
+
+
 Out = Annotated[Path, _option("--out", "DIR", "The run directory. A stopped run resumes.")]
 Overwrite = Annotated[bool, _flag("--overwrite", "Discard earlier results and start over.")]
 Json = Annotated[bool, _flag("--json", "Print the result as JSON.")]
@@ -135,11 +143,8 @@ class _Given:
         for key in ("images", "tags", "masks", "labels", "classes"):
             if (value := getattr(self, key)) is not None:
                 overrides[f"data.{key}"] = str(value)
-        for text in self.split or ():
-            name, sign, file = text.partition("=")
-            if not sign:
-                raise CianError(f"--split {text}: not of the form NAME=FILE. Write e.g. --split train=train.txt.")
-            overrides[f"data.splits.{name}"] = file
+        for name, file in map(_split, self.split or ()):
+            overrides[f"data.splits.{name}"] = str(file)
         return load_run_config(self.config, overrides, of_run)
 
 
@@ -451,6 +456,9 @@ def convert(
     classes: Annotated[
         Path | None, _option("--classes", "FILE", "Class names, in the order of their ids in masks.")
     ] = None,
+    split: Annotated[
+        list[str] | None, _option("--split", "NAME=FILE", "A list of images: train, val, …; repeatable.")
+    ] = None,
     polygons: Annotated[bool, _flag("--polygons", "Write polygons, not run lengths, in COCO JSON.")] = False,
     prefix: Annotated[
         str, _option("--prefix", "TEXT", "What stands before the names of images in Label Studio's tasks.")
@@ -467,7 +475,7 @@ def convert(
     from cian.terminal import console, note
 
     _limit_pixels(set_)
-    result = write(source, to, out, images, classes, polygons, prefix)
+    result = write(source, to, out, images, classes, polygons, prefix, dict(map(_split, split or ())))
     console.print(f"{source}: {result.saw}")
     for text in result.lost:
         console.print(f"lost: {text}", style="yellow")

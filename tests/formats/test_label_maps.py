@@ -120,6 +120,19 @@ def test_a_devkit(tmp_path: Path) -> None:
     assert table is not None and [mask and mask.name for mask in table.masks] == ["a.png", "b.png"]
 
 
+def test_splits_by_lists(tmp_path: Path) -> None:
+    """Images in no list are left out."""
+    for name in "abc":
+        write_mask(tmp_path / "masks" / f"{name}.png", BOX)
+    folder = photos(tmp_path, "a.jpg", "b.jpg", "c.jpg")
+    lists = {"train": write(tmp_path / "train.txt", "a\n"), "val": write(tmp_path / "val.txt", "b.jpg\n")}
+    convert(tmp_path / "masks", "voc", tmp_path / "out", folder, classes(tmp_path), splits=lists)
+    written = tmp_path / "out" / "VOCdevkit" / "VOC2012" / "ImageSets" / "Segmentation"
+    assert [(written / f"{name}.txt").read_text() for name in ("train", "val", "trainval")] == ["a\n", "b\n", "a\nb\n"]
+    with pytest.raises(CianError, match="--split: lists name images"):
+        convert(tmp_path / "masks", "masks", tmp_path / "out2", classes=classes(tmp_path), splits=lists)
+
+
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])
 def test_an_imagefolder(tmp_path: Path, kind: str) -> None:
     root = tmp_path / "data"

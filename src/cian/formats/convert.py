@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -12,10 +12,12 @@ from cian.config import DataConfig
 from cian.data.classes import check_name, class_names
 from cian.data.images import KNOWN_SUFFIXES, image_size
 from cian.data.problems import FileError, ProblemList, few, quoted
+from cian.data.splits import read_lists
 from cian.data.table import BACKGROUND, MAX_CLASSES
 from cian.errors import CianError, DataError, Problem
 from cian.files import refuse_within
 from cian.formats.annotations import Annotated, Annotations, Given, Item, LabelFormat, Size, Target, draw, safe_path
+from cian.formats.devkits import Lists
 from cian.formats.file_index import FileIndex, index_images, note_guesses, spellings
 from cian.formats.registry import LABEL_FORMATS, open_labels, open_tags
 from cian.terminal import Ticker
@@ -48,6 +50,7 @@ def convert(
     classes: Path | None = None,
     polygons: bool = False,
     prefix: str = "",
+    splits: Mapping[str, Path] | None = None,
 ) -> Converted:
     """Writes what a file, a folder or an archive says of images in another format.
 
@@ -60,6 +63,7 @@ def convert(
         classes: a file of class names, in the order of the class ids.
         polygons: write polygons where the format holds both them and pixels.
         prefix: what stands before the names of images, in formats that hold addresses.
+        splits: a list file for each split. Images in no list are left out.
 
     Raises:
         CianError: the source cannot be used, the format needs something that is not given, or `out` exists.
@@ -82,6 +86,8 @@ def convert(
     if found := [problem for problem in problems.all() if problem.fatal]:
         raise DataError(found, shown=len(found))
     rows = _rows(source, annotations, index, problems)
+    if splits:
+        rows = _in_lists(rows, splits, index, problems)
     if form.needs == "files" and index is None:
         raise CianError(f"--images: {form.name} needs the image files. Give their folder.")
     if form.needs == "names" and any(PurePosixPath(row.image).suffix.lower() not in KNOWN_SUFFIXES for row in rows):
@@ -163,6 +169,17 @@ def _rows(source: Path, annotations: Annotations, index: FileIndex | None, probl
     if twice:
         problems.add(source, f"{few(twice)} occur several times", "The last entry counts", fatal=False)
     return list(rows.values())
+
+
+def _in_lists(
+    rows: Sequence[Annotated], splits: Mapping[str, Path], index: FileIndex | None, problems: ProblemList
+) -> list[Annotated]:
+    """The images in list files, with their splits."""
+    if index is None:
+        raise CianError("--split: lists name images. Give their folder: --images DIR.")
+    lists = {name: Lists((file,)) for name, file in splits.items()}
+    split_of = dict(zip(index.paths, read_lists(lists, index, problems), strict=True))
+    return [replace(row, split=split) for row in rows if (split := split_of[row.image]) is not None]
 
 
 def _plain(name: str) -> str:
