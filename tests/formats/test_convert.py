@@ -67,7 +67,7 @@ def back(source: Path, to: str, **options: bool) -> tuple[Converted, Path]:
     if to == "label-studio":  # somebody submits the predictions
         tasks = json.loads(there.read_text())
         there.write_text(json.dumps([{**task, "annotations": task["predictions"]} for task in tasks]))
-    classes = source / "masks" / "classes.txt"
+    classes = source / "masks" / "classes.txt" if to in ("label-studio", "labelme") else None  # which list no classes
     assert not convert(there, "masks", source / "again", source / "photos", classes).problems
     return result, source / "again"
 

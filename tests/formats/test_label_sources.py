@@ -167,4 +167,7 @@ def test_an_archive(data: Path) -> None:
     with zipfile.ZipFile(data / "l.zip", "w") as archive:
         archive.write(data / "l.json", "annotations/instances_default.json")
     table, problems = dataset(data, labels=data / "l.zip")
-    assert table is not None and not fatal(problems) and all(table.labels)
+    assert table is not None and not fatal(problems) and [bool(path) for path in table.labels] == [True, True, True]
+    table, problems = dataset(data, tags=data / "l.zip")
+    assert tags_of(table) == {"a": ("cat",), "b": ("dog",), "c": ("cat", "dog")}
+    assert table is not None and "COCO JSON, 3 images" in table.source

@@ -92,7 +92,8 @@ class Annotations:
 
     def names(self) -> tuple[str, ...]:
         """All classes: those that the file lists, or else those that occur, in the order of the alphabet."""
-        return self.classes or tuple(sorted({name for image in self.images for name in image.classes()}))
+        occurring = sorted({name for image in self.images for name in image.classes()})
+        return tuple(name for name in self.classes or occurring if not is_no_class(name))
 
 
 class Region(NamedTuple):

@@ -59,7 +59,7 @@ def _read(tree: Tree, given: Given) -> Annotations:
     for kind, count in unread.items():
         value = f"{count} shapes <{kind}> are not read"
         given.problems.add(tree.path, value, "Draw masks or polygons to use them", fatal=False)
-    names = tuple(name for name in classes if name and name != BACKGROUND)
+    names = tuple(filter(None, classes))
     splits = any(image.split != TRAIN for image in images)
     return Annotations(tree.path, f"CVAT's XML, {len(images)} images", images, names, splits=splits)
 

@@ -86,7 +86,7 @@ def _read(tree: Tree, given: Given) -> Annotations:
                 names = names or dict(enumerate(class_names_of(tree, given)))
                 size, shapes = label_map_shapes(partial(read_ids, tree, path, ()), names, tree.where(path))
             images.append(Annotated(str(folder / image), size, shapes, _tags(row), split, where))
-    classes = () if names is None else tuple(name for name in names.values() if name != BACKGROUND)
+    classes = () if names is None else tuple(names.values())
     splits = any(image.split != TRAIN for image in images)
     return Annotations(tree.path, f"an imagefolder, {len(images)} images", images, classes, splits=splits)
 

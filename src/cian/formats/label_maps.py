@@ -145,8 +145,9 @@ def _read(tree: Tree, given: Given) -> Annotations:
         key = image_id(name)
         images.append(Annotated(key, size, shapes, split=splits.get(key, "train"), where=tree.where(name)))
     saw = "CVAT's segmentation masks" if coloured else "label maps"
-    classes = tuple(name for name in ids.values() if name not in (BACKGROUND, UNLABELLED))
-    return Annotations(tree.path, f"{saw}, {len(images)} images", images, classes, splits="val" in splits.values())
+    return Annotations(
+        tree.path, f"{saw}, {len(images)} images", images, tuple(ids.values()), splits="val" in splits.values()
+    )
 
 
 def _splits(tree: Tree) -> dict[str, str]:

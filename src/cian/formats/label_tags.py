@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cian.formats.annotations import Given, LabelFormat
 from cian.formats.format import Format, Request, TagRow, TagSource
 
@@ -20,3 +22,22 @@ def tags_of(form: LabelFormat) -> Format:
         return TagSource(request.path, found.saw, rows, merge=True, files=[request.path], splits=found.splits)
 
     return Format(form.description, recognises, read)
+
+
+def tags_of_archives(forms: Sequence[LabelFormat]) -> Format:
+    """The format of tags that all formats of labels make of archives."""
+    readable = [tags_of(form) for form in forms if form.read is not None]
+
+    def of(request: Request) -> Format | None:
+        return next((form for form in readable if form.recognises(request)), None)
+
+    def read(request: Request) -> TagSource:
+        form = of(request)
+        assert form is not None
+        return form.read(request)
+
+    return Format(
+        "a zip archive of annotations",
+        lambda request: not request.images_alone and request.tree.is_archive and of(request) is not None,
+        read,
+    )

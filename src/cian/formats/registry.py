@@ -32,23 +32,8 @@ from cian.formats import (
 from cian.formats.annotations import Annotations, Given, LabelFormat
 from cian.formats.file_index import FileIndex
 from cian.formats.format import Format, Request, TagSource
-from cian.formats.label_tags import tags_of
+from cian.formats.label_tags import tags_of, tags_of_archives
 from cian.formats.tree import Tree
-
-# The first that recognises a request reads it.
-FORMATS: tuple[Format, ...] = (
-    class_folders.FORMAT,
-    coco.FORMAT,
-    tags_of(cvat.FORMAT),
-    tags_of(labelme.FORMAT),
-    tags_of(yolo.FORMAT),
-    tags_of(imagefolder.FORMAT),
-    voc.FORMAT,
-    xml.FORMAT,
-    tag_folders.FORMAT,
-    json.FORMAT,
-    csv.FORMAT,
-)
 
 # Formats of shapes and label maps. The first that recognises a file, a folder or an archive reads it.
 LABEL_FORMATS: tuple[LabelFormat, ...] = (
@@ -63,6 +48,22 @@ LABEL_FORMATS: tuple[LabelFormat, ...] = (
     label_maps.MASKS,
     label_maps.CVAT_MASKS,
     voc_devkit.FORMAT,
+)
+
+# The first that recognises a request reads it.
+FORMATS: tuple[Format, ...] = (
+    class_folders.FORMAT,
+    tags_of_archives(LABEL_FORMATS),
+    coco.FORMAT,
+    tags_of(cvat.FORMAT),
+    tags_of(labelme.FORMAT),
+    tags_of(yolo.FORMAT),
+    tags_of(imagefolder.FORMAT),
+    voc.FORMAT,
+    xml.FORMAT,
+    tag_folders.FORMAT,
+    json.FORMAT,
+    csv.FORMAT,
 )
 
 

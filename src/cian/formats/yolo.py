@@ -91,8 +91,9 @@ def _read(tree: Tree, given: Given) -> Annotations:
         value = f"{boxes} lines are boxes, so they are tags alone"
         given.problems.add(tree.path, value, "Export polygons to use their pixels", fatal=False)
     splits = any(image.split != TRAIN for image in images)
-    classes = tuple(name for name in names.values() if name != BACKGROUND)
-    return Annotations(tree.path, f"YOLO's text files, {len(images)} images", images, classes, True, splits)
+    return Annotations(
+        tree.path, f"YOLO's text files, {len(images)} images", images, tuple(names.values()), True, splits
+    )
 
 
 def _names(value: Any, tree: Tree) -> dict[int, str]:
