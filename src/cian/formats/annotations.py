@@ -165,7 +165,8 @@ def draw(image: Annotated, size: Size, smallest_on_top: bool = False) -> Drawn:
         FileError: a shape cannot be drawn.
     """
     check_size(size, image.where)
-    drawn: list[tuple[int, str, np.ndarray]] = []  # (pixels, label, shape)
+    owner, labels = np.zeros(size, np.int32), []
+    area = np.full(size, np.iinfo(np.uint32).max, np.uint32)  # of the smallest shape so far
     crowd = np.zeros(size, bool)
     for shape in image.shapes:
         try:
@@ -174,14 +175,15 @@ def draw(image: Annotated, size: Size, smallest_on_top: bool = False) -> Drawn:
             raise file_error(shape.where, str(error), "Correct or remove this object") from None
         if shape.crowd:
             crowd |= pixels
-        else:
-            drawn.append((int(pixels.sum()) if smallest_on_top else 0, special_name(shape.label), pixels))
-    owner = np.zeros(size, np.int32)
-    drawn.sort(key=lambda item: -item[0])  # keeps the order of the file where it counts
-    for number, (_, _, pixels) in enumerate(drawn, start=1):
-        owner[pixels] = number
-    labels = [label for _, label, _ in drawn]
-    if (crowd := crowd & (owner == 0)).any():
+            continue
+        if smallest_on_top:
+            own = int(pixels.sum())
+            pixels = pixels & (own <= area)
+            area[pixels] = own
+        labels.append(special_name(shape.label))
+        owner[pixels] = len(labels)
+    crowd &= owner == 0
+    if crowd.any():
         labels.append(UNLABELLED)
         owner[crowd] = len(labels)
     return Drawn(owner, tuple(labels))
