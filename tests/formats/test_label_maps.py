@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -118,6 +119,20 @@ def test_a_devkit(tmp_path: Path) -> None:
     assert not [each for each in problems if each.fatal], problems
     assert tags_of(table) == {"a": ("dog",), "b": ("cat",)}
     assert table is not None and [mask and mask.name for mask in table.masks] == ["a.png", "b.png"]
+
+
+def test_masks_of_roboflow(tmp_path: Path) -> None:
+    """ID_mask.png beside ID.jpg, and _classes.csv; also in an archive."""
+    folder = photos(tmp_path, "train/a.jpg")
+    save(tmp_path / "photos" / "train" / "a_mask.png", BOX * 2)
+    write(tmp_path / "photos" / "train" / "_classes.csv", "Pixel Value, Class\n0, background\n1, cat\n2, dog\n")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for path in folder.rglob("*.*"):
+            archive.write(path, path.relative_to(folder))
+    for number, given in enumerate((folder, tmp_path / "a.zip")):
+        made = convert(given, "masks", tmp_path / f"out{number}", folder)
+        assert made.classes == ("cat", "dog")
+        assert np.array_equal(read_mask(tmp_path / f"out{number}" / "train" / "a.png"), BOX * 2)
 
 
 def test_splits_by_lists(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ import cian
 from cian.config import load_config
 from cian.data.masks import read_mask, with_labels, write_mask
 from cian.data.table import Table
+from cian.formats.convert import convert
 from cian.pipeline.context import Context
 from cian.runs.directory import Run
-from tests.helpers import TINY, draw_images
+from tests.helpers import TINY, bit_for_bit, draw_images, same, weights
 
 WHOLE, PARTIAL = ("000", "001", "002"), ("003", "004")
 SETTINGS = {**TINY, "retrain.enabled": False}
@@ -44,6 +46,25 @@ def mixed(tmp_path_factory) -> Path:
     given["data.labels"] = str(labelled(data))
     cian.run(data / "images", data / "tags.csv", root / "run", **SETTINGS, **given)
     return root
+
+
+@bit_for_bit
+def test_shapes_of_another_program_teach_what_the_folder_teaches(mixed, tmp_path, monkeypatch, capsys):
+    """The same weights; what was drawn may be deleted."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    data = mixed / "data"
+    convert(data / "labels", "cvat", tmp_path / "l.xml", data / "images", data / "classes.txt")
+    given = {"data.classes": str(data / "classes.txt"), "data.labels": str(tmp_path / "l.xml"), "until": "train"}
+
+    def once() -> str:
+        capsys.readouterr()
+        cian.run(data / "images", data / "tags.csv", tmp_path / "run", **SETTINGS, **given)
+        return " ".join(capsys.readouterr().err.split())
+
+    once()
+    assert same(weights(tmp_path / "run", "train"), weights(mixed / "run", "train"))
+    shutil.rmtree(tmp_path / "cache")
+    assert "train: up to date" in once()
 
 
 def test_seeds_are_made_for_images_without_a_whole_label_map(mixed):

@@ -29,7 +29,7 @@ _LONGEST = 200  # letters of a class name
 _SUGGESTIONS = 100  # unknown names for which the nearest class is looked up: each is compared with all classes
 
 
-def class_names(path: Path, background: bool = True) -> list[str]:
+def class_names(path: Path, background: bool = True, text: str | None = None) -> list[str]:
     """Reads a file of class names, in the order of the class ids.
 
     Each line is a name, or a number and a name (`1 cat`, `1: cat`, `cat,1`; also with a header, as Roboflow's
@@ -39,13 +39,14 @@ def class_names(path: Path, background: bool = True) -> list[str]:
 
     Args:
         background: whether id 0 is background. Otherwise the first class has id 0.
+        text: the content, if the file lies in an archive.
 
     Raises:
         CianError: the file cannot be read, or a name is empty, doubled or reserved; all problems at once.
     """
     problems = ProblemList()
     names: dict[str, None] = {}
-    lines = [clean(line) for line in read_lines(path)]
+    lines = [clean(line) for line in (read_lines(path) if text is None else text.split("\n"))]
     while lines and not lines[-1]:
         lines.pop()
     for number, name in _listed_names(path, lines, background, problems):

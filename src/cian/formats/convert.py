@@ -18,7 +18,8 @@ from cian.errors import CianError, DataError, Problem
 from cian.files import refuse_within
 from cian.formats.annotations import Annotated, Annotations, Given, Item, LabelFormat, Size, Target, draw, safe_path
 from cian.formats.devkits import Lists
-from cian.formats.file_index import FileIndex, index_images, note_guesses, spellings
+from cian.formats.file_index import MISSING, FileIndex, index_images, note_guesses, spellings
+from cian.formats.mask_folders import without_mark
 from cian.formats.registry import LABEL_FORMATS, open_labels, open_tags
 from cian.terminal import Ticker
 
@@ -151,7 +152,7 @@ def _rows(source: Path, annotations: Annotations, index: FileIndex | None, probl
     for image in annotations.images:
         if index is None:
             name = str(safe_path(_plain(image.image)))
-        elif (row := index.find(image.image)) >= 0:
+        elif (row := _find(index, image.image)) >= 0:
             name = index.paths[row]
             if index.is_guess(image.image):
                 index.guesses[image.image] = row
@@ -169,6 +170,13 @@ def _rows(source: Path, annotations: Annotations, index: FileIndex | None, probl
     if twice:
         problems.add(source, f"{few(twice)} occur several times", "The last entry counts", fatal=False)
     return list(rows.values())
+
+
+def _find(index: FileIndex, name: str) -> int:
+    """The row of an image by its name, or by that of its mask: a_mask, which may itself lie among the images."""
+    row, of_mask = index.find(name), index.find(without_mark(name))
+    is_mask = row >= 0 and index.paths[row].endswith(".png") and of_mask >= 0
+    return of_mask if row == MISSING or is_mask else row
 
 
 def _in_lists(

@@ -75,13 +75,20 @@ def _image(image: Element, where: str, unread: Counter[str]) -> Annotated:
             tags.append(label)
         elif (draw := _DRAW.get(child.tag)) is not None:
             shape = Shape(label, partial(draw, child.attrib), f"{place}, shape {number}")
-            shapes.append((_number(child.attrib, "z_order", 0), shape))
+            shapes.append((_depth(child.attrib), shape))
         elif label:
             unread[child.tag] += 1
     shapes.sort(key=lambda item: item[0])
     size = size_of(image.get("height"), image.get("width"))
     split = split_name(image.get("subset", "")) or TRAIN
     return Annotated(name, size, [shape for _, shape in shapes], tags, split, place)
+
+
+def _depth(values: Mapping[str, str]) -> float:
+    try:
+        return _number(values, "z_order", 0)
+    except ValueError:
+        return 0
 
 
 def _number(values: Mapping[str, str], key: str, missing: float | None = None) -> float:

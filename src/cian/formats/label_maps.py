@@ -111,10 +111,8 @@ def class_names_of(tree: Tree, given: Given) -> list[str]:
     """Class names by id, background first."""
     if given.classes is not None:
         return list(given.classes)
-    for name in tree.called("classes.txt"):
-        file = tree.file(name)
-        if file is not None:
-            return [BACKGROUND, *class_names(file)]
+    for name in (*tree.called("classes.txt"), *tree.called("_classes.csv")):
+        return [BACKGROUND, *class_names(Path(tree.where(name)), text=tree.text(name))]
     if any("ImageSets/Segmentation/" in name for name in tree.names):
         value, cure = "does not name its classes, so they are those of PASCAL VOC", "Give others with --classes"
         given.problems.add(tree.path, value, cure, fatal=False)

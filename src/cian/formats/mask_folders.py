@@ -60,7 +60,7 @@ def _note_unused(
 ) -> None:
     """Notes masks that fit no image, if they are more than a few: they are often named in another way."""
     used = {mask for mask in masks if mask is not None}
-    names = {*ids, *map(_plain, ids)}
+    names = {*ids, *map(without_mark, ids)}
     names |= {name.rpartition("/")[2] for name in names}
     total, unused = 0, []
     for folder in folders:
@@ -68,7 +68,7 @@ def _note_unused(
             files = FileIndex(folder, _mask_files(folder))
             total += len(files)
             for path, name, file in zip(files.paths, files.ids, files.files, strict=True):
-                if file not in used and names.isdisjoint((*path_ends(name), *path_ends(_plain(name)))):
+                if file not in used and names.isdisjoint((*path_ends(name), *path_ends(without_mark(name)))):
                     unused.append(path)
     if len(unused) > total * _FEW:
         value = f"{len(unused)} of {total} {what}s fit no image ({', '.join(unused[:3])}{', …' * (len(unused) > 3)})"
@@ -85,11 +85,11 @@ def _add_masks(folder: Path, ids: Sequence[str], masks: list[Path | None], probl
     owner: dict[int, str] = {}
     _assign(folder, index, index.ids, ids, owner, masks, problems, what)
     if not all(masks) and len(owner) < len(index):
-        plain, names = [_plain(mask_id) for mask_id in index.ids], [_plain(name) for name in ids]
+        plain, names = [without_mark(mask_id) for mask_id in index.ids], [without_mark(name) for name in ids]
         _assign(folder, index, plain, names, owner, masks, problems, what)
 
 
-def _plain(name: str) -> str:
+def without_mark(name: str) -> str:
     """The id of an image from the name of its mask: a_mask, mask_a, a.jpg; in lower case."""
     folder, slash, last = name.casefold().rpartition("/")
     for _ in range(2):

@@ -58,7 +58,9 @@ class Tree:
                 names = [path.name]
             else:
                 raise file_error(path, "no such file or folder", "Give one that exists")
-        except (OSError, zipfile.BadZipFile, ValueError) as error:
+        except CianError:
+            raise
+        except Exception as error:  # noqa: BLE001 (of a damaged archive, zipfile raises anything)
             raise file_error(path, f"cannot be read ({reason(error)})", "Give a readable file or folder") from None
         self.names = sorted(names)
 
