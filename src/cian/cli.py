@@ -485,7 +485,7 @@ def convert(
     words = f"{out}: {result.images} images, {result.labelled} of them labelled, {len(result.classes)} classes"
     _print(words, {"out": out, **result._asdict(), "problems": list(map(dataclasses.asdict, result.problems))}, json_)
     if fatal := [problem for problem in result.problems if problem.fatal]:
-        raise DataError(fatal, shown=len(fatal))
+        raise DataError(fatal)
 
 
 @app.command("settings", rich_help_panel=TOOLS)

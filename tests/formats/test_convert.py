@@ -138,6 +138,18 @@ def test_sizes_that_differ(source: Path) -> None:
     assert result.images == 4
 
 
+def test_images_that_were_reduced(source: Path) -> None:
+    """Labels of the large image become labels of the small one."""
+    large = np.kron(label_maps()["ring"], np.ones((4, 4), np.uint8))
+    write_mask(source / "large" / "ring.png", large)
+    made = convert(source / "large", "coco", source / "l.json", source / "photos", source / "masks" / "classes.txt")
+    assert made.lost == ["pixels of 1 label maps that are larger than their images"]
+    content = json.loads((source / "l.json").read_text())
+    assert (content["images"][0]["height"], content["images"][0]["width"]) == SIZE
+    convert(source / "l.json", "masks", source / "out")
+    assert np.array_equal(read_mask(source / "out" / "ring.png"), label_maps()["ring"])
+
+
 def test_on_the_command_line(source: Path) -> None:
     args = (str(source / "masks"), "--to", "coco", "--out", str(source / "o.json"), "--images", str(source / "photos"))
     result = cli("convert", *args)

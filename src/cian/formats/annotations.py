@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from PIL import Image
 from scipy import ndimage
 
 from cian.data.images import refuse_large
@@ -133,6 +134,13 @@ class Drawn:
         ids = [IGNORE if BACKGROUND in self.labels else 0]
         ids += [0 if label == BACKGROUND else class_ids.get(label, IGNORE) for label in self.labels]
         return np.array(ids, np.uint8)[self.owner]
+
+    def reduced(self, size: Size) -> Drawn:
+        """The same, of the size (height, width) of a reduced image, by the nearest pixel."""
+        if self.owner.shape == size:
+            return self
+        image = Image.fromarray(self.owner, "I").resize(size[::-1], Image.Resampling.NEAREST)
+        return Drawn(np.array(image), self.labels)
 
     @cached_property
     def unlabelled(self) -> np.ndarray:

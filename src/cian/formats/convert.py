@@ -11,6 +11,7 @@ from typing import NamedTuple
 from cian.config import DataConfig
 from cian.data.classes import check_name, class_names
 from cian.data.images import KNOWN_SUFFIXES, image_size
+from cian.data.masks import fits
 from cian.data.problems import FileError, ProblemList, few, quoted
 from cian.data.splits import read_lists
 from cian.data.table import BACKGROUND, MAX_CLASSES
@@ -93,11 +94,13 @@ def convert(
         raise CianError(f"--images: {form.name} needs the image files. Give their folder.")
     if form.needs == "names" and any(PurePosixPath(row.image).suffix.lower() not in KNOWN_SUFFIXES for row in rows):
         raise CianError(f"--images: {form.name} needs the names of the image files. Give their folder.")
-    counts = {"images": 0, "labelled": 0}
+    counts = {"images": 0, "labelled": 0, "reduced": 0}
     target = Target(out, names, polygons, prefix)
     assert form.write is not None
     with Ticker(f"writing {out.name}", len(rows)) as ticker:
         lost = form.write(_items(rows, annotations, index, problems, counts, ticker), target)
+    if counts["reduced"]:
+        lost.append(f"pixels of {counts['reduced']} label maps that are larger than their images")
     return Converted(annotations.saw, counts["images"], counts["labelled"], names, lost, problems.all())
 
 
@@ -209,6 +212,7 @@ def _items(
             item = _item(row, annotations, index)
             counts["images"] += 1
             counts["labelled"] += item.drawn is not None
+            counts["reduced"] += item.drawn is not None and row.size not in (None, item.size)
             yield item
         ticker.advance()
 
@@ -219,14 +223,14 @@ def _item(row: Annotated, annotations: Annotations, index: FileIndex | None) -> 
         FileError: a shape cannot be drawn, or it is not of the image's size.
     """
     file = None if index is None else index.files[index.find(row.image)]
-    size = row.size
-    if file is not None:
-        real = image_size(file)
-        if size is not None and size != real and row.shapes:
-            value = f"is for {size[1]} x {size[0]} pixels, but {file} has {real[1]} x {real[0]}"
-            raise FileError(Problem(row.where, value, "Give the images that were annotated"))
-        size = real
-    if size is None and row.shapes:
+    real = None if file is None else image_size(file)
+    size = row.size or real
+    if not row.shapes:
+        return Item(row.image, file, real or size, row.split, tuple(row.tags), None)
+    if size is None:
         raise FileError(Problem(row.where, "the size of the image is not known", "Give the folder of images: --images"))
-    drawn = draw(row, size, annotations.smallest_on_top) if row.shapes and size is not None else None
-    return Item(row.image, file, size, row.split, tuple(row.tags), drawn)
+    if real is not None and not fits(size, real):
+        value = f"is for {size[1]} x {size[0]} pixels, but {file} has {real[1]} x {real[0]}"
+        raise FileError(Problem(row.where, value, "Give the images that were annotated"))
+    drawn = draw(row, size, annotations.smallest_on_top).reduced(real or size)
+    return Item(row.image, file, real or size, row.split, tuple(row.tags), drawn)
