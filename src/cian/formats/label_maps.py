@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from cian.data.classes import class_names
-from cian.data.images import raw_mode
+from cian.data.images import raw_mode, strips
 from cian.data.masks import indexed
 from cian.data.palette import COLOURS, VOC_COLOURS
 from cian.data.problems import file_error
@@ -43,6 +43,8 @@ from cian.formats.tree import Tree
 _CLASS_FOLDERS = ("SegmentationClass", "SegmentationClassAug")
 _OTHER_FOLDERS = ("SegmentationObject", "JPEGImages", "images", "overlays")
 _COLOUR = re.compile(r"([^:#][^:]*):(\d{1,3}),(\d{1,3}),(\d{1,3})(:.*)?")
+Colours = tuple[tuple[int, int, int], ...]
+
 _GREY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow spreads grey of 2 and 4 bits over 0 … 255
 
 
@@ -74,26 +76,38 @@ def colour_map(tree: Tree) -> dict[str, tuple[int, int, int]]:
 
 
 @recently
-def read_ids(tree: Tree, name: str, colours: tuple[tuple[int, int, int], ...]) -> np.ndarray:
+def read_ids(tree: Tree, name: str, colours: Colours) -> np.ndarray:
     """(H, W) ids. Colours are replaced by their places in `colours`."""
     with tree.png(name) as image:
-        step = _GREY_STEPS.get(raw_mode(image), 1)
-        if image.mode in ("1", "L", "I") or image.mode.startswith("I;16"):
-            return np.array(image).astype(np.int64) // step
-        if image.mode == "P" and (not colours or not _same_colours(image, colours)):
-            return np.array(image).astype(np.int64)
-        pixels = np.array(image.convert("RGBA"))  # (H, W, 4)
+        return decode_ids(image, colours, tree.where(name))
+
+
+def decode_ids(image: Image.Image, colours: Colours, where: str) -> np.ndarray:
+    """(H, W) ids of an opened PNG file.
+
+    Raises:
+        FileError: it holds a colour that is not among these.
+    """
+    step = _GREY_STEPS.get(raw_mode(image), 1)
+    if image.mode in ("1", "L", "I") or image.mode.startswith("I;16"):
+        values = np.array(image)
+        return values.astype(np.uint8) if image.mode == "1" else values // step if step > 1 else values
+    if image.mode == "P" and (not colours or not _same_colours(image, colours)):
+        return np.array(image)
     known = (np.array(colours) if colours else np.concatenate((COLOURS, VOC_COLOURS))) @ _WEIGHTS
-    codes = pixels[..., :3].astype(np.int64) @ _WEIGHTS  # (H, W)
     order = np.argsort(known, kind="stable")
-    ids = order[np.searchsorted(known[order], codes).clip(max=len(order) - 1)]
-    wrong = np.argwhere((known[ids] != codes) | (pixels[..., 3] < 255))
-    if len(wrong):
-        y, x = wrong[0]
-        colour = tuple(pixels[y, x, :3].tolist())
-        what = "no colour of labelmap.txt" if colours else "not one of cian's or PASCAL VOC's colours"
-        cure = "Give the colours in a file labelmap.txt beside the masks, with lines such as `cat:128,0,0::`"
-        raise file_error(tree.where(name), f"colour {colour} at x={x}, y={y} is {what}", cure)
+    ids = np.empty((image.height, image.width), np.uint16)
+    for rows in strips(ids):
+        pixels = np.array(image.crop((0, rows.start, image.width, rows.stop)).convert("RGBA"))  # (h, W, 4)
+        codes = pixels[..., :3].astype(np.int64) @ _WEIGHTS  # (h, W)
+        ids[rows] = order[np.searchsorted(known[order], codes).clip(max=len(order) - 1)]
+        wrong = np.argwhere((known[ids[rows]] != codes) | (pixels[..., 3] < 255))
+        if len(wrong):
+            y, x = wrong[0]
+            colour = tuple(pixels[y, x, :3].tolist())
+            what = "no colour of labelmap.txt" if colours else "not one of cian's or PASCAL VOC's colours"
+            cure = "Give the colours in a file labelmap.txt beside the masks, with lines such as `cat:128,0,0::`"
+            raise file_error(where, f"colour {colour} at x={x}, y={rows.start + y} is {what}", cure)
     return ids if colours else ids % 256
 
 
