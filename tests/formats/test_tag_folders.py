@@ -82,7 +82,10 @@ def test_yolo_is_named(tmp_path: Path) -> None:
     _, problems = read_folder(
         tmp_path, {"labels/a.txt": "0 0.5 0.5 0.1 0.1\n", "data.yaml": "names: [cat]"}, ["images/a"]
     )
-    assert "a.txt: holds numbers as YOLO writes them, not names of classes. Export" in fatal(problems)[0]
+    assert (
+        "a.txt: holds numbers as YOLO writes them, not names of classes. Give the folder that holds"
+        in fatal(problems)[0]
+    )
     folder = tmp_path / "images"
     _, problems = read_dataset(DataConfig(images=folder, tags=tmp_path / "tags" / "data.yaml"), 0)
     assert "data.yaml: is YAML, which names no images. Give a CSV file" in only(problems)

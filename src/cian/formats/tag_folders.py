@@ -113,7 +113,7 @@ def _text_rows(request: Request, texts: Sequence[tuple[Path, int]]) -> Iterator[
             lines = [line.strip() for line in read_lines(file)]
             if any(map(_NUMBERS.fullmatch, lines)):
                 value = "holds numbers as YOLO writes them, not names of classes"
-                raise file_error(file, value, _CURE)
+                raise file_error(file, value, "Give the folder that holds their data.yaml, which names the classes")
             cells = (cell for line in lines for cell in re.split("[,;]", line))
             yield TagRow(number, request.images.paths[row], distinct(cells))
 
