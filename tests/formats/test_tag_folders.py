@@ -79,9 +79,7 @@ def test_a_file_for_each_image(tmp_path: Path) -> None:
 
 
 def test_yolo_is_named(tmp_path: Path) -> None:
-    _, problems = read_folder(
-        tmp_path, {"labels/a.txt": "0 0.5 0.5 0.1 0.1\n", "data.yaml": "names: [cat]"}, ["images/a"]
-    )
+    _, problems = read_folder(tmp_path, {"a.txt": "0 0.5 0.5 0.1 0.1\n", "data.yaml": "names: [cat]"}, ["images/a"])
     assert (
         "a.txt: holds numbers as YOLO writes them, not names of classes. Give the folder that holds"
         in fatal(problems)[0]

@@ -53,6 +53,21 @@ def test_tags_and_splits(tmp_path: Path) -> None:
         assert splits_of(table) == {"images/train/a": "train", "images/val/b": "val"}
 
 
+@pytest.mark.parametrize(
+    "layout", ["classes.txt labels/a.txt images/a", "obj.names obj_train_data/a.txt obj_train_data/a"]
+)
+def test_names_in_text_files(tmp_path: Path, layout: str) -> None:
+    """As Label Studio and older exports of CVAT write them."""
+    names, labels, image = layout.split()
+    write(tmp_path / "data" / names, "dog\ncat\n")
+    write(tmp_path / "data" / labels, f"1 {CORNERS}\n")
+    photo = images(tmp_path / "photos", [f"{image}.jpg"]) / f"{image}.jpg"
+    Image.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(photo)
+    made = convert(tmp_path / "data", "masks", tmp_path / "out", tmp_path / "photos")
+    assert made.classes == ("dog", "cat")
+    assert np.array_equal(read_mask(tmp_path / "out" / f"{image}.png"), BOX * 2)
+
+
 def test_an_archive_with_images_elsewhere(tmp_path: Path) -> None:
     root = data_set(tmp_path / "data", {"labels/train/a": f"1 {CORNERS}"}, "names: [dog, cat]\n")
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
@@ -65,7 +80,7 @@ def test_an_archive_with_images_elsewhere(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("7 " + CORNERS, "the class 7 has no name in data.yaml, which names 2 classes"),
+        ("7 " + CORNERS, "the class 7 has no name; there are 2 names"),
         ("cat " + CORNERS, "holds no numbers"),
         ("1 0.5 0.5", "has 2 numbers"),
         ("1 " + CORNERS + " 0.5", "is no polygon"),

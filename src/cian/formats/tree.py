@@ -26,7 +26,7 @@ from cian.formats.text import decode_json, decode_text, decode_xml
 _MOST_GROWTH = 100
 _SMALL = 16 * 2**20  # bytes that a file may have, however small it is in the archive
 _CURE = "Export it again"
-_SUFFIXES = KNOWN_SUFFIXES | {".json", ".jsonl", ".xml", ".txt", ".yaml", ".yml", ".csv", ".parquet"}
+_SUFFIXES = KNOWN_SUFFIXES | {".json", ".jsonl", ".xml", ".txt", ".yaml", ".yml", ".csv", ".names", ".parquet"}
 
 
 class Tree:

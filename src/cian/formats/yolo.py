@@ -1,6 +1,7 @@
-"""YOLO segmentation: data.yaml, and a text file of polygons for each image.
+"""YOLO segmentation: names of classes, and a text file of polygons for each image.
 
 Written by Ultralytics' tools and the exports of CVAT, Roboflow and Label Studio (looked at: Ultralytics 8, CVAT 2.80).
+The names are in data.yaml; in classes.txt, as Label Studio writes them; or in obj.names, as older exports of CVAT do.
 The labels of images/train/a.jpg are in labels/train/a.txt, those of train/images/a.jpg in train/labels/a.txt. A line is
 the number of a class, from 0, and x, y of the corners of a polygon, as shares of the width and the height. A line of
 four numbers is a box: it counts as a tag. Class folders, as YOLO classification has them, are read by `class_folders`.
@@ -8,6 +9,7 @@ four numbers is a box: it counts as a tag. Class folders, as YOLO classification
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterable
 from functools import partial
@@ -18,7 +20,7 @@ import numpy as np
 import yaml
 
 from cian.data.images import KNOWN_SUFFIXES
-from cian.data.problems import file_error, reason
+from cian.data.problems import FileError, file_error, reason
 from cian.data.table import BACKGROUND, TRAIN
 from cian.files import atomic, write_text
 from cian.formats.annotations import Annotated, Annotations, Given, Item, LabelFormat, Shape, Target, safe_path
@@ -30,29 +32,50 @@ from cian.formats.tree import Tree
 
 _BOX = 4  # numbers of a box
 _MOST_YAML = 1 << 20  # characters
+_DARKNET = re.compile(r"obj_\w+_data")  # folders of images and labels of older exports
 
 
-def _data(tree: Tree) -> dict[str, Any] | None:
-    """The content of data.yaml; None if there is none that names classes."""
+def _class_names(tree: Tree) -> Any:
+    """The names of the classes in data.yaml, or in classes.txt or obj.names beside files of labels; None if there are
+    neither."""
     for name in sorted(tree.ending(".yaml", ".yml"), key=lambda name: (name.count("/"), name)):
         content = _load(tree, name)
-        if isinstance(content, dict) and content.get("names") and {TRAIN, VAL, TEST, "path"} & content.keys():
-            return content
+        known = isinstance(content, dict) and content.get("names")
+        if known and ({TRAIN, VAL, TEST, "path"} & content.keys() or _label_files(tree)):
+            return content["names"]
+    lists = [*tree.called("classes.txt"), *tree.called("obj.names")]
+    if lists and _label_files(tree):
+        lines = [line.strip() for line in tree.text(lists[0]).splitlines()]
+        return [line for line in lines if line] or None
     return None
 
 
+def _label_files(tree: Tree) -> dict[str, str]:
+    """The text files of labels, and the image of each, without its suffix."""
+    found = {}
+    for name in tree.ending(".txt"):
+        path = PurePosixPath(name).with_suffix("")
+        parts = list(path.parts)
+        if "labels" in parts[:-1]:
+            parts[len(parts) - 2 - parts[-2::-1].index("labels")] = "images"
+            found[name] = "/".join(parts)
+        elif any(_DARKNET.fullmatch(part) for part in parts[:-1]):
+            found[name] = str(path)
+    return found
+
+
 def _load(tree: Tree, name: str) -> Any:
-    text = tree.text(name)
     try:
+        text = tree.text(name)
         if len(text) > _MOST_YAML or any(isinstance(each, yaml.AliasEvent) for each in yaml.parse(text)):
             return None  # aliases can grow without bounds
         return yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError):
+    except (FileError, yaml.YAMLError, RecursionError, ValueError):
         return None
 
 
 def _recognises(tree: Tree) -> bool:
-    return _data(_whole(tree)) is not None
+    return _class_names(_whole(tree)) is not None
 
 
 def _whole(tree: Tree) -> Tree:
@@ -63,15 +86,11 @@ def _whole(tree: Tree) -> Tree:
 
 def _read(tree: Tree, given: Given) -> Annotations:
     tree = _whole(tree)
-    names = _names((_data(tree) or {}).get("names"), tree)
+    names = _names(_class_names(tree), tree)
     files = {str(PurePosixPath(name).with_suffix("")): name for name in tree.ending(*KNOWN_SUFFIXES)}
     images, boxes = [], 0
-    for name in tree.ending(".txt"):
-        parts = list(PurePosixPath(name).with_suffix("").parts)
-        if "labels" not in parts[:-1]:
-            continue
-        place = len(parts) - 2 - parts[-2::-1].index("labels")
-        image = "/".join([*parts[:place], "images", *parts[place + 1 :]])
+    for name, image in _label_files(tree).items():
+        parts = PurePosixPath(name).parts
         shapes, tags = [], []
         for number, line in enumerate(tree.text(name).splitlines(), start=1):
             if not line.strip():
@@ -102,7 +121,7 @@ def _names(value: Any, tree: Tree) -> dict[int, str]:
     try:
         return {int(key): clean(str(name)) for key, name in pairs}
     except (TypeError, ValueError) as error:
-        raise file_error(tree.path, f"the names in its data.yaml are no list ({reason(error)})", "Correct it") from None
+        raise file_error(tree.path, f"its names of classes are no list ({reason(error)})", "Correct it") from None
 
 
 def _line(line: str, names: dict[int, str], where: str) -> tuple[str, list[float]]:
@@ -117,7 +136,7 @@ def _line(line: str, names: dict[int, str], where: str) -> tuple[str, list[float
     except (ValueError, OverflowError):
         raise file_error(where, "holds no numbers", "Export the labels again as YOLO segmentation") from None
     except KeyError:
-        value = f"the class {int(number)} has no name in data.yaml, which names {len(names)} classes"
+        value = f"the class {int(number)} has no name; there are {len(names)} names"
         raise file_error(where, value, "Add its name, or correct the line") from None
     if len(numbers) < _BOX:
         raise file_error(where, f"has {len(numbers)} numbers", "Export the labels again as YOLO segmentation")
