@@ -12,6 +12,7 @@ from cian.data.masks import only_ignored
 from cian.data.problems import ProblemList
 from cian.data.summary import summary_data
 from cian.data.table import IGNORE, TRAIN, Table
+from cian.formats.label_sources import are_drawn
 
 _FEW = 20  # training images of a class
 _APART = 0.1  # share of a class's training images: one is hardly told from another that is missing in no more of them
@@ -23,7 +24,7 @@ def note_masks(config: DataConfig, table: Table, problems: ProblemList) -> None:
     """Notes masks that cannot score what they should, from their presence alone."""
     if not any(table.masks):
         return
-    if config.classes is None and config.voc is None and config.coco is None:
+    if config.classes is None and config.voc is None and config.coco is None and not are_drawn(table.masks):
         names = table.classes if table.mask_classes is None else table.mask_classes
         ids = [f"{i} = {name or 'dropped'}" for i, name in enumerate(names, start=1)]
         value = f"no data.classes (--classes): the ids in masks are taken as {first(ids)}"

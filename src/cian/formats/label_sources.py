@@ -26,6 +26,7 @@ from cian.formats.tree import Tree
 from cian.terminal import Ticker
 
 _DRAWING = 1  # raised when shapes are drawn differently: label maps that were drawn before are then not used
+_ANNOTATIONS = (".json", ".jsonl", ".xml", ".yaml", ".yml", ".csv", ".txt", ".names", ".parquet")
 _FOLDERS = (label_maps.MASKS, binary_masks.FORMAT)
 
 
@@ -57,7 +58,9 @@ def open_label_sources(
 
 def _format(tree: Tree) -> LabelFormat | None:
     """The format of labels; None for folders of label maps."""
-    form = next((form for form in LABEL_FORMATS if form not in _FOLDERS and form.recognises(tree)), None)
+    form = None
+    if tree.ending(*_ANNOTATIONS) or not tree.path.is_dir():  # others need not be looked at: they may be a million
+        form = next((form for form in LABEL_FORMATS if form not in _FOLDERS and form.recognises(tree)), None)
     if form is None and (not tree.path.is_dir() or label_maps.colour_map(tree)):
         form = next((form for form in _FOLDERS if form.recognises(tree)), None)
     if form is None and not tree.path.is_dir():
@@ -148,9 +151,19 @@ def _cache(annotations: Annotations, names: Sequence[str]) -> Path:
     files = [path] if path.is_file() else [path / name for name in tree.names]
     stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     key = json.dumps([_DRAWING, IGNORE, list(names), str(path.absolute()), stats])
+    return _root() / hashlib.blake2b(key.encode(), digest_size=12).hexdigest()
+
+
+def _root() -> Path:
     base = os.environ.get("XDG_CACHE_HOME")
     try:
-        root = Path(base) if base else Path.home() / ".cache"
+        cache = Path(base) if base else Path.home() / ".cache"
     except RuntimeError:  # a user without a home
-        root = Path(tempfile.gettempdir())
-    return root / "cian" / "label-maps" / hashlib.blake2b(key.encode(), digest_size=12).hexdigest()
+        cache = Path(tempfile.gettempdir())
+    return cache / "cian" / "label-maps"
+
+
+def are_drawn(masks: Iterable[Path | None]) -> bool:
+    """Whether all masks were drawn from shapes that name their classes."""
+    root = str(_root())
+    return all(mask is None or str(mask).startswith(root) for mask in masks)

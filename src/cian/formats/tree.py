@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.etree import ElementTree
@@ -166,11 +167,26 @@ class Tree:
 
     def ending(self, *suffixes: str) -> list[str]:
         """The names of the files with some suffixes, in lower case with their dots."""
-        return [name for name in self.names if name.lower().endswith(suffixes)]
+        found = [self._by_suffix[suffix] for suffix in suffixes if suffix in self._by_suffix]
+        return found[0] if len(found) == 1 else sorted(chain.from_iterable(found))
 
     def called(self, last: str) -> list[str]:
         """The names of the files whose last part is this one."""
-        return [name for name in self.names if name.rpartition("/")[2] == last]
+        return self._by_last.get(last, [])
+
+    @cached_property
+    def _by_suffix(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for name in self.names:
+            found.setdefault("." + name.rpartition(".")[2].lower(), []).append(name)
+        return found
+
+    @cached_property
+    def _by_last(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for name in self.names:
+            found.setdefault(name.rpartition("/")[2], []).append(name)
+        return found
 
     def _check_path(self, name: str) -> None:
         parts = PurePosixPath(name.replace("\\", "/")).parts
