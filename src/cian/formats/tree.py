@@ -172,20 +172,14 @@ class Tree:
 
     def called(self, last: str) -> list[str]:
         """The names of the files whose last part is this one."""
-        return self._by_last.get(last, [])
+        alike = self._by_suffix.get("." + last.rpartition(".")[2].lower(), [])
+        return [name for name in alike if name.rpartition("/")[2] == last]
 
     @cached_property
     def _by_suffix(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
         for name in self.names:
             found.setdefault("." + name.rpartition(".")[2].lower(), []).append(name)
-        return found
-
-    @cached_property
-    def _by_last(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
-        for name in self.names:
-            found.setdefault(name.rpartition("/")[2], []).append(name)
         return found
 
     def _check_path(self, name: str) -> None:
