@@ -164,6 +164,29 @@ def test_images_that_are_not_there(data: Path) -> None:
     assert any("1 image (c.jpg) are not among the images" in str(each) for each in problems)
 
 
+def test_names_of_uploads(data: Path) -> None:
+    """Found all the same, and said; an image that occurs twice, too."""
+    convert(data / "masks", "label-studio", data / "l.json", data / "photos", prefix="/data/upload/1/1a2b3c4d-")
+    tasks = json.loads((data / "l.json").read_text())
+    tasks = [{**task, "annotations": task["predictions"]} for task in tasks]
+    write(data / "l.json", [*tasks, tasks[0]])
+    table, problems = dataset(data, labels=data / "l.json")
+    assert table is not None and not fatal(problems) and all(table.labels)
+    said = "\n".join(map(str, problems))
+    assert (
+        "'/data/upload/1/1a2b3c4d-a.jpg' is 'a.jpg'" in said and "1 image (/data/upload/1/1a2b3c4d-a.jpg) occur" in said
+    )
+
+
+def test_images_that_cannot_be_read(data: Path) -> None:
+    """Where the file does not say the sizes of its images."""
+    convert(data / "masks", "yolo", data / "l", data / "photos")
+    (data / "photos" / "a.jpg").write_bytes(b"x")
+    table, problems = dataset(data, labels=data / "l")
+    assert ["a.jpg: not an image" in text for text in fatal(problems)] == [True]
+    assert table is not None and [path is not None for path in table.labels] == [False, True, True]
+
+
 def test_an_archive(data: Path) -> None:
     convert(data / "masks", "coco", data / "l.json", data / "photos")
     with zipfile.ZipFile(data / "l.zip", "w") as archive:

@@ -20,9 +20,10 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from cian.data.images import refuse_large
-from cian.data.problems import ProblemList, file_error
+from cian.data.images import image_size, refuse_large
+from cian.data.problems import FileError, ProblemList, file_error
 from cian.data.table import BACKGROUND, IGNORE, TRAIN
+from cian.formats.file_index import FileIndex
 from cian.formats.text import clean
 from cian.formats.tree import Tree
 
@@ -295,6 +296,17 @@ class Given:
     problems: ProblemList
     classes: Sequence[str] | None = None
     image_size: Callable[[str], Size | None] = lambda name: None
+
+
+def size_in(images: FileIndex | None, name: str) -> Size | None:
+    """(height, width) of the image with a name; None if there is none, or it cannot be read, which is said elsewhere."""
+    row = -1 if images is None else images.find(name)
+    if images is None or row < 0:
+        return None
+    try:
+        return image_size(images.files[row])
+    except FileError:
+        return None
 
 
 class Item(NamedTuple):

@@ -17,7 +17,7 @@ from cian.data.splits import read_lists
 from cian.data.table import BACKGROUND, MAX_CLASSES
 from cian.errors import CianError, DataError, Problem
 from cian.files import refuse_within
-from cian.formats.annotations import Annotated, Annotations, Given, Item, LabelFormat, Size, Target, draw, safe_path
+from cian.formats.annotations import Annotated, Annotations, Given, Item, LabelFormat, Target, draw, safe_path, size_in
 from cian.formats.devkits import Lists
 from cian.formats.file_index import MISSING, FileIndex, index_images, note_guesses, spellings
 from cian.formats.mask_folders import without_mark
@@ -82,7 +82,7 @@ def convert(
         refuse_within(out, images)
         index = index_images(images)
     given = None if classes is None else [BACKGROUND, *class_names(classes)]
-    annotations = _read(source, index, images, Given(problems, given, partial(_size_of, index)))
+    annotations = _read(source, index, images, Given(problems, given, partial(size_in, index)))
     names = tuple(given[1:]) if given else annotations.names()
     _check_classes(source, names, annotations, problems)
     if found := [problem for problem in problems.all() if problem.fatal]:
@@ -132,11 +132,6 @@ def _read(source: Path, index: FileIndex | None, images: Path | None, given: Giv
             row.image, tags=tuple(dict.fromkeys(held)), split=row.split, where=tags.at(row.line)
         )
     return Annotations(source, tags.saw, list(found.values()), splits=tags.splits)
-
-
-def _size_of(index: FileIndex | None, name: str) -> Size | None:
-    row = -1 if index is None else index.find(name)
-    return None if index is None or row < 0 else image_size(index.files[row])
 
 
 def _check_classes(source: Path, names: Sequence[str], annotations: Annotations, problems: ProblemList) -> None:

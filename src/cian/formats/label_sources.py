@@ -11,14 +11,15 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from cian.data.images import image_size
 from cian.data.masks import write_mask
-from cian.data.problems import FileError, ProblemList, few, file_error
+from cian.data.problems import FileError, ProblemList, few, file_error, quoted
 from cian.data.table import BACKGROUND, IGNORE
 from cian.formats import binary_masks, label_maps
-from cian.formats.annotations import Annotated, Annotations, Given, LabelFormat, Size, draw
+from cian.formats.annotations import Annotated, Annotations, Given, LabelFormat, Size, draw, size_in
 from cian.formats.file_index import FileIndex
 from cian.formats.mask_folders import find_masks
 from cian.formats.registry import LABEL_FORMATS
@@ -39,10 +40,6 @@ def open_label_sources(
         classes: the names of the classes without background, if the user gave them.
     """
 
-    def size(name: str) -> Size | None:
-        row = images.find(name)
-        return None if row < 0 else image_size(images.files[row])
-
     names = None if classes is None else [BACKGROUND, *classes]
     opened = {}
     for path in dict.fromkeys(paths):
@@ -52,7 +49,7 @@ def open_label_sources(
             tree = Tree(path)
             form = _format(tree)
             if form is not None and form.read is not None:
-                opened[path] = form.read(tree, Given(problems, names, size))
+                opened[path] = form.read(tree, Given(problems, names, partial(size_in, images)))
     return opened
 
 
@@ -106,32 +103,58 @@ def _drawn(
     what: str,
 ) -> dict[int, Path]:
     """The label maps of images, by row. Those that are not in the cache are drawn."""
-    labelled = [image for image in annotations.images if image.shapes]
-    found = {images.find(image.image): image for image in labelled}
+    found = _by_row(annotations, images, problems)
     used = {row: found[row] for row in rows if row in found}
-    missing = [image.image for image in labelled if images.find(image.image) < 0]
     value = f"{annotations.saw}; {len(used)} {what}s are read from it"
-    if unlabelled := len(annotations.images) - len(labelled):
+    if unlabelled := sum(not image.shapes for image in annotations.images):
         value += f"; {unlabelled} images without any object count as not labelled"
     problems.add(annotations.path, value, "Give another file if this is wrong", fatal=False)
-    if missing:
-        cure = "Correct the names, or add these images"
-        problems.add(annotations.path, f"{few(missing)} are not among the images", cure, fatal=False)
     folder = _cache(annotations, names)
     targets = {row: folder / f"{images.ids[row]}.png" for row in used}
     class_ids = {name: i for i, name in enumerate(names, start=1)}
-    sizes = {row: image.size or image_size(images.files[row]) for row, image in used.items()}
-    todo = [row for row, target in targets.items() if not _is_drawn(target, used[row], sizes[row])]
+    todo: dict[int, Size] = {}
+    for row, image in used.items():
+        with problems.collecting():
+            size = image.size or image_size(images.files[row])
+            if not _is_drawn(targets[row], image, size):
+                todo[row] = size
     if todo:
-        with Ticker(
-            f"drawing the {what}s of {annotations.path.name}", len(targets), len(targets) - len(todo)
-        ) as ticker:
-            for row in todo:
+        title = f"drawing the {what}s of {annotations.path.name}"
+        with Ticker(title, len(targets), len(targets) - len(todo)) as ticker:
+            for row, size in todo.items():
                 with problems.collecting():
-                    pixels = draw(used[row], sizes[row], annotations.smallest_on_top)
+                    pixels = draw(used[row], size, annotations.smallest_on_top)
                     write_mask(targets[row], pixels.label_map(class_ids))
                 ticker.advance()
     return {row: target for row, target in targets.items() if target.exists()}
+
+
+def _by_row(annotations: Annotations, images: FileIndex, problems: ProblemList) -> dict[int, Annotated]:
+    """The labelled images, by row. Of an image that occurs several times, the last entry counts."""
+    found: dict[int, Annotated] = {}
+    missing, twice, guessed = [], [], []
+    for image in annotations.images:
+        if not image.shapes:
+            continue
+        row = images.find(image.image)
+        if row < 0:
+            missing.append(image.image)
+            continue
+        if row in found:
+            twice.append(image.image)
+        if images.is_guess(image.image):
+            guessed.append(f"{quoted(image.image)} is {quoted(images.paths[row])}")
+        found[row] = image
+    path = annotations.path
+    if missing:
+        value = f"{few(missing)} are not among the images, or several are called so"
+        problems.add(path, value, "Correct the names, or add these images", fatal=False)
+    if twice:
+        problems.add(path, f"{few(twice)} occur several times", "The last entry counts", fatal=False)
+    if guessed:
+        value = f"names differ from those of the files: {few(guessed)}"
+        problems.add(path, value, "Correct the names if this is wrong", fatal=False)
+    return found
 
 
 def _is_drawn(target: Path, image: Annotated, size: Size) -> bool:
