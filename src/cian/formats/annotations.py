@@ -299,7 +299,7 @@ class Given:
 
 
 def size_in(images: FileIndex | None, name: str) -> Size | None:
-    """(height, width) of the image with a name; None if there is none, or it cannot be read, which is said elsewhere."""
+    """(height, width) of the image with a name; None if there is none that can be read, which is said elsewhere."""
     row = -1 if images is None else images.find(name)
     if images is None or row < 0:
         return None
