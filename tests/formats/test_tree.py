@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zipfile
 import zlib
@@ -35,6 +36,12 @@ def test_folder_archive_and_file_are_alike(tmp_path: Path) -> None:
     assert single.where("a.json") == str(tmp_path / "folder" / "a.json")
     with pytest.raises(CianError, match="no such file or folder"):
         Tree(tmp_path / "none")
+
+
+def test_pipes_are_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(CianError, match="is not a file"):
+        Tree(tmp_path / "pipe.csv")
 
 
 @pytest.mark.parametrize("name", ["../x.json", "a/../../x.json", "/etc/x.json", "C:\\x.json", "..\\x.json"])

@@ -45,7 +45,8 @@ _VERSION = "5.0.0"  # labelme's, which the files are written for
 
 
 def _recognises(tree: Tree) -> bool:
-    return any(_is_labelme(tree.json_or_none(name)) for name in tree.ending(".json")[:3])
+    names = (name for name in tree.ending(".json")[:3] if tree.holds(name, b'"shapes"', b'"imagePath"'))
+    return any(_is_labelme(tree.json_or_none(name)) for name in names)
 
 
 def _is_labelme(content: Any) -> bool:

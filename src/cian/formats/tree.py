@@ -50,6 +50,8 @@ class Tree:
             if path.is_dir():
                 below = len(str(path / "_")) - 1  # slicing is ten times faster than `relative_to`
                 names = [str(file)[below:].replace(os.sep, "/") for file in find_files(path, _SUFFIXES)]
+            elif path.exists() and not path.is_file():  # reading a pipe would take its content away
+                raise file_error(path, "is not a file", "Give a file, a folder or an archive")
             elif zipfile.is_zipfile(path):
                 names = [info.filename for info in self._archive.infolist() if not info.is_dir()]
                 for name in names:
@@ -109,6 +111,14 @@ class Tree:
         except Exception as error:  # noqa: BLE001 (decompressors raise errors of their own)
             raise file_error(self.where(name), f"is damaged ({reason(error)})", _CURE) from None
         return content
+
+    def holds(self, name: str, *parts: bytes) -> bool:
+        """Whether a file can be read and holds all of these bytes: to parse a large file takes long."""
+        try:
+            content = self.read(name)
+        except FileError:
+            return False
+        return all(part in content for part in parts)
 
     def text(self, name: str) -> str:
         """
