@@ -206,7 +206,7 @@ def test_lists_in_a_cell(tmp_path: Path, cell: str) -> None:
 
 
 def test_lists_of_something_else_are_no_classes(tmp_path: Path) -> None:
-    _, problems = read(tmp_path, 'image,tags\na,"[{""score"": 1}]"\n', "a")
+    _, problems = read(tmp_path, 'image,tags\na,"[{""label"": ""cat""}, 3"\n', "a")
     assert "looks like part of a list, not like a class name. Write several tags as" in "\n".join(fatal(problems))
 
 
