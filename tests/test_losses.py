@@ -139,3 +139,21 @@ def test_which_terms_are_balanced(balanced, seeds_balanced, completion_balanced,
     losses = cian_loss(self_logits, cross_logits, seeds, balanced=balanced, robust=robust)
     assert losses["cross_seed"] == seed_loss(cross_logits, seeds, seeds_balanced, robust)
     assert losses["self_completion"] == seed_loss(self_logits, target, completion_balanced, robust)
+
+
+def test_labels_of_people_are_not_discounted():
+    """Softmax of (0, ln 3) is (1/4, 3/4). The first cell, labelled by a person, costs ln 4; the other is discounted."""
+    logits = torch.tensor([0.0, math.log(3)]).view(1, 2, 1, 1).expand(1, 2, 1, 2)
+    seeds, known = torch.tensor([[[0, 0]]]), torch.tensor([[[True, False]]])
+    discounted = (1 - 0.25**0.5) / 0.5
+    assert seed_loss(logits, seeds, robust=0.5, known=known).item() == pytest.approx((math.log(4) + discounted) / 2)
+
+
+def test_completion_leaves_out_labels_of_people():
+    """The cross branch prefers class 1 everywhere. Only the second cell may learn that."""
+    self_logits = torch.zeros(1, 2, 1, 2, requires_grad=True)
+    cross_logits = torch.tensor([0.0, 9.0]).view(1, 2, 1, 1).expand(1, 2, 1, 2)
+    seeds, known = torch.tensor([[[0, 1]]]), torch.tensor([[[True, False]]])
+    terms = cian_loss(self_logits, cross_logits, seeds, known=known)
+    terms["self_completion"].backward()
+    assert self_logits.grad[..., 0].abs().sum() == 0 and self_logits.grad[0, 1, 0, 1] < 0

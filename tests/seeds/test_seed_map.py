@@ -49,6 +49,26 @@ def test_no_margin_between_classes_that_are_often_together():
     assert seeds_of(cams, cams, [3, 5, 7]) == [[0, 255, 255, 255, 7]]
 
 
+def test_pixels_that_a_person_has_labelled_keep_their_label():
+    """One tag. The map says background, object, object, uncertain; the person says 3 (the tag), 0, nothing, 7."""
+    image, cams = np.zeros((1, 4, 3), np.uint8), np.array([[[0.0, 0.9, 0.9, 0.3]]], np.float32)
+    known = np.array([[3, 0, 255, 7]], np.uint8)
+    found = seed_map(image, cams, cams, np.array([3]), np.eye(1, dtype=bool), SETTINGS, known=known)
+    assert found.tolist() == [[3, 0, 3, 7]]
+
+
+def test_labels_of_a_person_pull_what_looks_the_same():
+    """The map calls a white bar an object. A person calls most of it background, so all of it is."""
+    image, cams = np.zeros((32, 64, 3), np.uint8), np.zeros((1, 32, 64), np.float32)
+    image[10:22], cams[0, 10:22] = 255, 0.5
+    known = np.full((32, 64), 255, np.uint8)
+    known[12:20] = 0
+    settings = SETTINGS.model_copy(update={"crf": SeedConfig().crf})
+    given = image, cams, cams, np.array([1]), np.eye(1, dtype=bool), settings
+    assert (seed_map(*given)[10:22] == 1).all()
+    assert (seed_map(*given, known=known) == 0).all()
+
+
 def test_object_maps_say_where_and_cams_say_what():
     """Of two tags: an object that the CAM of the second calls its own; what the CAM likes beside it; background."""
     cams = np.array([[[0.1, 0.2, 0.0, 0.0]], [[0.9, 0.6, 1.0, 0.0]]], np.float32)
@@ -116,7 +136,7 @@ def test_labels_follow_the_edges_of_the_image():
     labels = np.full((60, 60), 2)  # open
     labels[:, 42:], labels[:10], labels[50:] = 0, 0, 0
     labels[14:46, 6:38] = 1
-    found = along_edges(image, labels, np.ones((60, 60), int), 2, CrfConfig(iterations=10))
+    found = along_edges(image, labels, np.ones((60, 60), int), 2, CrfConfig(iterations=10), np.zeros((60, 60), bool))
     distance = np.hypot(y - 30, x - 30) - 20  # edges are found to a pixel or two
     assert (found[distance < -1] == 1).mean() > 0.99 and (found[distance > 1] == 1).mean() < 0.01
     assert (found[distance > 1] == 0).mean() > 0.95
@@ -126,7 +146,9 @@ def test_what_the_edges_do_not_decide_stays_open():
     flat = np.full((40, 40, 3), 90, np.uint8)
     labels = np.full((40, 40), 3)
     labels[:, :4], labels[:, 36:] = 0, 2
-    found = along_edges(flat, labels, np.full((40, 40), 2), 3, CrfConfig(iterations=3, bilateral=(3, 5, 3)))
+    found = along_edges(
+        flat, labels, np.full((40, 40), 2), 3, CrfConfig(iterations=3, bilateral=(3, 5, 3)), np.zeros((40, 40), bool)
+    )
     assert (found[:, :4] == 0).all() and (found[:, 36:] == 2).all() and (found[:, 15:25] == 3).all()
 
 

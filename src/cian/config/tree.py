@@ -383,6 +383,11 @@ class TrainConfig(Section):
         "The share of the training after which `train.robust` begins. Before that, the network finds all labels "
         "unlikely.",
     )
+    labelled_share: Annotated[float, Field(ge=0, le=0.9)] = more(
+        0.25,
+        "The share of images with a label map in each epoch, if only some images have one. They are taken several "
+        "times, at most 8, to reach it. The number of steps stays the same.",
+    )
     completion: bool = paper(True, "Whether the network also learns from the cross branch's completion target.")
     completion_after: Fraction = paper(
         0.5,

@@ -31,7 +31,7 @@ def augment(
     """One random square crop. Outside the image it is `fill`, and 255 in the labels.
 
     Shape:
-        image: (3, H, W) uint8; labels: (H, W) uint8 or None. Returns (3, crop, crop) and (crop, crop).
+        image: (3, H, W) uint8; labels: (L, H, W) uint8 or None. Returns (3, crop, crop) and (L, crop, crop).
     """
     crop = settings.crop
     scale = float(rng.choice(settings.scales))
@@ -42,8 +42,8 @@ def augment(
     image = F.resize(image, [height, width], antialias=True)
     image = _crop(image, top, left, crop, fill)
     if labels is not None:
-        labels = F.resize(labels[None], [height, width], InterpolationMode.NEAREST_EXACT)
-        labels = _crop(labels, top, left, crop, (IGNORE,))[0]
+        labels = F.resize(labels, [height, width], InterpolationMode.NEAREST_EXACT)
+        labels = _crop(labels, top, left, crop, (IGNORE,) * len(labels))
     if mirror:
         image = F.horizontal_flip(image)
         labels = None if labels is None else F.horizontal_flip(labels)

@@ -14,7 +14,7 @@ from cian.config import AugmentConfig
 from cian.data.augment import augment, to_tensor
 from cian.data.images import read_image
 from cian.data.masks import read_mask, reduce_labels
-from cian.data.table import Table
+from cian.data.table import IGNORE, Table
 
 
 class TrainingSet(Dataset):
@@ -30,7 +30,8 @@ class TrainingSet(Dataset):
 
     Shape:
         Items, by (index, epoch): `image` (3, crop, crop) uint8; `labels` (crop, crop) uint8, 255 = ignore, if there are
-        labels; `tags` (K,) bool, background and the image's tags.
+        labels; `known`, likewise, what people have labelled, if the table has such label maps; `tags` (K,) bool,
+        background and the image's tags.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class TrainingSet(Dataset):
     ):
         self.table, self.settings, self.seed, self.fill = table, settings, seed, fill
         self.labels, self.max_side = labels, max_side
+        self.with_known = any(table.labels)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -52,17 +54,23 @@ class TrainingSet(Dataset):
         index, epoch = item
         self.table.known.require_unchanged(self.table.images[index])
         image = read_image(self.table.images[index], self.max_side)
-        labels = None
-        if self.labels is not None:
-            file = self.labels[index]
-            self.table.known.require_unchanged(file)
-            mask = read_mask(file, self.table.mask_ids if file == self.table.labels[index] else None)
-            if mask.shape != image.shape[:2]:  # a label map of the original size
-                mask = reduce_labels(mask, image.shape[:2])
-            labels = torch.from_numpy(mask)
+        labels = None if self.labels is None else torch.from_numpy(self._label_maps(index, *image.shape[:2]))
         rng = np.random.default_rng([self.seed, epoch, index])
         crop, labels = augment(to_tensor(image), labels, self.settings, rng, self.fill)
         sample = {"image": crop, "tags": torch.from_numpy(self.table.allowed(index))}
         if labels is not None:
-            sample["labels"] = labels
+            sample |= zip(("labels", "known"), labels, strict=False)
         return sample
+
+    def _label_maps(self, index: int, height: int, width: int) -> np.ndarray:
+        """(1, H, W) uint8: the labels of an image; (2, H, W) with what a person has labelled, if the table has such
+        label maps."""
+        assert self.labels is not None
+        file, own, size = self.labels[index], self.table.labels[index], (height, width)
+        self.table.known.require_unchanged(file)
+        maps = [read_mask(file, self.table.mask_ids if file == own else None)]
+        if self.with_known:
+            known = maps[0] if file == own else None if own is None else read_mask(own, self.table.mask_ids)
+            maps.append(np.full(size, IGNORE, np.uint8) if known is None else known)
+        # A label map may have the original size.
+        return np.stack([part if part.shape == size else reduce_labels(part, size) for part in maps])

@@ -125,6 +125,11 @@ class Plan:
         return self.config.seeds.folder is None and (self.has_seeds or self.config.train.start == "classifier")
 
     @property
+    def learns_cells(self) -> bool:
+        """Whether seeds are made, and label maps tell what is object and what is background."""
+        return self.has_seeds and self.has_classifier and any(self.train_table.labels)
+
+    @property
     def supervision(self) -> str:
         """What the network learns from, in words."""
         labelled = bool(self.train_table.whole.any() or any(self.seed_table.labels))
@@ -182,15 +187,20 @@ class Context(Plan):
         files = (self.run.mask(each.folder, image_id) for each in self.mask_folders if each.role == role)
         return next((file for file in files if file.exists()), None)
 
-    def load_classifier(self) -> Classifier:
-        """The classifier of the run, ready to use."""
+    def load_classifier(self, estimated: bool = False) -> Classifier:
+        """The classifier of the run, ready to use.
+
+        Args:
+            estimated: with the scores of cells as estimated from tags alone, although there are label maps.
+        """
         from cian.build import build_classifier
         from cian.training.checkpoint import load_weights
 
         folder = self.run.folder("classify")
         model = build_classifier(self.config, len(self.table.classes), weights="random")
         load_weights(model, folder / "model.safetensors")
-        load_weights(model.cells, folder / "cells.safetensors")
+        cells = self.run.folder("cells") if self.learns_cells and not estimated else folder
+        load_weights(model.cells, cells / "cells.safetensors")
         return model.eval().to(self.accelerator.device)
 
     def load_network(self, stage: NetworkStage) -> CIAN:

@@ -31,7 +31,7 @@ class SeedStage(Stage):
         return plan.has_seeds
 
     def needs(self, plan: Plan) -> tuple[str, ...]:
-        return ("classify",) if plan.has_classifier else ()
+        return ("classify",) * plan.has_classifier + ("cells",) * plan.learns_cells
 
     def outputs(self, plan: Plan) -> tuple[str, ...]:
         return (self.folder,)

@@ -85,6 +85,7 @@ def _of_cells(model: Classifier, features: Tensor, detail: Tensor, channels: Ten
     """CAMs, cell scores and objectness of features (1, C, h, w), side by side: (1, 3, T, h, w)."""
     scores, objectness = model.cells(features, at_cells(detail, features))
     scores = scores[:, channels]
+    objectness = objectness[:, channels] if objectness.shape[1] > 1 else objectness
     return torch.stack((model.head(features).relu()[:, channels], scores, objectness.expand_as(scores)), 1)
 
 

@@ -9,12 +9,13 @@ from PIL import Image
 
 from cian.config import CrfConfig, SeedConfig
 from cian.crf.dense import dense_crfs
-from cian.data.masks import resize_mask
+from cian.data.masks import reduce_labels, resize_mask
 from cian.data.table import IGNORE
 from cian.seeds.otsu import otsu
 
 HIGHEST = 0.85  # Otsu's threshold of an object map (0 … 1) is raised up to this
 CERTAINTY = 0.7  # probability of a label before the CRF
+FIXED = 0.9999  # the same of a label by a person
 SHRINK = 2  # the CRF works on the image reduced by this factor, which is still finer than feature cells
 
 
@@ -26,6 +27,7 @@ def seed_map(
     together: np.ndarray,
     settings: SeedConfig,
     saliency: np.ndarray | None = None,
+    known: np.ndarray | None = None,
 ) -> np.ndarray:
     """The seeds of one image.
 
@@ -40,13 +42,18 @@ def seed_map(
     All other pixels are unlabelled (255). An image without tags is background everywhere. Without a saliency map, the
     labels are then aligned with the edges of the image (see `along_edges`).
 
+    Pixels that a person has labelled, with any class, keep this label. Those around them follow it along the edges.
+
     Shape:
         image: (H, W, 3) uint8; cams, objects: (T, H, W) float32 in [0, 1] of the tags (T,), class ids from 1 (see
         `class_activation_maps`); together: (T, T) bool, pairs of tags that are often together (see
-        `often_together`), each with itself among them; saliency: (H, W) in [0, 1]. Returns (H, W) uint8.
+        `often_together`), each with itself among them; saliency: (H, W) in [0, 1]; known: (H, W) uint8, the labels
+        of a person, 255 = unlabelled. Returns (H, W) uint8.
     """
+    if known is None:
+        known = np.full(cams.shape[1:], IGNORE, np.uint8)  # (H, W)
     if not len(tags):
-        return np.zeros(cams.shape[1:], np.uint8)
+        return np.where(known == IGNORE, 0, known).astype(np.uint8)
     scores = np.sqrt(cams * objects)  # (T, H, W)
     best = scores.argmax(0)  # (H, W)
     others = np.where(together[:, best], 0, scores)  # (T, H, W)
@@ -64,9 +71,11 @@ def seed_map(
     labels = np.full(best.shape, len(tags) + 1)  # (H, W), indices into `classes`
     labels[background] = 0
     labels[certain] = best[certain] + 1
+    fixed = np.isin(known, classes[:-1])  # (H, W)
+    labels[fixed] = np.searchsorted(classes[:-1], known[fixed])
     if saliency is None and settings.crf.iterations:
-        labels = along_edges(image, labels, best + 1, len(tags) + 1, settings.crf)
-    return classes[labels]
+        labels = along_edges(image, labels, best + 1, len(tags) + 1, settings.crf, fixed)
+    return np.where(known == IGNORE, classes[labels], known)
 
 
 def threshold(objects: np.ndarray, factor: float) -> float:
@@ -85,7 +94,7 @@ def threshold(objects: np.ndarray, factor: float) -> float:
 
 
 def along_edges(
-    image: np.ndarray, labels: np.ndarray, best: np.ndarray, num_classes: int, crf: CrfConfig
+    image: np.ndarray, labels: np.ndarray, best: np.ndarray, num_classes: int, crf: CrfConfig, fixed: np.ndarray
 ) -> np.ndarray:
     """Labels aligned with the edges of the image, as in IRNet (Ahn et al., CVPR 2019, arXiv 1904.05044).
 
@@ -94,17 +103,24 @@ def along_edges(
 
     Shape:
         image: (H, W, 3) uint8; labels: (H, W) in 0 … num_classes, where num_classes means unlabelled; best: (H, W), the
-        class that an unlabelled pixel has if it is foreground. Returns labels of the same kind.
+        class that an unlabelled pixel has if it is foreground; fixed: (H, W) bool, labels that are certain. Returns
+        labels of the same kind.
     """
     size = labels.shape
     small = tuple(-(-side // SHRINK) for side in size)
     image = np.asarray(Image.fromarray(image).resize(small[::-1], Image.Resampling.BOX))
+    drawn = reduce_labels(np.where(fixed, labels, IGNORE).astype(np.uint8), small)  # (H, W); keeps thin strokes
     labels, best = (resize_mask(part.astype(np.uint8), small).astype(int) for part in (labels, best))
+    certain = drawn != IGNORE  # (H, W)
+    labels[certain] = drawn[certain]
+    rows, columns = np.nonzero(certain)
     unaries = []
     for guess in (np.zeros_like(best), best):
         start = np.where(labels == num_classes, guess, labels)  # (H, W)
         unary = np.full((num_classes, *start.shape), -math.log((1 - CERTAINTY) / (num_classes - 1)), np.float32)
         np.put_along_axis(unary, start[None], -math.log(CERTAINTY), 0)
+        unary[:, certain] = -math.log((1 - FIXED) / (num_classes - 1))
+        unary[(drawn[rows, columns], rows, columns)] = -math.log(FIXED)
         unaries.append(unary)
     found = dense_crfs(
         image,

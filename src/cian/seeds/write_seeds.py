@@ -10,7 +10,7 @@ import numpy as np
 from accelerate import Accelerator
 
 from cian.config import Config
-from cian.data.masks import proportional, read_mask, with_labels, write_mask
+from cian.data.masks import proportional, read_mask, reduce_labels, with_labels, write_mask
 from cian.data.summary import often_together
 from cian.data.table import IGNORE, Table
 from cian.errors import CianError
@@ -51,9 +51,10 @@ def write_seed_maps(
     def finish(row: int, image: np.ndarray, maps: tuple[np.ndarray, np.ndarray]) -> None:
         tags = table.tags(row)
         salient = saliency(table.ids[row], image) if saliency is not None and len(tags) else None
-        seeds = seed_map(image, *maps, tags, together[np.ix_(tags - 1, tags - 1)], settings, salient)
         labels = table.labels[row] if keep_labels else None
-        write_mask(targets[row], seeds if labels is None else with_labels(seeds, read_mask(labels, table.mask_ids)))
+        known = None if labels is None else reduce_labels(read_mask(labels, table.mask_ids), image.shape[:2])
+        pairs = together[np.ix_(tags - 1, tags - 1)]
+        write_mask(targets[row], seed_map(image, *maps, tags, pairs, settings, salient, known))
 
     for_each_image(accelerator, config.seed_side, table, targets, title, compute, finish)
 

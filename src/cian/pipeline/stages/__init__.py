@@ -2,6 +2,7 @@
 
 from cian.pipeline.stage import Stage
 from cian.pipeline.stages.baseline import Baseline
+from cian.pipeline.stages.cells import Cells
 from cian.pipeline.stages.classify import Classify
 from cian.pipeline.stages.compare import Compare
 from cian.pipeline.stages.evaluate import Evaluate
@@ -17,6 +18,7 @@ from cian.pipeline.stages.train import Train
 
 STAGES: tuple[Stage, ...] = (
     Classify(),
+    Cells(),
     Seed(),
     Statistics(),
     Baseline(),
