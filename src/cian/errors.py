@@ -28,9 +28,11 @@ class Problem:
     value: str
     cure: str
     fatal: bool = True
+    count: int = 1  # how many problems of its kind it stands for
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.value}. {self.cure}"
+        more = f" (and {self.count - 1:,} more)" if self.count > 1 else ""
+        return f"{self.file}: {self.value}{more}. {self.cure}"
 
 
 class DataError(CianError):
@@ -42,14 +44,15 @@ class DataError(CianError):
 
     def __init__(self, problems: Sequence[Problem], shown: int = 20):
         self.problems = list(problems)
-        count = len(self.problems)
+        count = sum(problem.count for problem in self.problems)
         lines = [f"{count} problem{'s' * (count != 1)} in the data:"]
         groups = _grouped(self.problems)
         for group in groups[:shown]:
             lines.append(f"  - {group[0]}")
             if len(group) > 1:
-                lines.append(f"    … and {len(group) - 1} more like it: {_names(group[1:], max(20, shown))}")
-        if more := sum(map(len, groups[shown:])):
+                alike = sum(problem.count for problem in group) - group[0].count
+                lines.append(f"    … and {alike} more like it: {_names(group[1:])}")
+        if more := sum(problem.count for group in groups[shown:] for problem in group):
             lines.append(f"  … and {more} more; `cian check` shows them too.")
         super().__init__("\n".join(lines))
 
@@ -65,8 +68,8 @@ def _grouped(problems: Sequence[Problem]) -> list[list[Problem]]:
     return groups
 
 
-def _names(problems: Sequence[Problem], most: int) -> str:
-    """The names of the files, without their folders; of one file, the lines."""
+def _names(problems: Sequence[Problem], most: int = 20) -> str:
+    """The names of the first files, without their folders; of one file, the lines."""
     names = list(dict.fromkeys(Path(problem.file).name for problem in problems))
     starts = {name.rpartition(" ")[0] for name in names}
     if len(starts) == 1 and ", " in starts.pop():  # tags.csv, line 3

@@ -15,6 +15,7 @@ from cian.data.masks import write_mask
 from cian.data.problems import ProblemList
 from cian.data.read import read_dataset
 from cian.data.table import TRAIN
+from cian.errors import DataError
 from cian.formats import file_index
 from tests.formats.helpers import PETS_CSV, fatal, images, only, read, tags_of, write
 from tests.helpers import lines_run
@@ -170,10 +171,13 @@ def test_no_tag_at_all(tmp_path: Path) -> None:
 def test_problems_of_one_kind_are_counted_after_a_thousand(tmp_path: Path) -> None:
     rows = "image,tags\na,dog\n" + "".join(f"missing{i},dog\n" for i in range(5000))
     _, problems = read(tmp_path, rows, "a")
-    assert len(problems) == ProblemList.MOST + 1
+    assert len(problems) == ProblemList.MOST
     assert problems[0].value == "there is no image 'missing0'"
-    assert problems[-1].value == "… and 4000 more problems of this kind"
+    assert problems[-1].value == "there is no image 'missing999'" and problems[-1].count == 4001
     assert all(problem.fatal for problem in problems)
+    said = str(DataError(problems, shown=1000))
+    assert said.startswith("5000 problems in the data:") and "… and 4999 more like it: " in said
+    assert len(said) < 500
 
 
 def test_work_is_linear_in_the_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -277,6 +277,16 @@ def test_a_damaged_mask_costs_that_mask_alone(model, photos, tmp_path, overlays)
     assert (again.unreadable, again.masks, again.written) == ([], 3, 1)
 
 
+def test_an_empty_mask_is_made_again(model, photos, tmp_path, capsys):
+    out = tmp_path / "masks"
+    predict_folder(model, photos, out)
+    whole = (out / "a.png").read_bytes()
+    (out / "a.png").write_bytes(b"")
+    result = predict_folder(model, photos, out)
+    assert (result.unreadable, result.written) == ([], 1) and (out / "a.png").read_bytes() == whole
+    assert "an empty file. It is made again" in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"image,class\n", b"image,class,pixels,percent\na,Katze,12", b"\0", b"\xff\xfe", b'"' + b"x" * 200_000],

@@ -6,6 +6,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from cian.errors import CianError, DataError, Problem
@@ -78,10 +79,8 @@ class ProblemList:
         """The problems, kind by kind, fatal ones first."""
         result: list[Problem] = []
         for kind, problems in sorted(self._kinds.items(), key=lambda item: not item[0][1]):
-            result += problems
             more = self._counts[kind] - len(problems)
-            if more:
-                result.append(Problem(problems[-1].file, f"… and {more} more problems of this kind", *kind))
+            result += [*problems[:-1], replace(problems[-1], count=1 + more)]
         return result
 
     @contextmanager

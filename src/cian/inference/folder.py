@@ -250,6 +250,9 @@ def _prepare(
         CianError: without `overwrite`, masks were made with another model, other settings or from other images; or none
             of the masks were written by `cian predict`.
     """
+    for mask in [target.mask for target in targets if target.mask.exists() and not target.mask.stat().st_size]:
+        note(Problem(str(mask), "an empty file", "It is made again"))
+        mask.unlink()
     existing = [target for target in targets if target.mask.exists()]
     with ThreadPoolExecutor(cores()) as pool:
         origins = list(map_ahead(pool, read_origin, (target.mask for target in existing)))
