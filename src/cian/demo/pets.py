@@ -73,6 +73,8 @@ def _fetch(source: Path, download: bool) -> Path:
     try:
         OxfordIIITPet(source, target_types=["category", "segmentation"], download=download)
     except Exception as error:  # sockets, archives, checksums: the cure is the same for all
+        if isinstance(error, (ValueError, IndexError)) and (source / "oxford-iiit-pet" / "annotations").is_dir():
+            return source / "oxford-iiit-pet"  # a damaged list, which `_rows` names; not every torchvision reads them
         reason = " ".join(str(error).split()) or type(error).__name__
         raise CianError(
             f"{source}: Oxford-IIIT Pet is missing and could not be downloaded ({reason}). Connect to the internet, "
