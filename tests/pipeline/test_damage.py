@@ -75,7 +75,8 @@ def test_what_is_damaged_is_made_again(finished, capsys, damage):
     assert contents(finished) == before and (finished / "report.html").read_text().rstrip().endswith("</html>")
     made = {file.relative_to(finished).as_posix() for file, time in kept.items() if file.stat().st_mtime_ns != time}
     both = f"compare/without-crf/{first['predictions']}"  # written together with the final one
-    assert made == {both, *(name for name in names if name.endswith((".png", ".safetensors")))}
+    contrast = "classify/contrast.safetensors"  # written together with the scores of cells
+    assert made == {both, contrast, *(name for name in names if name.endswith((".png", ".safetensors")))}
     cian.run(out=finished)
     assert "making again" not in (said := capsys.readouterr().err) and "resuming" not in said
 

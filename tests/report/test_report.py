@@ -89,7 +89,8 @@ def make_run(
         save(build_network(stage.network_config(config), table.num_classes), run.folder(stage.name))
     classifier = build_classifier(config, len(table.classes), weights="random")
     save(classifier, run.folder("classify"))
-    save(classifier.cells, run.folder("classify"), "cells")
+    for folder in ("classify", "cells"):
+        save(classifier.cells, run.folder(folder), "cells")
     lines = [
         f'{{"step": {step}, "epoch": 1.0, "total": {9 / step}, "self_seed": {8 / step}, "cross_seed": {1 / step}, '
         '"lr": 0.001, "images_per_second": 3.0}'
