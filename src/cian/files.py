@@ -61,6 +61,12 @@ def atomic(path: Path) -> Iterator[Path]:
             os.close(handle)
 
 
+def copy_file(source: Path, target: Path) -> None:
+    """Copies the content of a file. The copy is whole or not there."""
+    with atomic(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
 def _claim(handle: int) -> bool:
     """Locks a temporary file until its process closes it, or ends. False if another process has it."""
     if fcntl is not None:

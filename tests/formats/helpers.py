@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cian.config import DataConfig
+from cian.data.problems import ProblemList
 from cian.data.read import read_dataset
 from cian.data.table import Table
 from cian.errors import Problem
+from cian.formats.annotations import Annotations, Given
+from cian.formats.registry import open_labels
 
 PETS = {"a": ("dog",), "b": ("cat",), "c": ("cat", "dog"), "d": ("cat", "dog")}
 PETS_CSV = "image,tags\na.jpg,dog\nb.jpg,cat\nc.jpg,dog;cat\nd.jpg,cat;dog\n"
@@ -23,6 +27,18 @@ def images(folder: Path, names: str | list[str]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     return folder
+
+
+def opened(path: Path, problems: ProblemList | None = None, size: tuple[int, int] | None = None) -> Annotations:
+    """What a file, a folder or an archive of labels holds.
+
+    Args:
+        size: (height, width) of every image, for formats that do not say it.
+    """
+    given = Given(problems or ProblemList())
+    found = open_labels(path, given if size is None else replace(given, image_size=lambda name: size))
+    assert found is not None
+    return found
 
 
 def write(path: Path, content: str | bytes | Any) -> Path:

@@ -12,18 +12,11 @@ from PIL import Image
 
 from cian.data.problems import ProblemList
 from cian.errors import CianError
-from cian.formats.annotations import Annotations, Given, draw
+from cian.formats.annotations import Annotations, draw
 from cian.formats.convert import convert
-from cian.formats.registry import open_labels
 from cian.formats.run_lengths import coco_counts, compress
 from tests.formats.devkits import SIZE, coco, instance, square
-from tests.formats.helpers import write
-
-
-def opened(path: Path, problems: ProblemList | None = None) -> Annotations:
-    annotations = open_labels(path, Given(problems or ProblemList()))
-    assert annotations is not None
-    return annotations
+from tests.formats.helpers import opened, write
 
 
 def label_map(annotations: Annotations, row: int = 0) -> np.ndarray:

@@ -11,22 +11,14 @@ import pytest
 from PIL import Image
 
 from cian.data.masks import read_mask, write_mask
-from cian.data.problems import ProblemList
 from cian.errors import CianError
-from cian.formats.annotations import Annotations, Given, draw
+from cian.formats.annotations import draw
 from cian.formats.convert import convert
-from cian.formats.registry import open_labels
-from tests.formats.helpers import images, read, splits_of, tags_of, write
+from tests.formats.helpers import images, opened, read, splits_of, tags_of, write
 
 SIZE = (10, 20)  # height, width
 BOX = np.zeros(SIZE, bool)
 BOX[2:6, 5:15] = True
-
-
-def opened(path: Path, problems: ProblemList | None = None) -> Annotations:
-    found = open_labels(path, Given(problems or ProblemList()))
-    assert found is not None
-    return found
 
 
 def cvat(*shapes: str, more: str = "") -> str:

@@ -15,21 +15,14 @@ from PIL import Image
 
 from cian.data.masks import write_mask
 from cian.data.problems import ProblemList
-from cian.formats.annotations import Annotations, Given, draw
+from cian.formats.annotations import draw
 from cian.formats.convert import convert
-from cian.formats.registry import open_labels
-from tests.formats.helpers import images, write
+from tests.formats.helpers import images, opened, write
 from tests.formats.test_run_lengths import pack
 
 SIZE = (10, 20)  # height, width
 BOX = np.zeros(SIZE, bool)
 BOX[2:6, 5:15] = True
-
-
-def opened(path: Path, problems: ProblemList | None = None) -> Annotations:
-    found = open_labels(path, Given(problems or ProblemList()))
-    assert found is not None
-    return found
 
 
 def drawn(tmp_path: Path, *results: dict[str, Any], **task: Any) -> list[list[int]]:

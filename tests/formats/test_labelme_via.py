@@ -15,22 +15,15 @@ from PIL import Image
 from cian.data.masks import read_mask, write_mask
 from cian.data.problems import ProblemList
 from cian.errors import CianError
-from cian.formats.annotations import Annotations, Given, draw
+from cian.formats.annotations import draw
 from cian.formats.convert import convert
-from cian.formats.registry import open_labels
-from tests.formats.helpers import images, read, tags_of, write
+from tests.formats.helpers import images, opened, read, tags_of, write
 
 SIZE = (10, 20)  # height, width
 BOX = np.zeros(SIZE, bool)
 BOX[2:6, 5:15] = True
 Y, X = np.mgrid[: SIZE[0], : SIZE[1]] + 0.5
 DISC = np.hypot(X - 10, Y - 5) < 4
-
-
-def opened(path: Path, problems: ProblemList | None = None) -> Annotations:
-    found = open_labels(path, Given(problems or ProblemList(), image_size=lambda name: SIZE))
-    assert found is not None
-    return found
 
 
 def labelme(*shapes: dict[str, Any], path: str = "..\\photos\\a.jpg", **more: Any) -> dict[str, Any]:
@@ -65,7 +58,7 @@ def test_every_shape_of_labelme(tmp_path: Path) -> None:
         (shape("mask", [[5, 2], [14, 5]], mask=png(np.full((4, 10), 255, np.uint8))), BOX),
         (shape("circle", [[10, 5], [10, 9]]), DISC),
     ):
-        image = opened(write(tmp_path / "a.json", labelme(each))).images[0]
+        image = opened(write(tmp_path / "a.json", labelme(each)), size=SIZE).images[0]
         assert image.size == SIZE and image.image == "a.jpg"
         assert np.array_equal(draw(image, SIZE).label_map({"cat": 1}) == 1, expected), each["shape_type"]
 
@@ -135,7 +128,7 @@ def test_every_shape_of_via(tmp_path: Path, project: bool, first: bool) -> None:
         (region("circle", cx=10, cy=5, r=4), DISC),
         (region("ellipse", cx=10, cy=5, rx=4, ry=4, theta=0.3), DISC),
     ):
-        image = opened(write(tmp_path / "a.json", via(each, project=project, first=first))).images[0]
+        image = opened(write(tmp_path / "a.json", via(each, project=project, first=first)), size=SIZE).images[0]
         assert np.array_equal(draw(image, SIZE).label_map({"cat": 1}) == 1, expected), each
 
 
@@ -143,7 +136,7 @@ def test_what_via_does_not_say(tmp_path: Path) -> None:
     """The size of the image; the class of some regions."""
     problems = ProblemList()
     content = via(region("point", cx=1, cy=2), region("rect", "", x=5, y=2, width=10, height=4))
-    assert not opened(write(tmp_path / "a.json", content), problems).images[0].shapes
+    assert not opened(write(tmp_path / "a.json", content), problems, SIZE).images[0].shapes
     said = "\n".join(map(str, problems.all()))
     assert "1 regions of type point are not read" in said and "1 regions have no attribute 'label'" in said
     source = write(tmp_path / "b.json", via(region("rect", x=5, y=2, width=10, height=4)))

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from cian.training.checkpoint import load_weights, save_weights
 from cian.training.device import make_accelerator
 from cian.training.loading import Batches
 from cian.training.log import read_metrics
-from cian.training.trainer import Task, fit, make_optimizer
+from cian.training.trainer import Losses, Task, fit, make_optimizer
 
 RUNTIME = RuntimeConfig(device="cpu", workers=0)
 
@@ -58,16 +59,22 @@ def train(task: Task) -> dict[str, Tensor]:
     return load_file(task.weights)
 
 
-def test_training_that_is_stopped_and_resumed_equals_a_whole_one(tmp_path):
-    whole = train(task(tmp_path / "whole"))
-    calls = []
+def stopping_once() -> tuple[Callable[..., Losses], list[float]]:
+    """A loss at whose seventh call a signal comes, and the list of its calls."""
+    calls: list[float] = []
 
-    def stopping(model, batch, done):
+    def loss(model, batch, done):
         calls.append(done)
         if len(calls) == 7:
             os.kill(os.getpid(), signal.SIGINT)
         return {"total": model(batch["x"]).square().mean()}
 
+    return loss, calls
+
+
+def test_training_that_is_stopped_and_resumed_equals_a_whole_one(tmp_path):
+    whole = train(task(tmp_path / "whole"))
+    stopping, calls = stopping_once()
     first = task(tmp_path / "stopped", stopping)
     with pytest.raises(Interrupted, match="toy: stopped in epoch 2 of 4; a checkpoint is written"):
         train(first)
@@ -99,14 +106,7 @@ def test_a_signal_after_the_last_step_is_obeyed_and_costs_nothing(tmp_path, monk
 def test_a_damaged_checkpoint_is_not_used(tmp_path, capsys, damage):
     """The training starts from its beginning, and its result is the same."""
     whole = train(task(tmp_path / "whole"))
-    calls = []
-
-    def stopping(model, batch, done):
-        calls.append(done)
-        if len(calls) == 7:
-            os.kill(os.getpid(), signal.SIGINT)
-        return {"total": model(batch["x"]).square().mean()}
-
+    stopping, calls = stopping_once()
     stopped = task(tmp_path / "stopped", stopping)
     with pytest.raises(Interrupted):
         train(stopped)

@@ -17,7 +17,7 @@ from typing import Any
 
 from cian.data.problems import FileError, file_error, quoted, reason
 from cian.data.table import BACKGROUND, TRAIN
-from cian.files import write_text
+from cian.files import copy_file, write_text
 from cian.formats.annotations import (
     Annotated,
     Annotations,
@@ -35,7 +35,6 @@ from cian.formats.label_maps import class_names_of, read_ids, save_indexed
 from cian.formats.split_names import VAL, split_name
 from cian.formats.text import decode_json, entries, fields
 from cian.formats.tree import Tree
-from cian.formats.yolo import copy
 
 _MASKS = ("mask_file_name", "mask", "annotation_file_name", "segmentation_file_name", "label_file_name")
 _FOLDERS = {VAL: "validation"}
@@ -110,7 +109,7 @@ def _write(items: Iterable[Item], target: Target) -> list[str]:
         split = _FOLDERS.get(item.split, item.split)
         image = PurePosixPath("images") / safe_path(item.name)
         row: dict[str, Any] = {"file_name": str(image)}
-        copy(item.file, target.path / split / image)
+        copy_file(item.file, target.path / split / image)
         if item.drawn is not None:
             mask = PurePosixPath("masks") / safe_path(item.name).with_suffix(".png")
             save_indexed(target.path / split / mask, item.drawn.label_map(target.class_ids))

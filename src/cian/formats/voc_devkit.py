@@ -16,11 +16,10 @@ from PIL import Image
 from cian.data.images import open_image, read_image
 from cian.data.palette import VOC_COLOURS
 from cian.data.table import TRAIN
-from cian.files import atomic, write_text
+from cian.files import atomic, copy_file, write_text
 from cian.formats.annotations import Item, LabelFormat, Region, Target, safe_path
 from cian.formats.label_maps import label_map_text, save_indexed
 from cian.formats.split_names import VAL
-from cian.formats.yolo import copy
 
 _QUALITY = 95  # of JPEG
 _ORIENTATION_TAG = 0x0112
@@ -59,7 +58,7 @@ def _save_jpeg(source: Path, target: Path) -> bool:
     with open_image(source) as image:
         upright = image.format == "JPEG" and image.getexif().get(_ORIENTATION_TAG, 1) == 1
     if upright:
-        copy(source, target)
+        copy_file(source, target)
         return False
     with atomic(target) as temporary:
         Image.fromarray(read_image(source)).save(temporary, format="JPEG", quality=_QUALITY)

@@ -10,7 +10,6 @@ four numbers is a box: it counts as a tag. Class folders, as YOLO classification
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -22,7 +21,7 @@ import yaml
 from cian.data.images import KNOWN_SUFFIXES
 from cian.data.problems import FileError, file_error, reason
 from cian.data.table import BACKGROUND, TRAIN
-from cian.files import atomic, write_text
+from cian.files import copy_file, write_text
 from cian.formats.annotations import Annotated, Annotations, Given, Item, LabelFormat, Shape, Target, safe_path
 from cian.formats.outlines import joined, trace
 from cian.formats.shapes import polygons
@@ -157,7 +156,7 @@ def _write(items: Iterable[Item], target: Target) -> list[str]:
         assert item.file is not None
         splits.add(item.split)
         path = Path(item.split) / safe_path(item.name)
-        copy(item.file, target.path / "images" / path)
+        copy_file(item.file, target.path / "images" / path)
         if item.drawn is None:
             tagged += bool(item.tags)
             continue
@@ -182,12 +181,6 @@ def _write(items: Iterable[Item], target: Target) -> list[str]:
     if tagged:
         lost.append(f"the tags of {tagged} images without labels")
     return lost
-
-
-def copy(source: Path, target: Path) -> None:
-    """Copies an image. The copy is whole or not there."""
-    with atomic(target) as temporary:
-        shutil.copyfile(source, temporary)
 
 
 FORMAT = LabelFormat("yolo", "a folder of YOLO segmentation with data.yaml", _recognises, _read, _write, "", "files")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from cian.data.masks import proportional, read_mask, reduce_labels, with_labels,
 from cian.data.summary import often_together
 from cian.data.table import IGNORE, Table
 from cian.errors import CianError
-from cian.files import atomic
+from cian.files import copy_file
 from cian.runs.each_image import for_each_image
 from cian.seeds.cam import class_activation_maps
 from cian.seeds.classifier import Classifier
@@ -85,8 +84,7 @@ def copy_seed_maps(
         if labels is not None:
             write_mask(targets[row], with_labels(seeds, read_mask(labels, table.mask_ids)))
             return
-        with atomic(targets[row]) as temporary:
-            shutil.copyfile(file, temporary)
+        copy_file(file, targets[row])
 
     for_each_image(accelerator, config.seed_side, table, targets, title, lambda row, image: None, finish)
 

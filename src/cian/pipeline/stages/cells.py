@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cian.pipeline.stage import Stage
+from cian.pipeline.stages.classify import CONTRAST
 
 if TYPE_CHECKING:
     from cian.pipeline.context import Context, Plan
@@ -41,7 +42,7 @@ class Cells(Stage):
             context.load_classifier(estimated=True),
             context.train_table,
             context.config.seed_side,
-            context.run.folder("classify") / "contrast.safetensors",
+            context.run.folder("classify") / CONTRAST,
             folder / _CELLS,
             context.accelerator,
         )

@@ -9,7 +9,8 @@ from cian.pipeline.stage import Stage
 if TYPE_CHECKING:
     from cian.pipeline.context import Context, Plan
 
-_WEIGHTS, _CELLS, _CONTRAST = "model.safetensors", "cells.safetensors", "contrast.safetensors"
+_WEIGHTS, _CELLS = "model.safetensors", "cells.safetensors"
+CONTRAST = "contrast.safetensors"  # what the stage of cells reads
 
 
 class Classify(Stage):
@@ -45,4 +46,4 @@ class Classify(Stage):
         folder = context.clean_start(self.name)
         model = train_classifier(config, table, folder, accelerator)
         load_weights(model, folder / _WEIGHTS)  # which may have been there before
-        estimate_cells(model, table, config.seed_side, folder / _CELLS, folder / _CONTRAST, accelerator)
+        estimate_cells(model, table, config.seed_side, folder / _CELLS, folder / CONTRAST, accelerator)
