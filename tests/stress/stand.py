@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -50,9 +51,10 @@ class Stand:
     def __init__(self, work: Path):
         self.work = work
         self._whole: dict[str, Path] = {}
-        self.home, self.temporary = (work / name for name in ("home", "tmp"))
-        for folder in (self.home, self.temporary):
-            folder.mkdir(parents=True, exist_ok=True)
+        self.home = work / "home"
+        self.home.mkdir(parents=True, exist_ok=True)
+        self._temporary = tempfile.TemporaryDirectory(prefix="cian-")  # not in `work`, whose path may be long
+        self.temporary = Path(self._temporary.name)
         os.environ.update(HOME=str(self.home), TMPDIR=str(self.temporary), HF_HUB_OFFLINE="1")
 
     @cached_property

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -119,6 +120,18 @@ def test_a_damaged_checkpoint_is_not_used(tmp_path, capsys, damage):
     said = " ".join(capsys.readouterr().err.split())
     assert "last.pt: damaged, or of an earlier version. The training starts from its beginning" in said
     assert len(calls) == 27 and all(torch.equal(value, again[name]) for name, value in whole.items())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems send batches in another way")
+def test_a_temporary_folder_with_a_long_name_is_refused(tmp_path, monkeypatch):
+    """Its sockets could not be made, and the training would wait for ever."""
+    folder = tmp_path / ("x" * 100)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with pytest.raises(
+        CianError, match=r"TMPDIR = .*x: over 75 bytes.*Set a shorter TMPDIR, or --set runtime\.workers=0"
+    ):
+        fit(task(tmp_path), RUNTIME.model_copy(update={"workers": 1}), make_accelerator(RUNTIME))
 
 
 def test_a_damaged_log_keeps_its_good_lines(tmp_path, capsys):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from torch import Tensor
+from torch.multiprocessing import get_sharing_strategy
 from torch.utils.data import DataLoader, Dataset
 
 from cian.config import RuntimeConfig
@@ -19,6 +22,7 @@ from cian.signals import ignore_signals
 from cian.training.device import loader_workers
 
 Batch = dict[str, Tensor]
+_LONGEST_FOLDER = 75  # bytes: 107, the most that the name of a socket may have, less `/pymp-…/listener-…`
 
 
 class BatchPlan:
@@ -32,8 +36,19 @@ class BatchPlan:
 
 
 def make_loader(data: Dataset, plan: BatchPlan, runtime: RuntimeConfig, cuda: bool) -> DataLoader:
-    """The loader of a training; `cuda`: whether the batches go to a GPU."""
+    """The loader of a training; `cuda`: whether the batches go to a GPU.
+
+    Raises:
+        CianError: the loading processes could not send their batches.
+    """
     workers = loader_workers(runtime)
+    if workers and get_sharing_strategy() == "file_descriptor":  # through sockets in the folder of temporary files
+        folder = tempfile.gettempdir()
+        if len(os.fsencode(folder)) > _LONGEST_FOLDER:
+            raise CianError(
+                f"TMPDIR = {folder}: over {_LONGEST_FOLDER} bytes, too long for the sockets of the loading processes. "
+                "Set a shorter TMPDIR, or --set runtime.workers=0."
+            )
     return DataLoader(
         data,
         batch_sampler=plan,
