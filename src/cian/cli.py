@@ -575,6 +575,7 @@ _CURES: Mapping[int, str] = {
     errno.EEXIST: "a folder is needed, but a file is in its place. Give another --out",
     errno.EISDIR: "a file is needed, but a folder is in its place. Give another name",
     errno.EFBIG: f"the file is larger than this system allows. Raise `ulimit -f`. {_AGAIN}",
+    errno.ELOOP: "a link is in its place, which is not followed. Remove the link",
     errno.ENAMETOOLONG: "the name is too long. Give a shorter one",
 }
 _NO_GPU_MEMORY = (

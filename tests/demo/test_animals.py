@@ -18,6 +18,7 @@ from cian.demo import animals, data_config
 from cian.demo.animals import CLASSES, COVERAGE, MIN_PIXELS, generate
 from cian.demo.pets import prepare_pets
 from cian.errors import CianError
+from cian.files import lock
 
 TRAIN, VAL = 20, 5
 
@@ -86,6 +87,33 @@ def test_statistics() -> None:
 def test_same_seed_same_bytes(small: Path, tmp_path: Path) -> None:
     generate(tmp_path / "again", train=TRAIN, val=VAL)
     assert contents(tmp_path / "again") == contents(small)
+
+
+# Draws the data set, and is killed by the second image.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from cian.demo import animals
+
+draw = animals.draw
+animals.draw = lambda seed, index: os.kill(os.getpid(), signal.SIGKILL) if index else draw(seed, index)
+animals.generate(Path(sys.argv[1]), train=2, val=1)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is of POSIX")
+def test_what_a_killed_process_has_left_is_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "demo-data"
+    subprocess.run([sys.executable, "-c", KILLED, folder], check=False)
+    (left,) = tmp_path.iterdir()
+    assert left != folder
+    generate(folder, train=2, val=1)
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_two_processes_do_not_write_one_data_set(tmp_path: Path) -> None:
+    with lock(tmp_path / ".demo-data.partial", "writes"), pytest.raises(CianError, match="another process writes this"):
+        generate(tmp_path / "demo-data", train=2, val=1)
 
 
 def test_another_seed_gives_other_images() -> None:

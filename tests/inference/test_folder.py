@@ -100,6 +100,16 @@ def test_second_command_in_the_same_folder(model, photos, tmp_path):
     assert predict_folder(model, photos, tmp_path / "masks").written == 3
 
 
+def test_a_link_in_place_of_the_lock(model, photos, tmp_path, monkeypatch, capsys):
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "precious.txt").write_text("precious")
+    (tmp_path / "masks/.lock").symlink_to(tmp_path / "precious.txt")
+    args = ("predict", "--model", model, "--images", photos, "--out", tmp_path / "masks")
+    assert here(monkeypatch, *args) == 1
+    assert "masks/.lock: a link is in its place" in capsys.readouterr().err
+    assert (tmp_path / "precious.txt").read_text() == "precious"
+
+
 def test_masks_do_not_go_among_the_photographs(model, photos):
     """Otherwise the next command would take masks for photographs. The same holds for a single image."""
     Image.new("RGB", (20, 20)).save(photos / "photo.jpg")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from PIL import Image
 
 from cian.config import DataConfig
 from cian.errors import CianError
+from cian.files import lock, remove
 
 _MARKER = "dataset.json"
 _NAMES = ("animals", "pets")
@@ -75,7 +75,7 @@ def write_data_set(
     data set among them; `is_complete` compares them.
 
     Raises:
-        CianError: `folder` cannot be written, or holds other files.
+        CianError: `folder` cannot be written, holds other files, or another process writes it.
     """
     folder = folder.absolute()
     cure = "Give a new or empty folder for the data set; for `cian demo`, another --out"
@@ -87,18 +87,20 @@ def write_data_set(
         strangers = (strangers - _LAYOUT) | _added(folder)
     if strangers:
         raise CianError(f"{folder}: holds other files ({min(strangers)}) that would be lost. {cure}.")
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    partial = folder.with_name(f".{folder.name}.partial")  # what a killed process has left here is replaced
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        _write(partial, parameters, classes, records)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.replace(folder)
+        with lock(partial, "writes this data set"):
+            try:
+                remove(partial / folder.name)
+                _write(partial / folder.name, parameters, classes, records)
+                shutil.rmtree(folder, ignore_errors=True)
+                (partial / folder.name).replace(folder)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         raise CianError(
             f"{folder}: cannot be written ({error.strerror}). Give a folder with space to write."
         ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -131,24 +133,24 @@ def _is_ours(folder: Path) -> bool:
     return isinstance(parameters, dict) and parameters.get("name") in _NAMES
 
 
-def _write(partial: Path, parameters: Mapping[str, Any], classes: Sequence[str], records: Iterable[Record]) -> None:
+def _write(folder: Path, parameters: Mapping[str, Any], classes: Sequence[str], records: Iterable[Record]) -> None:
     from cian.data.masks import write_mask
 
     for name in ("images", "masks"):
-        (partial / name).mkdir(parents=True)
+        (folder / name).mkdir(parents=True)
     count = 0
-    with (partial / "tags.csv").open("w", encoding="utf-8", newline="") as file:
+    with (folder / "tags.csv").open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("image", "tags", "split"))
         for record in records:
             image = f"{record.name}.jpg"
             if isinstance(record.image, Path):
-                shutil.copyfile(record.image, partial / "images" / image)
+                shutil.copyfile(record.image, folder / "images" / image)
             else:
-                Image.fromarray(record.image).save(partial / "images" / image, quality=_JPEG_QUALITY)
-            write_mask(partial / "masks" / f"{record.name}.png", record.mask)
+                Image.fromarray(record.image).save(folder / "images" / image, quality=_JPEG_QUALITY)
+            write_mask(folder / "masks" / f"{record.name}.png", record.mask)
             table.writerow((image, ";".join(record.tags), record.split))
             count += 1
-    (partial / "classes.txt").write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
+    (folder / "classes.txt").write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
     marker = {"parameters": dict(parameters), "images": count}
-    (partial / _MARKER).write_text(json.dumps(marker, indent=1) + "\n", encoding="utf-8")
+    (folder / _MARKER).write_text(json.dumps(marker, indent=1) + "\n", encoding="utf-8")

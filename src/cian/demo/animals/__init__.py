@@ -7,6 +7,7 @@ affinity between images has bodies to complete.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import multiprocessing
 import signal
@@ -25,6 +26,7 @@ from cian.parallel import cores
 MIN_PIXELS = 250  # an image shows at least this many pixels of each kind in its tags
 COVERAGE = (0.12, 0.42)  # smallest and largest share of an image that animals cover
 PARALLEL_FROM = 50  # images; for fewer, starting processes takes longer than drawing
+_PR_SET_PDEATHSIG = 1  # of Linux: the signal that this process gets when its parent ends
 _VERSION = 4  # of the drawing; a data set of another version is drawn again
 
 
@@ -56,13 +58,14 @@ def _draw_all(count: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     if workers == 1 or count < PARALLEL_FROM:
         yield from map(functools.partial(draw, seed), range(count))
         return
-    with multiprocessing.get_context("fork").Pool(workers, _leave_signals_to_parent) as pool:
+    with multiprocessing.get_context("fork").Pool(workers, _depend_on_parent) as pool:
         yield from pool.imap(functools.partial(draw, seed), range(count), chunksize=4)
 
 
-def _leave_signals_to_parent() -> None:
+def _depend_on_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the signal by which the pool ends its processes
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # also where the parent is killed
 
 
 def draw(seed: int, index: int) -> tuple[np.ndarray, np.ndarray]:
