@@ -129,3 +129,88 @@ def test_table_of_voc_has_gains_and_shares(monkeypatch):
     ]
     alone = voc.scores_table({"completion": entry(41.0, with_crf=42.0)}, ["3"]).splitlines()[2:]
     assert alone == ["| completion | 41.00 | 41.00 |  |  |", "| completion, with CRF | 42.00 | 42.00 |  |  |"]
+
+
+# What labels bring.
+
+
+@pytest.fixture
+def labels(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module `labels`."""
+    monkeypatch.syspath_prepend(FOLDER)
+    import labels
+
+    return labels
+
+
+def two_objects() -> np.ndarray:
+    """Two objects, an ignored border around one of them, and a speck that is too small for a label."""
+    mask = np.zeros((120, 160), np.uint8)
+    mask[20:60, 10:50] = 255
+    mask[22:58, 12:48] = 3
+    mask[70:80, 60:150] = 5
+    mask[2:5, 150:153] = 5
+    return mask
+
+
+@pytest.mark.parametrize(("kind", "background"), [("strokes", 1), ("clicks", 2)])
+def test_a_stroke_or_a_click_lies_in_each_object(labels, kind, background):
+    mask = two_objects()
+    found = labels.drawn(mask, kind)
+    assert np.array_equal(found, labels.drawn(mask, kind))
+    known = found != 255
+    assert np.array_equal(found[known], mask[known]) and known.mean() < 0.1
+    assert {int(i): count_parts(found == i) for i in np.unique(found[known])} == {0: background, 3: 1, 5: 1}
+    rows, columns = np.nonzero(found == 5)
+    assert rows.min() > 70 and rows.max() < 79  # it keeps to the middle
+    assert (np.ptp(columns) > 60) == (kind == "strokes")
+
+
+def test_strokes_of_objects_of_all_shapes_stay_inside(labels):
+    rng = np.random.default_rng(0)
+    for size in (1, 2, 3, 40):
+        mask = np.zeros((60, 80), np.uint8)
+        mask[30 : 30 + size, 5 : 5 + rng.integers(1, 60)] = 7
+        mask[:, 79] = 2  # one pixel wide
+        for kind in ("strokes", "clicks"):
+            found = labels.drawn(mask, kind)
+            assert set(np.unique(found)) >= {0, 2, 7}
+            assert np.array_equal(found[found != 255], mask[found != 255])
+    object_alone = labels.drawn(np.full((40, 40), 4, np.uint8), "strokes")
+    assert set(np.unique(object_alone)) == {4, 255}
+    assert np.array_equal(labels.drawn(mask, "masks"), mask)
+
+
+def count_parts(region: np.ndarray) -> int:
+    from scipy.ndimage import label
+
+    return label(region, np.ones((3, 3)))[1]
+
+
+def result(kind: str, images: int, seed: int, miou: float, alone: bool = False) -> dict[str, Any]:
+    return {
+        "data": "VOC", "kind": kind, "images": images, "of": 600, "order": "random", "alone": alone, "seed": seed,
+        "settings": {}, "miou": {"val": miou}, "with_crf": {"val": miou + 2}, "seeds": 50.0, "commit": "1",
+    }  # fmt: skip
+
+
+def test_results_of_all_random_seeds_make_a_row_with_a_persons_time(labels, tmp_path):
+    file = tmp_path / "results" / "labels.json"
+    for each in (
+        result("masks", 600, 0, 50.0),
+        result("tags", 0, 0, 39.0),
+        result("tags", 0, 1, 41.0),
+        result("masks", 60, 0, 30.0),
+        result("masks", 60, 0, 45.0),  # the same run again, of another version
+        result("masks", 60, 0, 20.0, alone=True),
+    ):
+        labels.keep(each, file)
+    results = json.loads(file.read_text(encoding="utf-8"))
+    assert labels.tables(results).splitlines()[4:] == [
+        "| tags | 0 | 3.3 | 40.00 ± 1.41 | 80.0 % | 42.00 ± 1.41 | 80.8 % |",
+        "| masks alone | 60 | 4.0 | 20.00 | 40.0 % | 22.00 | 42.3 % |",
+        "| tags and masks | 60 | 7.0 | 45.00 | 90.0 % | 47.00 | 90.4 % |",
+        "| tags and masks | 600 | 40.0 | 50.00 | 100.0 % | 52.00 | 100.0 % |",
+    ]
+    labels.draw(results, tmp_path / "labels.png")
+    assert (tmp_path / "labels.png").read_bytes().startswith(b"\x89PNG")
