@@ -2,10 +2,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test soak lint bench clean
+.PHONY: demo app test soak lint bench clean
 
 demo: $(READY)  ## learn to segment from tags alone on embedded data; ends in runs/demo/report.html
 	$(BIN)/cian demo --out runs/demo
+
+app: demo  ## the page on the demo's run, in your browser
+	$(BIN)/cian app runs/demo
 
 test: $(READY)  ## all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

@@ -56,6 +56,7 @@ def test_public_surface():
         "evaluate": "--predictions --masks --classes --list --no-background --submit --competition --images "
         "--set --json --quiet",
         "demo": "--out --data --set --overwrite --json --quiet",
+        "app": "--port --host --no-browser --quiet",
         "ablate": f"--out {given} --repeat --only --saliency --json --quiet",
         "convert": "--to --out --images --classes --split --polygons --prefix --set --json --quiet",
         "coco-masks": "--annotations --out --classes --set --quiet",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import functools
+import importlib.util
 import inspect
 import io
 import json
@@ -394,6 +395,23 @@ def demo(
     from cian.demo.run import run_demo
 
     _print_run(run_demo(out, data, _assignments(set_ or ()), overwrite), STAGES[-1].name, json_)
+
+
+@_command(WORK, "app")
+def open_app(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run directory, finished or not.")],
+    port: Annotated[int, typer.Option("--port", metavar="N", min=0, max=65535, help="Or the next free one.")] = 8000,
+    host: Annotated[str, _option("--host", "NAME", "The address to listen on. 127.0.0.1: this machine alone.")] = (
+        "127.0.0.1"
+    ),
+    no_browser: Annotated[bool, _flag("--no-browser", "Print the address, and do not open it.")] = False,
+) -> None:
+    """Opens a page on a run: to look, to correct masks, and to learn again."""
+    if missing := [name for name in ("starlette", "uvicorn") if importlib.util.find_spec(name) is None]:
+        raise CianError(f"cian app: {' and '.join(missing)} not installed. Run `pip install '.[app]'`.")
+    from cian.app.serve import serve
+
+    serve(run, host, port, not no_browser)
 
 
 @_command(TOOLS, epilog=_SETTINGS)

@@ -1,0 +1,55 @@
+"""Starts the server of the page, and opens it in a browser."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import threading
+import webbrowser
+from pathlib import Path
+
+import uvicorn
+
+from cian.app.project import Project
+from cian.app.server import build
+from cian.errors import CianError
+
+
+def serve(path: Path, host: str = "127.0.0.1", port: int = 8000, browser: bool = True) -> None:
+    """Serves the page until Ctrl-C.
+
+    Args:
+        port: the next free one is taken if it is in use.
+
+    Raises:
+        CianError: this is no run, or the address cannot be used.
+    """
+    project, token = Project(path), secrets.token_urlsafe(24)
+    listening = _listen(host, port)
+    port = listening.getsockname()[1]
+    shown = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(host, host)
+    address = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/?token={token}"
+    app = build(project, token, f"cian-{port}", (host, socket.gethostname()))
+    print(address, flush=True)
+    if browser:
+        threading.Timer(0.5, webbrowser.open, [address]).start()
+    settings = uvicorn.Config(app, log_level="warning", ws="none", server_header=False, timeout_graceful_shutdown=2)
+    uvicorn.Server(settings).run(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """
+    Raises:
+        CianError: the address is not one of this machine's, or none of its ports is free.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for each in (*range(port, min(port + 20, 65536)), 0):
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((host, each))
+            return listening
+        except (OSError, OverflowError) as error:
+            listening.close()
+            why = error
+    raise CianError(f"--host {host}: cannot be used ({why}). Give an address of this machine, such as 127.0.0.1.")

@@ -1,0 +1,189 @@
+"""Every route on a tiny run."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from cian.data.masks import read_mask
+from tests.app.conftest import TOKEN, client_of
+
+SIZE = (40, 56)
+STROKE = {"class": 2, "size": 6, "points": [[10, 10], [30, 12]], "kind": "brush"}
+
+
+def mask_of(response: Any) -> np.ndarray:
+    assert response.status_code == 200, response.text
+    with Image.open(io.BytesIO(response.content)) as image:
+        assert (image.format, image.mode) == ("PNG", "L")
+        return np.array(image)
+
+
+def encoded(mask: np.ndarray) -> str:
+    file = io.BytesIO()
+    Image.fromarray(mask).save(file, format="PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def test_run(looking: TestClient):
+    run = looking.get("/api/run").json()
+    assert [each["name"] for each in run["classes"]] == ["background", "blue", "red"]
+    assert run["classes"][1]["color"] == "#fc3c00"
+    assert (run["images"], run["rounds"], run["saved"]) == (12, 0, {"strokes": 0, "approved": 0})
+    assert run["has_truth"] and run["has_affinity"] and run["has_model"]
+    assert all(stage["done"] for stage in run["stages"]) and run["stages"][0]["name"] == "classify"
+
+
+def test_images(looking: TestClient):
+    while (answer := looking.get("/api/images").json())["pending"]:
+        pass
+    rows = answer["images"]
+    assert [row["i"] for row in rows] == list(range(12))
+    assert rows[3] | {"found": [], "score": 0} == {
+        "i": 3, "id": "003", "width": 56, "height": 40, "tags": [2], "found": [], "score": 0, "doubt": None,
+        "state": "none", "rank": None, "split": "train",
+    }  # fmt: skip
+    assert rows[11]["split"] == "val" and rows[11]["score"] is not None  # predicted by the run
+    assert rows[3]["score"] is None  # not predicted yet
+
+
+def test_what_was_found_is_kept(run: Path):
+    first = client_of(run)
+    while first.get("/api/images").json()["pending"]:
+        pass
+    (run / "predictions" / "010.png").unlink()
+    rows = client_of(run).get("/api/images").json()["images"]
+    assert rows[11]["score"] is not None  # known at once
+
+
+@pytest.mark.parametrize("place", ["thumb?w=160", "thumb?w=320", "photo?side=32", "photo"])
+def test_an_image_is_a_jpeg(looking: TestClient, place: str):
+    for _ in range(2):  # the second thumbnail is the kept one
+        response = looking.get(f"/api/image/4/{place}")
+        assert response.headers["content-type"] == "image/jpeg"
+        image = Image.open(io.BytesIO(response.content))
+        assert image.size == ((32, 23) if "32" in place and "photo" in place else (56, 40))
+
+
+def test_masks(looking: TestClient, tiny_run: Path):
+    assert (mask_of(looking.get("/api/image/11/mask/prediction")) == read_mask(tiny_run / "predictions/011.png")).all()
+    assert (mask_of(looking.get("/api/image/3/mask/seed")) == read_mask(tiny_run / "seeds/003.png")).all()
+    truth = mask_of(looking.get("/api/image/3/mask/truth"))
+    assert truth.shape == SIZE and set(np.unique(truth)) == {0, 2}
+    assert mask_of(looking.get("/api/image/3/mask/truth?w=28")).shape == (20, 28)
+    for kind in ("label", "before"):
+        response = looking.get(f"/api/image/3/mask/{kind}")
+        assert (response.status_code, response.content) == (204, b"")
+
+
+def test_an_image_that_the_run_does_not_predict_is_predicted(client: TestClient, run: Path):
+    mask = mask_of(client.get("/api/image/3/mask/prediction"))
+    assert mask.shape == SIZE and set(np.unique(mask)) <= {0, 2}  # its tag alone
+    (kept,) = (run / "app" / "predictions").rglob("003.png")
+    assert (read_mask(kept) == mask).all()
+
+
+def test_snap(looking: TestClient):
+    before = mask_of(looking.post("/api/image/3/snap", json={"strokes": []}))
+    strokes = [STROKE, {**STROKE, "class": 255, "points": [[50, 30]]}, {**STROKE, "class": 1, "points": [[5, 35]]}]
+    mask = mask_of(looking.post("/api/image/3/snap", json={"strokes": strokes, "base": "prediction"}))
+    assert mask.shape == before.shape == SIZE
+    assert mask[11, 20] == 2 and mask[30, 50] == 255
+    assert mask[35, 5] == 1  # not a tag of the image, but drawn
+
+
+def test_erase_takes_back(looking: TestClient):
+    erase = {**STROKE, "kind": "erase", "size": 60}
+    masks = [
+        mask_of(looking.post("/api/image/3/snap", json={"strokes": strokes}))
+        for strokes in ([], [{**STROKE, "class": 1}, erase], [{**STROKE, "class": 1}])
+    ]
+    assert (masks[0] == masks[1]).all() and (masks[0] != masks[2]).any()
+
+
+def test_a_fill_takes_a_part_of_the_mask(looking: TestClient):
+    square = {**STROKE, "kind": "polygon", "class": 1, "points": [[10, 10], [30, 10], [30, 30], [10, 30]]}
+    fill = {**STROKE, "kind": "fill", "class": 255, "points": [[20, 20]]}
+    before = mask_of(looking.post("/api/image/3/snap", json={"strokes": [square]}))
+    mask = mask_of(looking.post("/api/image/3/snap", json={"strokes": [square, fill]}))
+    assert before[20, 20] == 1 and mask[20, 20] == 255
+    assert ((mask == 255) <= (before == 1)).all()
+
+
+def test_strokes_are_on_disk(client: TestClient, run: Path):
+    answer = client.put("/api/image/3/label", json={"strokes": [STROKE], "state": "strokes", "version": 0})
+    label = read_mask(run / "labels" / "003.png")
+    assert label.shape == SIZE and label[11, 20] == 2 and label[30, 50] == 255  # nothing but the stroke
+    stored = client.get("/api/image/3/label").json()
+    assert stored == {"strokes": [STROKE], "state": "strokes", "version": answer.json()["version"]}
+    assert (mask_of(client.get("/api/image/3/mask/label")) == label).all()
+    again = client_of(run)
+    assert again.get("/api/image/3/label").json() == stored
+    assert again.get("/api/images").json()["images"][3]["state"] == "strokes"
+    assert again.get("/api/run").json()["saved"] == {"strokes": 1, "approved": 0}
+
+
+def test_an_approved_mask_is_on_disk_as_it_is(client: TestClient, run: Path):
+    mask = np.zeros(SIZE, np.uint8)
+    mask[5:20, 5:20], mask[30:] = 2, 255
+    body = {"strokes": [], "state": "approved", "version": 0, "mask": encoded(mask)}
+    version = client.put("/api/image/3/label", json=body).json()["version"]
+    assert (read_mask(run / "labels" / "003.png") == mask).all()
+    snapped = mask_of(client.post("/api/image/3/snap", json={"strokes": [], "base": "label"}))
+    assert (snapped == 2).mean() == pytest.approx((mask == 2).mean(), abs=0.1)
+    assert client.delete(f"/api/image/3/label?version={version}").json() == {"version": 0}
+    assert not list((run / "labels").iterdir()) and client.get("/api/image/3/label").json()["state"] == "none"
+
+
+def test_two_windows_do_not_lose_each_others_work(client: TestClient, run: Path):
+    other = client_of(run)
+    body = {"strokes": [STROKE], "state": "strokes", "version": 0}
+    first = client.put("/api/image/3/label", json=body).json()["version"]
+    refused = other.put("/api/image/3/label", json={**body, "strokes": []})
+    assert refused.status_code == 409 and "Another window" in refused.json()["error"]
+    assert (refused.json()["version"], refused.json()["strokes"]) == (first, [STROKE])
+    second = other.put("/api/image/3/label", json={**body, "version": first}).json()["version"]
+    assert client.delete(f"/api/image/3/label?version={first}").status_code == 409
+    assert client.delete(f"/api/image/3/label?version={second}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b'{"version": 1, "state": "all", "strokes": []}', b"\xff\0", b"[" * 9999]
+)
+def test_a_damaged_label_file_costs_the_strokes_alone(client: TestClient, run: Path, content: bytes):
+    body = {"strokes": [STROKE], "state": "strokes", "version": 0}
+    client.put("/api/image/3/label", json=body)
+    (run / "app" / "strokes" / "003.json").write_bytes(content)
+    again = client_of(run)
+    label = again.get("/api/image/3/label").json()
+    assert (label["state"], label["strokes"]) == ("approved", [])  # the label map is there
+    assert again.put("/api/image/3/label", json={**body, "version": label["version"]}).status_code == 200
+
+
+def test_a_damaged_label_map_is_said(client: TestClient, run: Path):
+    client.put("/api/image/3/label", json={"strokes": [STROKE], "state": "strokes", "version": 0})
+    (run / "labels" / "003.png").write_bytes(b"no PNG")
+    response = client.get("/api/image/3/mask/label")
+    assert response.status_code == 422 and "003.png" in response.json()["error"]
+
+
+def test_a_page_without_its_token_is_refused(looking: TestClient):
+    with TestClient(looking.app, base_url="http://127.0.0.1:8000") as stranger:
+        assert stranger.get("/api/run").status_code == 403
+        assert stranger.get("/", params={"token": "wrong"}).status_code == 403
+        assert stranger.get("/api/run", params={"token": TOKEN}).status_code == 403  # it opens the page alone
+
+
+def test_a_run_without_a_model_can_be_looked_at(client: TestClient, run: Path):
+    (run / "model" / "model.safetensors").unlink()
+    assert not client.get("/api/run").json()["has_model"]
+    assert client.get("/api/image/3/mask/prediction").status_code == 204
+    response = client.post("/api/image/3/snap", json={"strokes": []})
+    assert response.status_code == 409 and "no model yet" in response.json()["error"]
