@@ -111,7 +111,7 @@ def score_val(voc: Path, run: Run) -> dict[str, Any]:
     table = Table.build(names[1:], ids, files, [None] * len(ids), ["val"] * len(ids), masks)
     context = Context(config, table, run)
     predict_masks(
-        context, table, context.final_network, "val", without_crf="val/plain", with_crf=("val/crf", config.predict.crf)
+        context, table, context.networks[-1], "val", without_crf="val/plain", with_crf=("val/crf", config.predict.crf)
     )
     scores = {
         folder: score_table(run.folder(f"val/{folder}"), table).scores().as_dict(table.class_names)

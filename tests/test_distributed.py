@@ -39,7 +39,7 @@ def test_two_processes(drawn, tmp_path):
         weights = [load_file(tmp_path / name / f"{file}.safetensors") for name in ("one", "two")]
         for name, value in weights[0].items():
             np.testing.assert_allclose(value, weights[1][name], atol=atol, err_msg=f"{file} {name}")
-    for folder in ("seeds", "relabel", "predictions", "compare/before-retraining"):
+    for folder in ("seeds", "relabel", "predictions", "compare/train"):
         names = [sorted(path.name for path in (tmp_path / name / folder).glob("*.png")) for name in ("one", "two")]
         assert names[0] == names[1] != []
     for file in (tmp_path / "one/seeds").glob("*.png"):

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from cian.data.palette import COLOURS
 from cian.data.table import Table
 from cian.files import read_json, write_json, write_text
 from cian.pipeline.context import Context
+from cian.pipeline.stages.compare import Choice
 from cian.report.affinity_view import AffinityMap, affinity_examples
 from cian.report.curves import loss_curves
 from cian.report.draw_affinity import draw_affinity
@@ -74,11 +76,11 @@ def make_run(
             "relabel",
             "predictions",
             "compare/without-crf",
-            "compare/before-retraining",
-            "compare/before-retraining-crf",
+            "compare/train",
+            "compare/train-crf",
         ):
             write_mask(run.mask(folder, image_id), seeds if folder.endswith("seeds") else np.roll(seeds, 5, 1) % 255)
-        for folder in ("compare/without-affinity", "compare/without-affinity-crf"):
+        for folder in ("compare/baseline", "compare/baseline-crf", "compare/retrain", "compare/retrain-crf"):
             write_mask(run.mask(folder, image_id), np.zeros_like(truth))
     names = ["train" if i < TRAIN_IMAGES or not splits else "val" for i in range(number)]
     label_maps = [truth if i < labels else None for i, truth in enumerate(truths)]
@@ -87,6 +89,10 @@ def make_run(
     context = Context(config, table, run)
     for stage in context.networks:
         save(build_network(stage.network_config(config), table.num_classes), run.folder(stage.name))
+    if context.chooses:
+        titles = [stage.scores_title(config) for stage in context.networks]
+        miou = {title: 30.0 + place for place, title in enumerate(titles)}
+        write_json(run.path / "compare/chosen.json", asdict(Choice(context.networks[-1].name, "val", True, miou)))
     classifier = build_classifier(config, len(table.classes), weights="random")
     save(classifier, run.folder("classify"))
     for folder in ("classify", "cells"):
@@ -222,8 +228,10 @@ def test_scores_are_those_of_the_run(full: tuple[Context, str, Page]) -> None:
         "CIAN, with CRF",
         "relabelled masks",
         "CIAN, retrained",
+        "CIAN, retrained, with CRF",
         "final, with CRF",
     }
+    assert "The model is the network CIAN, retrained" in page.text["scores"]
 
 
 def test_a_class_that_no_true_mask_shows_has_no_score(tmp_path: Path) -> None:

@@ -504,7 +504,9 @@ class Config(Section):
         when="2048 if objects are small in large images",
     )
     compare: bool = more(
-        False, "Whether to train the same network without affinity as well, to see what affinity gains on your data."
+        False,
+        "Whether to train the same network without affinity as well. If there are masks to score with, the better of "
+        "the two is shipped.",
     )
     data: DataConfig = DataConfig()
     backbone: BackboneConfig = BackboneConfig()

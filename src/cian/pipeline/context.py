@@ -142,12 +142,17 @@ class Plan:
 
     @cached_property
     def networks(self) -> tuple[NetworkStage, ...]:
-        """The stages that train a segmentation network, in order. The last one trains the network that is shipped."""
+        """The stages that train a segmentation network, in order."""
         return tuple(stage for stage in STAGES if isinstance(stage, NetworkStage) and stage.wanted(self))
 
     @property
+    def chooses(self) -> bool:
+        """Whether the better one of several networks is shipped: if `compare` is set and there are masks to tell."""
+        return self.config.compare and len(self.networks) > 1 and len(self.scored_table) > 0
+
+    @property
     def final_network(self) -> NetworkStage:
-        """The stage that trains the network that is shipped."""
+        """The stage that trains the network that is shipped, as far as it is known before the run: the last one."""
         return self.networks[-1]
 
     @property
@@ -172,6 +177,16 @@ class Context(Plan):
     """
 
     run: Run
+
+    @property
+    def final_network(self) -> NetworkStage:
+        """The stage that trains the network that is shipped: the last one, or the better one (see `Compare`)."""
+        if not self.chooses:
+            return super().final_network
+        from cian.pipeline.stages.compare import read_choice
+
+        chosen = read_choice(self).network
+        return next(network for network in self.networks if network.name == chosen)
 
     def clean_start(self, folder: str) -> Path:
         """The folder of a stage, without the files that a killed process left half-written."""

@@ -20,13 +20,11 @@ class NetworkStage(Stage):
 
     Attributes:
         labels: the folder with a label map for each training image that has no whole label map of its own.
-        compared_in: the folder of the masks that this network predicts when it is not the final one.
     """
 
     settings: ClassVar[tuple[str, ...]] = NETWORK_SETTINGS
     trains = True
     labels: ClassVar[str] = "seeds"
-    compared_in: ClassVar[str]
 
     def network_config(self, config: Config) -> Config:
         """The settings of this network."""

@@ -14,6 +14,7 @@ from cian.data.masks import read_mask, resize_mask
 from cian.data.table import Table
 from cian.network import CIAN
 from cian.pipeline.context import Context
+from cian.pipeline.network_stage import NetworkStage
 from cian.report.samples import CANDIDATES, evenly_spread, mask_if_there, shown_classes
 
 EXAMPLES = 5
@@ -125,7 +126,7 @@ def affinity_examples(context: Context) -> list[Example]:
     shared = [class_id for class_id in sorted(holders) if len(holders[class_id]) > 1]
     if not shared:
         return []
-    network = context.load_network(context.final_network)
+    network = context.load_network(_with_affinity(context))
     used: set[int] = set()
     examples = []
     for class_id in (shared[i] for i in evenly_spread(len(shared), EXAMPLES)):
@@ -133,6 +134,12 @@ def affinity_examples(context: Context) -> list[Example]:
         used.add(rows[0])
         examples.append(_example(context, network, table, class_id, rows))
     return examples
+
+
+def _with_affinity(context: Context) -> NetworkStage:
+    """The stage of the last network with the module. The network that is shipped may have none."""
+    stages = reversed(context.networks)
+    return next(stage for stage in stages if stage.network_config(context.config).affinity.mode != "none")
 
 
 def _example(context: Context, network: CIAN, table: Table, class_id: int, rows: list[int]) -> Example:

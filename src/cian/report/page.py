@@ -18,6 +18,7 @@ from cian.config import dump_config
 from cian.data.table import TRAIN, Table
 from cian.files import read_json, write_text
 from cian.pipeline.context import Context
+from cian.pipeline.stages.compare import read_choice
 from cian.report.affinity_view import affinity_examples
 from cian.report.curves import loss_curves
 from cian.report.draw_affinity import draw_affinity
@@ -82,6 +83,8 @@ def write_report(context: Context) -> list[ClassFinding]:
             confusion=draw_confusions(confusions(context, scores)),
             **galleries,
             affinity=affinity,
+            choice=read_choice(context) if context.chooses else None,
+            shipped=context.final_network.scores_title(context.config),
             curves=[draw_curves(curves) for curves in loss_curves(context)],
             data=data_summary(context.table),
             stages=durations(context),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from cian.errors import CianError
 from cian.pipeline.stage import MaskFolder, Stage
+from cian.pipeline.stages.compare import compared_folders
 
 if TYPE_CHECKING:
     from cian.config import Config
@@ -30,13 +31,14 @@ class Predict(Stage):
         return (_WITHOUT_CRF, _FINAL)
 
     def masks(self, plan: Plan) -> tuple[MaskFolder, ...]:
-        network, crf = plan.final_network, plan.config.predict.crf.iterations > 0
+        network, crf = plan.networks[-1], plan.config.predict.crf.iterations > 0
+        chosen = plan.chooses  # then the masks of each network have scores of their own
         return (
             MaskFolder(
                 _WITHOUT_CRF,
                 plan.predict_table,
                 "without CRF",
-                network.scores_title(plan.config),
+                None if chosen else network.scores_title(plan.config),
                 about=f"{network.about(plan)} No CRF.",
                 caption="without CRF" if crf else "",
                 description="predicted mask without CRF",
@@ -45,8 +47,8 @@ class Predict(Stage):
                 _FINAL,
                 plan.predict_table,
                 "final",
-                "final, with CRF" if crf else None,
-                about="The final masks of the model, refined by the CRF.",
+                "final, with CRF" if crf else "final" if chosen else None,
+                about="The final masks of the model" + (", refined by the CRF." if crf else "."),
                 caption="final",
                 description="final predicted mask",
             ),
@@ -69,6 +71,8 @@ class Predict(Stage):
     def run(self, context: Context) -> None:
         from cian.pipeline.predict_masks import predict_masks
 
+        if context.chooses:
+            self._take_compared(context)
         predict_masks(
             context,
             context.predict_table,
@@ -77,3 +81,17 @@ class Predict(Stage):
             with_crf=(_FINAL, context.config.predict.crf),
             without_crf=_WITHOUT_CRF,
         )
+
+    @staticmethod
+    def _take_compared(context: Context) -> None:
+        """Copies the masks that `Compare` has already made with the chosen network."""
+        from cian.files import copy_file
+
+        plain, refined = compared_folders(context.final_network)
+        crf = context.config.predict.crf.iterations > 0
+        for target, source in ((_WITHOUT_CRF, plain), (_FINAL, refined if crf else plain)):
+            context.clean_start(target)
+            for image_id in context.scored_table.ids if context.accelerator.is_main_process else ():
+                if not context.run.mask(target, image_id).exists():
+                    copy_file(context.run.mask(source, image_id), context.run.mask(target, image_id))
+        context.accelerator.wait_for_everyone()

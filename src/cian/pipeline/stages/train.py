@@ -15,7 +15,6 @@ class Train(NetworkStage):
     name = "train"
     title = "training"
     command = "Trains the segmentation network."
-    compared_in = "compare/before-retraining"
     modules: ClassVar = {
         "cross": "affinity within and across images",
         "self": "affinity within each image",
