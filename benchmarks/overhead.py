@@ -29,12 +29,12 @@ from cian.backbone.dense import Backbone
 from cian.build import build_network
 from cian.config import Config, RuntimeConfig, load_config
 from cian.data.dataset import TrainingSet
-from cian.data.read import read_dataset
 from cian.data.sampler import GroupSampler
 from cian.data.table import TRAIN
 from cian.demo import data_config
 from cian.demo.animals import generate
 from cian.losses import cian_loss
+from cian.reading.read import read_dataset
 from cian.training.device import loader_workers, make_accelerator
 from cian.training.trainer import make_optimizer
 

@@ -27,7 +27,7 @@ from cian.cli import app
 from cian.config import load_config, parse_assignment, settings
 from cian.config.former import FORMER
 from cian.config.listing import markdown
-from cian.data.read import read_dataset
+from cian.reading.read import read_dataset
 from tests.helpers import TINY, here
 from tests.workspace import ROOT, draw, make_workspace, save
 

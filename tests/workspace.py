@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
-from cian.data.classes import class_names
 from cian.data.masks import write_mask
 from cian.data.table import IGNORE
+from cian.formats.class_names import class_names
 from cian.formats.devkits import COCO_CLASSES, VOC_CLASSES
 from tests.helpers import write_onnx
 

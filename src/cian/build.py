@@ -8,7 +8,6 @@ from cian.backbone.pretrained import build_backbone
 from cian.config import Config
 from cian.fast import speed_up
 from cian.network import CIAN
-from cian.seeds.classifier import Classifier
 
 
 def build_network(config: Config, num_classes: int, *, weights: str | None = None) -> CIAN:
@@ -18,7 +17,7 @@ def build_network(config: Config, num_classes: int, *, weights: str | None = Non
         num_classes: K, with background.
         weights: replaces `config.backbone.weights`; "random" where weights of the whole network are loaded next.
     """
-    backbone = _backbone(config, weights)
+    backbone = backbone_of(config, weights)
     settings = config.affinity
     affinity = None
     if settings.mode != "none":
@@ -35,16 +34,7 @@ def build_network(config: Config, num_classes: int, *, weights: str | None = Non
     return speed_up(CIAN(backbone, num_classes, affinity, config.train.head_dilation))
 
 
-def build_classifier(config: Config, num_tags: int, *, weights: str | None = None) -> Classifier:
-    """The classifier whose class activation maps become seeds.
-
-    Args:
-        num_tags: number of classes without background.
-        weights: see `build_network`.
-    """
-    return speed_up(Classifier(_backbone(config, weights), num_tags))
-
-
-def _backbone(config: Config, weights: str | None) -> Backbone:
+def backbone_of(config: Config, weights: str | None) -> Backbone:
+    """The backbone that the settings name. For `weights`, see `build_network`."""
     settings = config.backbone
     return build_backbone(settings.name, settings.output_stride, weights or settings.weights, settings.frozen_stages)

@@ -238,8 +238,8 @@ def run(out: Out, data: _Given, overwrite: Overwrite = False, json_: Json = Fals
 @_command(WORK)
 def check(data: _Given, json_: Json = False) -> None:
     """Reads all images, tags and masks, and lists all problems."""
-    from cian.data.check import check_dataset
     from cian.data.summary import summary, summary_data
+    from cian.reading.check import check_dataset
     from cian.terminal import console, note, ticking
 
     config = data.load()

@@ -8,9 +8,9 @@ import pytest
 
 from cian.config import DataConfig
 from cian.data import check, known_files
-from cian.data.check import check_dataset
 from cian.data.known_files import KnownFiles, fingerprint
 from cian.data.masks import write_mask
+from cian.reading.check import check_dataset
 
 OLD = 1_600_000_000
 

@@ -9,10 +9,11 @@ import torch
 from packaging.version import Version
 from torch.export import Dim, export
 
-from cian.build import build_classifier, build_network
+from cian.build import build_network
 from cian.config import load_config
 from cian.fast import speed_up
 from cian.network import CIAN
+from cian.seeds.classifier import build_classifier
 from tests.fast.helpers import assert_equal, stir, threads
 from tests.helpers import TINY
 

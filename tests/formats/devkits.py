@@ -10,10 +10,10 @@ from PIL import Image
 from scipy.io import savemat
 
 from cian.config import DataConfig
-from cian.data.classes import class_names
 from cian.data.masks import write_mask
 from cian.data.palette import VOC_COLOURS
 from cian.data.table import IGNORE
+from cian.formats.class_names import class_names
 from cian.formats.devkits import COCO_CLASSES, VOC_CLASSES
 from tests.formats.helpers import write
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from cian.config import DataConfig
 from cian.data.problems import ProblemList
-from cian.data.read import read_dataset
 from cian.data.table import Table
 from cian.errors import Problem
 from cian.formats.annotations import Annotations, Given
 from cian.formats.registry import open_labels
+from cian.reading.read import read_dataset
 
 PETS = {"a": ("dog",), "b": ("cat",), "c": ("cat", "dog"), "d": ("cat", "dog")}
 PETS_CSV = "image,tags\na.jpg,dog\nb.jpg,cat\nc.jpg,dog;cat\nd.jpg,cat;dog\n"

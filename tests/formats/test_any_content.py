@@ -22,15 +22,15 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from cian.config import DataConfig
-from cian.data.classes import check_name, class_names
 from cian.data.masks import read_mask, write_mask
 from cian.data.problems import ProblemList
-from cian.data.read import read_dataset
 from cian.errors import CianError
+from cian.formats.class_names import check_name, class_names
 from cian.formats.coco_masks import write_coco_masks
 from cian.formats.columns import split_tags
 from cian.formats.split_names import SPLIT_NAMES
 from cian.formats.text import clean
+from cian.reading.read import read_dataset
 from tests.formats.helpers import tags_of
 
 EXAMPLES = os.environ.get("CIAN_EXAMPLES")

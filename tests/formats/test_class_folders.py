@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cian.config import DataConfig
-from cian.data.read import read_dataset
+from cian.reading.read import read_dataset
 from tests.formats.helpers import fatal, images, only, read, splits_of, tags_of, write
 
 

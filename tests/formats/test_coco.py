@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from cian.config import DataConfig
-from cian.data.read import read_dataset
 from cian.formats.coco import split_of
+from cian.reading.read import read_dataset
 from tests.formats.devkits import coco, instance, square
 from tests.formats.helpers import fatal, images, only, read, splits_of, tags_of, write
 

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cian.data.classes import class_names
 from cian.data.masks import read_mask, write_mask
 from cian.data.problems import ProblemList
-from cian.data.read import read_dataset
 from cian.errors import CianError, DataError
 from cian.formats import coco_masks
+from cian.formats.class_names import class_names
 from cian.formats.coco import read_annotations
 from cian.formats.coco_masks import write_coco_masks
 from cian.formats.devkits import COCO_CLASSES
 from cian.formats.text import parse_json
+from cian.reading.read import read_dataset
 from tests.formats.devkits import SIZE, coco, coco_devkit, instance, square
 from tests.formats.helpers import read, write
 from tests.formats.test_shapes import encode

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from cian.config import DataConfig
-from cian.data.read import read_dataset
 from cian.data.table import TRAIN
+from cian.reading.read import read_dataset
 from tests.formats.helpers import PETS, PETS_CSV, fatal, images, only, read, splits_of, tags_of, write
 
 

@@ -11,10 +11,10 @@ import yaml
 from PIL import Image
 
 from cian.config import DataConfig, dump_config, load_config
-from cian.data.classes import class_names
 from cian.data.masks import write_mask
-from cian.data.read import read_dataset
+from cian.formats.class_names import class_names
 from cian.formats.devkits import COCO_CLASSES
+from cian.reading.read import read_dataset
 from tests.formats.devkits import NAMES, TEST, coco_devkit, shown, truth, voc_devkit, xml
 from tests.formats.helpers import fatal, images, only, splits_of, write
 from tests.helpers import here

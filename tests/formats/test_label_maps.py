@@ -15,9 +15,9 @@ from PIL import Image
 from cian.config import DataConfig
 from cian.data.masks import read_mask, write_mask
 from cian.data.palette import COLOURS, VOC_COLOURS
-from cian.data.read import read_dataset
 from cian.errors import CianError
 from cian.formats.convert import convert
+from cian.reading.read import read_dataset
 from tests.formats.helpers import images, tags_of, write
 
 SIZE = (10, 20)  # height, width

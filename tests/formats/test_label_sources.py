@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 from cian.config import DataConfig
-from cian.data.check import check_dataset
 from cian.data.masks import read_mask, write_mask
-from cian.data.read import read_dataset
 from cian.data.table import Table
 from cian.errors import Problem
 from cian.formats.convert import convert
+from cian.reading.check import check_dataset
+from cian.reading.read import read_dataset
 from tests.formats.helpers import fatal, tags_of, write
 
 SIZE = (20, 30)  # height, width

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from cian.config import DataConfig
 from cian.data.problems import ProblemList
-from cian.data.read import read_dataset
 from cian.formats.mask_folders import find_masks
+from cian.reading.read import read_dataset
 from tests.formats.helpers import fatal, images, only, read
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from cian.config import DataConfig
 from cian.data.problems import ProblemList
-from cian.data.read import read_dataset
 from cian.data.table import TRAIN
 from cian.formats.file_index import index_images
 from cian.formats.registry import FORMATS, open_tags
+from cian.reading.read import read_dataset
 from tests.formats.devkits import coco, instance, xml
 from tests.formats.helpers import fatal, images, only, read, write
 

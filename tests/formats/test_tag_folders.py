@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cian.config import DataConfig
-from cian.data.read import read_dataset
+from cian.reading.read import read_dataset
 from tests.formats.helpers import fatal, images, only, splits_of, tags_of, write
 
 SPLIT = {"train/a": ("cat", "dog"), "valid/a": ("dog",), "test/a": ("cat",)}

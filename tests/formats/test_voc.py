@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cian.config import DataConfig
-from cian.data.read import read_dataset
+from cian.reading.read import read_dataset
 from tests.formats.devkits import xml
 from tests.formats.helpers import fatal, images, only, read, tags_of, write
 

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from cian.config import DataConfig, load_config
-from cian.data.classes import class_names
 from cian.data.masks import read_mask
 from cian.files import read_json
+from cian.formats.class_names import class_names
 from cian.formats.coco_masks import write_coco_masks
 from cian.formats.devkits import COCO_CLASSES
 from cian.pipeline.run import run

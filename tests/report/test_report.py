@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from cian.build import build_classifier, build_network
+from cian.build import build_network
 from cian.config import load_config
 from cian.data.masks import read_mask, write_mask
 from cian.data.palette import COLOURS
@@ -34,6 +34,7 @@ from cian.report.page_images import PageImages, draw_mask
 from cian.report.samples import choose
 from cian.report.scores import score_rows
 from cian.runs.directory import Record, Run
+from cian.seeds.classifier import build_classifier
 
 NAMES = ("<script>alert('x')</script>", "猫 & dog", 'كلب "quoted"')
 HEIGHT, WIDTH = 64, 97

@@ -1,5 +1,4 @@
-"""Data sets: `read` makes a `table` from a user's files, `check` opens them all.
-`dataset` and `sampler` feed training.
+"""Images, masks and the table of them. `dataset` and `sampler` feed training.
 
-Nothing here knows of networks. Only `dataset` and `augment` import torch.
+Nothing here knows of formats or networks. Only `dataset` and `augment` import torch.
 """

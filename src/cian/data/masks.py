@@ -11,9 +11,9 @@ from PIL.PngImagePlugin import PngInfo
 from cian.data.images import GREY_STEPS, alone, lookup, open_image, orientation, raw_mode, strips, turned
 from cian.data.palette import COLOURS, VOC_COLOURS
 from cian.data.problems import FileError, file_error, reason
+from cian.data.sbd import read_sbd
 from cian.data.table import IGNORE
 from cian.files import atomic
-from cian.formats.sbd import read_sbd
 
 _CURE = "Save it as an indexed or an 8 bit grey PNG whose values are class ids"
 _NOTE = "cian"  # the key of a note in a PNG file
@@ -65,7 +65,7 @@ def read_note(path: Path) -> str | None:
 
 def read_mask(path: Path, ids: np.ndarray | None = None) -> np.ndarray:
     """Reads a mask or a label map: class ids from indexed or grey PNG files as they are, from RGB PNG files by our
-    colours or those of PASCAL VOC, and from the MATLAB files of SBD (see `formats.sbd`). It is turned upright, as
+    colours or those of PASCAL VOC, and from the MATLAB files of SBD (see `data.sbd`). It is turned upright, as
     images are, if it has an EXIF orientation of its own.
 
     Args:

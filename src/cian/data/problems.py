@@ -51,6 +51,11 @@ def few(names: Sequence[str], most: int = 3) -> str:
     return f"{len(names)} image{'s' * (len(names) != 1)} ({', '.join(names[:most])}{', …' * (len(names) > most)})"
 
 
+def first(texts: Sequence[str], most: int = 10) -> str:
+    """The first texts, and how many there are if these are not all."""
+    return ", ".join(texts[:most]) + f", … ({len(texts)} in all)" * (len(texts) > most)
+
+
 class ProblemList:
     """Collects problems. Of each kind (those with the same cure) it keeps the first thousand, and counts the others."""
 

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from cian.data.classes import class_names
 from cian.data.images import KNOWN_SUFFIXES, find_files, image_size
 from cian.data.masks import indexed, only_ignored, proportional, read_mask, resize_mask
 from cian.data.palette import VOC_COLOURS
@@ -25,6 +24,7 @@ from cian.data.table import BACKGROUND, IGNORE
 from cian.errors import CianError, DataError, Problem
 from cian.evaluation.metrics import Confusion
 from cian.files import atomic, remove_temporaries
+from cian.formats.class_names import class_names
 from cian.formats.devkits import VOC_CLASSES
 from cian.formats.file_index import find_image, index_images
 from cian.formats.text import read_lines

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from cian.data.classes import class_names
 from cian.data.problems import file_error, quoted
 from cian.data.table import BACKGROUND, TRAIN
 from cian.files import write_text
@@ -32,6 +31,7 @@ from cian.formats.annotations import (
     recently,
     size_of,
 )
+from cian.formats.class_names import class_names
 from cian.formats.coco import CURE, Instance, read_annotations, split_of
 from cian.formats.coco import Annotations as CocoFile
 from cian.formats.coco_masks import shape_pixels

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from cian.data.classes import check_name, class_names
 from cian.data.images import IMAGE_SUFFIXES, find_files, refuse_large
 from cian.data.known_files import fingerprint
 from cian.data.masks import write_mask
@@ -19,6 +18,7 @@ from cian.data.table import BACKGROUND, IGNORE, MAX_CLASSES
 from cian.errors import CianError, DataError
 from cian.files import read_json, remove_temporaries, write_json, write_text
 from cian.formats import shapes
+from cian.formats.class_names import check_name, class_names
 from cian.formats.coco import CURE, Annotations, Instance, instance_files, read_annotations
 from cian.formats.devkits import COCO_CLASSES
 from cian.formats.text import JsonObject, parse_json

@@ -9,17 +9,17 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from cian.config import DataConfig
-from cian.data.classes import check_name, class_names
 from cian.data.images import KNOWN_SUFFIXES, image_size
 from cian.data.masks import fits
 from cian.data.problems import FileError, ProblemList, few, quoted
-from cian.data.splits import read_lists
 from cian.data.table import BACKGROUND, MAX_CLASSES
 from cian.errors import CianError, DataError, Problem
 from cian.files import refuse_within
 from cian.formats.annotations import Annotated, Annotations, Given, Item, LabelFormat, Target, draw, safe_path, size_in
+from cian.formats.class_names import check_name, class_names
 from cian.formats.devkits import Lists
 from cian.formats.file_index import MISSING, FileIndex, index_images, note_guesses, spellings
+from cian.formats.list_files import read_lists
 from cian.formats.mask_folders import without_mark
 from cian.formats.registry import LABEL_FORMATS, open_labels, open_tags
 from cian.terminal import Ticker

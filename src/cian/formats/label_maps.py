@@ -17,7 +17,6 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from cian.data.classes import class_names
 from cian.data.images import raw_mode, strips
 from cian.data.masks import indexed
 from cian.data.palette import COLOURS, VOC_COLOURS
@@ -36,6 +35,7 @@ from cian.formats.annotations import (
     recently,
     safe_path,
 )
+from cian.formats.class_names import class_names
 from cian.formats.devkits import VOC_CLASSES
 from cian.formats.text import clean, entries, fields
 from cian.formats.tree import Tree

@@ -19,7 +19,6 @@ from cian.crf.dense import check_kernels
 from cian.data.images import alone, find_all_images, find_files, image_size, limit_pixels
 from cian.data.masks import read_mask
 from cian.data.problems import FileError, printable
-from cian.data.read import ADD_ROWS, read_dataset
 from cian.data.table import Table
 from cian.errors import CianError, DataError, Problem
 from cian.files import lock, refuse_within, remove_temporaries
@@ -39,6 +38,7 @@ from cian.inference.provenance import (
 )
 from cian.inference.segmenter import Segmenter, load
 from cian.parallel import cores, map_ahead
+from cian.reading.read import ADD_ROWS, read_dataset
 from cian.runs.each_image import for_each_image
 from cian.runs.fingerprints import digest
 from cian.terminal import console, note

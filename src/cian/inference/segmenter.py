@@ -22,11 +22,11 @@ from cian._version import __version__
 from cian.build import build_network
 from cian.config import FILES, Config, PredictConfig, dump_config
 from cian.config.former import from_earlier
-from cian.data.classes import check_name
 from cian.data.images import alone, image_size, read_image, reduced, upright
 from cian.data.problems import ProblemList, quoted
 from cian.errors import CianError
 from cian.files import read_json, write_json
+from cian.formats.class_names import check_name
 from cian.inference.decide import label_map, probabilities
 from cian.inference.logits import segment_logits
 from cian.inference.prediction import Prediction

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from cian.network import CIAN
+    from cian.pipeline.stages.compare import Choice
     from cian.seeds.classifier import Classifier
 
 
@@ -181,12 +182,17 @@ class Context(Plan):
     @property
     def final_network(self) -> NetworkStage:
         """The stage that trains the network that is shipped: the last one, or the better one (see `Compare`)."""
-        if not self.chooses:
+        choice = self.choice
+        if choice is None:
             return super().final_network
+        return next(network for network in self.networks if network.name == choice.network)
+
+    @property
+    def choice(self) -> Choice | None:
+        """Which network is shipped, and why, as `Compare` chose it; None if the run does not choose."""
         from cian.pipeline.stages.compare import read_choice
 
-        chosen = read_choice(self).network
-        return next(network for network in self.networks if network.name == chosen)
+        return read_choice(self) if self.chooses else None
 
     def clean_start(self, folder: str) -> Path:
         """The folder of a stage, without the files that a killed process left half-written."""
@@ -208,7 +214,7 @@ class Context(Plan):
         Args:
             estimated: with the scores of cells as estimated from tags alone, although there are label maps.
         """
-        from cian.build import build_classifier
+        from cian.seeds.classifier import build_classifier
         from cian.training.checkpoint import load_weights
 
         folder = self.run.folder("classify")

@@ -23,7 +23,6 @@ from cian.config import (
     load_run_config,
     require_images,
 )
-from cian.data.check import check_dataset
 from cian.data.images import limit_pixels
 from cian.data.known_files import KnownFiles
 from cian.data.table import Table
@@ -35,6 +34,7 @@ from cian.pipeline.context import Context, Plan
 from cian.pipeline.stage import Stage
 from cian.pipeline.stages import STAGES
 from cian.pipeline.up_to_date import changes, same_inputs, stage_inputs, stage_results, up_to_date
+from cian.reading.check import check_dataset
 from cian.runs.class_labels import hardly_labelled
 from cian.runs.directory import Record, Run
 from cian.runs.made import Losses, described, losses, remember

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,9 +14,11 @@ from cian.data.images import read_image
 from cian.data.masks import read_mask, resize_mask
 from cian.data.table import Table
 from cian.network import CIAN
-from cian.pipeline.context import Context
-from cian.pipeline.network_stage import NetworkStage
 from cian.report.samples import CANDIDATES, evenly_spread, mask_if_there, shown_classes
+
+if TYPE_CHECKING:
+    from cian.pipeline.context import Context
+    from cian.pipeline.network_stage import NetworkStage
 
 EXAMPLES = 5
 SIDE = 352  # longest side of the images for the network, in pixels

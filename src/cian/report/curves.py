@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cian.pipeline.context import Context
 from cian.training.log import read_metrics
+
+if TYPE_CHECKING:
+    from cian.pipeline.context import Context
 
 _NOT_LOSSES = ("step", "epoch", "lr", "images_per_second")
 

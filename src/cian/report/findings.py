@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,10 +17,12 @@ from cian.data.table import IGNORE, Table
 from cian.evaluation.folders import object_iou
 from cian.inference.logits import segment_logits
 from cian.parallel import cores, map_ahead
-from cian.pipeline.context import Context
 from cian.report.samples import CANDIDATES, evenly_spread, mask_if_there
 from cian.report.scores import class_scores
 from cian.runs.class_labels import class_labels
+
+if TYPE_CHECKING:
+    from cian.pipeline.context import Context
 
 FAILED = 10.0  # percent: a class with a lower IoU was not learned
 LOOKED_AT = 40  # images that the network is asked about

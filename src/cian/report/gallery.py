@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,11 +12,13 @@ from cian.data.images import read_image, reduced
 from cian.data.masks import read_mask
 from cian.data.table import Table
 from cian.evaluation.folders import object_iou
-from cian.pipeline.context import Context
 from cian.report.findings import Finding
 from cian.report.samples import mask_if_there, shown_classes
 from cian.seeds.cam import class_activation_maps
 from cian.seeds.classifier import Classifier
+
+if TYPE_CHECKING:
+    from cian.pipeline.context import Context
 
 
 @dataclass(frozen=True)

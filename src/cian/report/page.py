@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 import yaml
@@ -17,8 +17,6 @@ import yaml
 from cian.config import dump_config
 from cian.data.table import TRAIN, Table
 from cian.files import read_json, write_text
-from cian.pipeline.context import Context
-from cian.pipeline.stages.compare import read_choice
 from cian.report.affinity_view import affinity_examples
 from cian.report.curves import loss_curves
 from cian.report.draw_affinity import draw_affinity
@@ -41,6 +39,9 @@ from cian.report.provenance import artefacts, data_summary, durations, machine, 
 from cian.report.samples import choose
 from cian.report.scores import class_scores, confusions, score_rows, seed_scores
 from cian.terminal import Ticker, duration
+
+if TYPE_CHECKING:
+    from cian.pipeline.context import Context
 
 SHOWN, SHOWN_MOST = 12, 24  # rows of predicted images: at least, and at most if there are many classes
 TRAINING_SHOWN, TRAINING_MOST = 4, 12
@@ -83,7 +84,7 @@ def write_report(context: Context) -> list[ClassFinding]:
             confusion=draw_confusions(confusions(context, scores)),
             **galleries,
             affinity=affinity,
-            choice=read_choice(context) if context.chooses else None,
+            choice=context.choice,
             shipped=context.final_network.scores_title(context.config),
             curves=[draw_curves(curves) for curves in loss_curves(context)],
             data=data_summary(context.table),

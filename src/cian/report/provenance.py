@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,8 +13,10 @@ import yaml
 
 from cian.data.summary import frequent_pairs, summary_data
 from cian.data.table import Table
-from cian.pipeline.context import Context
 from cian.report.draw_scores import MATRIX_CLASSES, PAIRS
+
+if TYPE_CHECKING:
+    from cian.pipeline.context import Context
 
 
 def data_summary(table: Table) -> dict[str, Any]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cian.data.masks import read_mask
 from cian.data.table import IGNORE, Table
-from cian.pipeline.context import Context
+
+if TYPE_CHECKING:
+    from cian.pipeline.context import Context
 
 CANDIDATES = 400  # images to choose from, spread over the table
 

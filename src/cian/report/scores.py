@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cian.data.table import TRAIN
-from cian.pipeline.context import Context
-from cian.pipeline.stage import MaskFolder
+
+if TYPE_CHECKING:
+    from cian.pipeline.context import Context
+    from cian.pipeline.stage import MaskFolder
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from cian.data.advice import first
+from cian.data.problems import first
 from cian.errors import Problem
 from cian.files import read_csv
 from cian.runs.directory import Run

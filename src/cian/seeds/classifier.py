@@ -6,6 +6,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cian.backbone.dense import Backbone
+from cian.build import backbone_of
+from cian.config import Config
+from cian.fast import speed_up
 from cian.seeds.cell_scores import CellScores
 
 
@@ -27,6 +30,16 @@ class Classifier(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W), normalised → logits (N, num_tags)."""
         return self.head(self.backbone(images).mean((2, 3), keepdim=True)).flatten(1)
+
+
+def build_classifier(config: Config, num_tags: int, *, weights: str | None = None) -> Classifier:
+    """The classifier as the settings describe it.
+
+    Args:
+        num_tags: number of classes without background.
+        weights: see `cian.build.build_network`.
+    """
+    return speed_up(Classifier(backbone_of(config, weights), num_tags))
 
 
 def classification_loss(logits: Tensor, tags: Tensor) -> Tensor:

@@ -10,12 +10,11 @@ from accelerate.utils import set_seed
 from torch import nn
 
 from cian.backbone.grid import Grid
-from cian.build import build_classifier
 from cian.config import Config
 from cian.data.dataset import TrainingSet
 from cian.data.sampler import GroupSampler
 from cian.data.table import Table
-from cian.seeds.classifier import Classifier, classification_loss
+from cian.seeds.classifier import Classifier, build_classifier, classification_loss
 from cian.training.batches import enough_epochs, training_batches
 from cian.training.loading import Batch
 from cian.training.trainer import Losses, Task, fit

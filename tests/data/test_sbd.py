@@ -11,11 +11,11 @@ import pytest
 from scipy.io import savemat
 
 from cian.config import DataConfig
-from cian.data.check import check_dataset
 from cian.data.images import limit_pixels
 from cian.data.masks import read_mask
 from cian.data.table import IGNORE
 from cian.errors import CianError
+from cian.reading.check import check_dataset
 from tests.formats.devkits import truth, voc_devkit
 from tests.formats.helpers import fatal
 

@@ -1,18 +1,13 @@
-"""Which images are held out: by list files, or by a random draw. Splits in the rows of tags are read with those."""
+"""List files: one image on each line. A data set has one for each split, say."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import numpy as np
-
-from cian.config import DataConfig
 from cian.data.problems import ProblemList, quoted
 from cian.formats.devkits import Lists
 from cian.formats.file_index import MISSING, FileIndex, find_image
-from cian.formats.split_names import VAL
 from cian.formats.text import read_lines
 
 
@@ -52,27 +47,3 @@ def _listed(path: Path, images: FileIndex, problems: ProblemList) -> Iterator[tu
             row = find_image(key, images, where, problems)
             if row is not None:
                 yield where, name, row
-
-
-def draw_val(
-    tags: Sequence[list[int] | None], splits: list[str], config: DataConfig, seed: int, problems: ProblemList
-) -> None:
-    """Moves `data.val_fraction` of the images to the split `val`, in place.
-
-    An image is moved only if each of its classes keeps more than `data.min_images` images to train on.
-    """
-    left = Counter(tag for row in tags for tag in row or ())
-    wanted = max(1, round(config.val_fraction * len(splits)))
-    drawn = 0
-    for i in np.random.default_rng(seed).permutation(len(splits)).tolist():
-        if drawn == wanted:
-            break
-        row = tags[i] or []
-        if all(left[tag] > config.min_images for tag in row) and drawn < len(splits) - 1:
-            for tag in row:
-                left[tag] -= 1
-            splits[i] = VAL
-            drawn += 1
-    if drawn < wanted:
-        value = f"data.val_fraction={config.val_fraction} asks for {wanted} images, but only {drawn} could be held out"
-        problems.add("settings", value, "Add images of the rare classes, or lower data.val_fraction", fatal=False)

@@ -13,10 +13,10 @@ from PIL import Image
 from cian.config import DataConfig
 from cian.data.masks import write_mask
 from cian.data.problems import ProblemList
-from cian.data.read import read_dataset
 from cian.data.table import TRAIN
 from cian.errors import DataError
 from cian.formats import file_index
+from cian.reading.read import read_dataset
 from tests.formats.helpers import PETS_CSV, fatal, images, only, read, tags_of, write
 from tests.helpers import lines_run
 

@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from cian.config import DataConfig
-from cian.data.advice import MaskContents, note_classes, note_masks
 from cian.data.images import DECODING, Decoded, decode, limit_pixels, refuse_large
 from cian.data.known_files import KnownFiles
 from cian.data.masks import WHOLE, count_ids, fits, read_mask
 from cian.data.problems import FileError, ProblemList, few
-from cian.data.read import read_dataset
 from cian.data.table import IGNORE, Table
 from cian.errors import Problem
 from cian.parallel import cores, map_ahead
+from cian.reading.advice import MaskContents, note_classes, note_masks
+from cian.reading.read import read_dataset
 
 MIN_SIDE = 16  # pixels
 _IMAGE, _MASK = f"image/{DECODING} ", f"mask/{DECODING} "  # how what is learnt of a file starts

@@ -15,13 +15,13 @@ from rich.console import Console
 
 from cian.config import DataConfig
 from cian.data import advice
-from cian.data.check import check_dataset
 from cian.data.images import limit_pixels
 from cian.data.known_files import KnownFiles
 from cian.data.masks import fits, write_mask
 from cian.data.summary import often_together, summary, summary_data
 from cian.data.table import Table
 from cian.errors import DataError, Problem
+from cian.reading.check import check_dataset
 
 
 @pytest.fixture
@@ -387,5 +387,5 @@ def test_the_summary_says_what_the_tags_are(dataset: DataConfig) -> None:
 
 
 def test_checking_data_imports_no_torch() -> None:
-    code = "import sys, cian.data.check, cian.formats.coco_masks; sys.exit('torch' in sys.modules)"
+    code = "import sys, cian.reading.check, cian.formats.coco_masks; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

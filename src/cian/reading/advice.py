@@ -9,7 +9,7 @@ import numpy as np
 
 from cian.config import DataConfig
 from cian.data.masks import only_ignored
-from cian.data.problems import ProblemList
+from cian.data.problems import ProblemList, first
 from cian.data.summary import summary_data
 from cian.data.table import IGNORE, TRAIN, Table
 from cian.formats.label_sources import are_drawn
@@ -118,8 +118,3 @@ class MaskContents:
             value += first(self._contradicting, 3)
             cure = "The label maps are used as they are. Correct them, or add the tags"
             problems.add("data", value, cure, fatal=False)
-
-
-def first(texts: Sequence[str], most: int = 10) -> str:
-    """The first texts, and how many there are if these are not all."""
-    return ", ".join(texts[:most]) + f", … ({len(texts)} in all)" * (len(texts) > most)

@@ -15,21 +15,23 @@ from pathlib import Path
 import numpy as np
 
 from cian.config import DataConfig
-from cian.data.classes import ClassChanges, check_name, class_changes, class_names, resolve_classes, suggestion
 from cian.data.masks import read_mask
 from cian.data.problems import ProblemList, few, printable, quoted
-from cian.data.splits import draw_val, read_lists
 from cian.data.table import TRAIN, Table
 from cian.errors import Problem
 from cian.formats.annotations import Annotations
+from cian.formats.class_names import check_name, class_names
 from cian.formats.devkits import Layout, find_layout
 from cian.formats.file_index import NO_IMAGE, FileIndex, index_images, note_guesses, report_missing, skipped
 from cian.formats.format import TagSource
 from cian.formats.label_sources import find_label_maps, open_label_sources
+from cian.formats.list_files import read_lists
 from cian.formats.registry import open_tags
 from cian.formats.split_names import TEST, VAL, folder_splits
 from cian.formats.text import text_encoding
 from cian.memory import uncollected
+from cian.reading.classes import ClassChanges, class_changes, resolve_classes, suggestion
+from cian.reading.splits import draw_val
 
 ADD_ROWS = "Add rows to use them"
 # In the locale C, with Python's UTF-8 mode switched off, no name outside ASCII is text.

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from cian.config import dump_config, flatten, load_config, parse_assignment
-from cian.data.classes import class_names
 from cian.data.table import IGNORE, MAX_CLASSES
 from cian.errors import CianError
+from cian.formats.class_names import class_names
 from tests.formats.helpers import PETS_CSV, fatal, only, read, tags_of, write
 
 

@@ -6,8 +6,8 @@ from collections import Counter
 from pathlib import Path
 
 from cian.config import DataConfig
-from cian.data.read import read_dataset
 from cian.data.table import TRAIN
+from cian.reading.read import read_dataset
 from tests.formats.helpers import PETS_CSV, fatal, only, read, splits_of, tags_of, write
 
 
