@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,3 +46,28 @@ def test_ray_predict(drawn, tmp_path):
     text = label()
     assert "003.png:" in text and "broken.png: failed: " in text
     assert (out / "003.png").exists() and not (out / "broken.png").exists()
+
+
+def _example(name: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    """Runs a script, and returns its functions and classes. Its loss falls, and it ends with the shape of a mask."""
+    found = runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+    first, second, mask = capsys.readouterr().out.splitlines()
+    assert float(second.split()[-1]) < float(first.split()[-1]) and mask.startswith("mask: (1, ")
+    return found
+
+
+def test_affinity_in_deeplab(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("segmentation_models_pytorch", reason="needs pip install segmentation-models-pytorch")
+    network = _example("affinity_in_deeplab.py", capsys)["DeepLabWithAffinity"](5).eval()
+    images = torch.randn(2, 3, 32, 48)
+    with torch.no_grad():
+        own, cross = network(images, group_size=2)
+        torch.testing.assert_close(own, network.model(images))  # the module starts as the identity
+    assert own.shape == cross.shape == (2, 5, 32, 48)
+
+
+def test_affinity_in_vit(capsys: pytest.CaptureFixture[str]) -> None:
+    network = _example("affinity_in_vit.py", capsys)["ViTWithAffinity"](5).eval()
+    with torch.no_grad():
+        own, cross = network(torch.randn(2, 3, 32, 48), group_size=2)
+    assert own.shape == cross.shape == (2, 5, 2, 3)
