@@ -8,6 +8,8 @@ random here: the script shows how the parts fit.
 
 from __future__ import annotations
 
+from typing import Any
+
 import timm
 import torch
 from torch import Tensor, nn
@@ -20,9 +22,10 @@ CLASSES = 3  # with background
 class ViTWithAffinity(nn.Module):
     def __init__(self, num_classes: int):
         super().__init__()
-        self.vit = timm.create_model("vit_tiny_patch16_224", pretrained=False, num_classes=0, dynamic_img_size=True)
-        self.affinity = CrossImageAffinity(self.vit.embed_dim, hidden=64)
-        self.head = nn.Conv2d(self.vit.embed_dim, num_classes, 1)
+        vit: Any = timm.create_model("vit_tiny_patch16_224", num_classes=0, dynamic_img_size=True)
+        self.vit = vit
+        self.affinity = CrossImageAffinity(vit.num_features, hidden=64)
+        self.head = nn.Conv2d(vit.num_features, num_classes, 1)
 
     def forward(self, images: Tensor, group_size: int = 1) -> tuple[Tensor, ...]:
         """Logits of the self branch and, in groups, of the cross branch: (N, 3, H, W) → (N, K, H / 16, W / 16) each."""

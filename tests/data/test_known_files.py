@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from cian.config import DataConfig
-from cian.data import check, known_files
+from cian.data import known_files
 from cian.data.known_files import KnownFiles, fingerprint
 from cian.data.masks import write_mask
+from cian.reading import check
 from cian.reading.check import check_dataset
 
 OLD = 1_600_000_000

@@ -14,13 +14,13 @@ from PIL import Image
 from rich.console import Console
 
 from cian.config import DataConfig
-from cian.data import advice
 from cian.data.images import limit_pixels
 from cian.data.known_files import KnownFiles
 from cian.data.masks import fits, write_mask
 from cian.data.summary import often_together, summary, summary_data
 from cian.data.table import Table
 from cian.errors import DataError, Problem
+from cian.reading import advice
 from cian.reading.check import check_dataset
 
 

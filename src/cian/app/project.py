@@ -14,10 +14,10 @@ from cian.data.images import image_size, limit_pixels
 from cian.data.known_files import KnownFiles
 from cian.data.masks import read_mask, resize_mask
 from cian.data.palette import COLOURS
-from cian.data.read import read_dataset
 from cian.data.table import IGNORE, Table
 from cian.errors import CianError, DataError
 from cian.pipeline.stages import STAGES
+from cian.reading.read import read_dataset
 from cian.runs.directory import Run
 
 OWN = "app"  # the folder in the run that the page keeps its files in
