@@ -103,10 +103,12 @@ def write_csv(path: Path, rows: Iterable[Iterable[object]]) -> None:
 def read_csv(path: Path) -> list[dict[str, str]]:
     """The rows of a table that `write_csv` wrote, as texts by column."""
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        return [
-            {column: cell[1:] if cell[:1] == "'" and _FORMULA.match(cell) else cell for column, cell in row.items()}
-            for row in csv.DictReader(file)
-        ]
+        return [{column: without_apostrophe(cell) for column, cell in row.items()} for row in csv.DictReader(file)]
+
+
+def without_apostrophe(cell: str) -> str:
+    """A cell as it was before `write_csv` put an apostrophe in front."""
+    return cell[1:] if cell[:1] == "'" and _FORMULA.match(cell) else cell
 
 
 def _as_text(cell: object) -> object:

@@ -9,6 +9,7 @@ import pytest
 
 from cian.config import DataConfig
 from cian.data.table import TRAIN
+from cian.files import write_csv
 from cian.reading.read import read_dataset
 from tests.formats.helpers import PETS, PETS_CSV, fatal, images, only, read, splits_of, tags_of, write
 
@@ -127,6 +128,46 @@ def test_windows_1252(tmp_path: Path) -> None:
     assert "tags.csv: is not UTF-8, read as Windows-1252. Save it as UTF-8" in only(problems, is_fatal=False)
 
 
+@pytest.mark.parametrize("encoding", ["shift_jis", "gbk", "euc-kr", "big5", "cp1251", "cp1253", "cp1250", "cp437"])
+def test_other_encodings_are_refused(tmp_path: Path, encoding: str) -> None:
+    """Windows-1252 decodes them as well, to other names."""
+    words = {"shift_jis": "猫 自転車", "gbk": "自行车 天", "euc-kr": "고양이 개", "big5": "貓 狗", "cp1251": "кот ёж"}
+    words |= {"cp1253": "γάτα", "cp1250": "łoś żaba", "cp437": "Café écureuil"}
+    rows = "image,tags\n" + "".join(f"{i}.jpg,{word}\n" for i, word in enumerate(words[encoding].split()))
+    for file in ("tags.csv", "tags.json"):
+        _, problems = read(tmp_path, rows.encode(encoding), "0 1", file)
+        message = f"{file}: is not UTF-8, and its encoding cannot be told. Save it as UTF-8: as `CSV UTF-8` in Excel"
+        assert message in only(problems)
+
+
+def test_western_words_in_windows_1252(tmp_path: Path) -> None:
+    words = [
+        "chien écossais",
+        "Grüße",
+        "créée",
+        "n°1",
+        "l’été",
+        "São Paulo",
+        "MÜLLER",
+        "Zoë",
+        "Île",
+        "à",
+        "Foto – Kopie",
+    ]
+    rows = "image,tags\n" + "".join(f"{i}.jpg,{word}\n" for i, word in enumerate(words))
+    table, problems = read(tmp_path, rows.encode("cp1252"), [str(i) for i in range(len(words))])
+    assert tags_of(table) == {str(i): (word,) for i, word in enumerate(words)} and not fatal(problems)
+
+
+def test_our_own_tables_are_read_back(tmp_path: Path) -> None:
+    """`write_csv` puts an apostrophe before what a spreadsheet takes for a formula."""
+    names = images(tmp_path / "images", ["-1.jpg", "b.jpg"])
+    write_csv(tmp_path / "tags.csv", [("image", "class"), ("-1.jpg", "=cmd"), ("b.jpg", "'=x")])
+    table, problems = read_dataset(DataConfig(images=names, tags=tmp_path / "tags.csv", min_images=1), seed=0)
+    assert not problems
+    assert tags_of(table) == {"-1": ("=cmd",), "b": ("'=x",)}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -148,6 +189,17 @@ def test_windows_1252(tmp_path: Path) -> None:
             "line 2: column 'dog' holds 'maybe', neither 0 nor 1. If each column",
         ),
         ("image,cat,cat\na.jpg,1,1\n", "column 'cat' occurs twice. Remove"),
+        ("image,cat,dog\na,1,0\nb,-1,1\n", "line 3: the columns of classes hold 0 and -1, so it is not clear what"),
+        ("image,cat,dog\na,.9,.1\n", "line 2: column 'cat' holds '.9', neither 0 nor 1"),
+        ("image,class0,class1\na,.9,.1\n", "line 2: column 'class0' holds '.9', neither 0 nor 1"),
+        (
+            "image,split,dog\na,train,1\nb,val,0\n",
+            "column 'split' says which images are held out. Set data",
+        ),
+        (
+            "ImageID,LabelName,Confidence\na,dog,0.8\n",
+            "line 2: the column of confidences holds '0.8', which",
+        ),
         ("image,\na.jpg,\n", "its header 'image, ' has no column of tags"),
         ("image,tags\n,dog\n", "line 2: names no image. Add"),
         (
@@ -217,10 +269,22 @@ def test_unused_columns_are_noted(tmp_path: Path) -> None:
         "image|tags\na.jpg|dog\nb.jpg|cat\n",
         'image,id,choice,annotator\na.jpg,1,dog,7\nb.jpg,2,"{""choices"": [""cat""]}",7\n',
         'image,label\na.jpg,"[{""x"": 1, ""rectanglelabels"": [""dog""]}]"\nb.jpg,"[{""brushlabels"": [""cat""]}]"\n',
+        "image_id,dog,cat\na.jpg,1,-1\nb.jpg,-1,1\n",
+        "image,dog,cat\na.jpg,✓,-\nb.jpg,nan,✔\n",
+        "image,dog,cat,,\na.jpg,1,0\nb.jpg,0,1,,,\n",
+        "ImageID,Source,LabelName,Confidence\na,verification,dog,1\na,crowd,cat,0\nb,verification,cat,1\n",
+        "image,label,class_name\na.jpg,0,dog\nb.jpg,1,cat\n",
+        "image,tag1,tag2,tag3\na.jpg,dog,,\nb.jpg,cat,cat,\n",
+        "Image Name,Label #1,Label #2\na.jpg,dog,\nb.jpg,cat,cat\n",
+        "id,labels/0,labels/1\na.jpg,dog,\nb.jpg,,cat\n",
+        "image,tag,tag\na.jpg,dog,\nb.jpg,cat,\n",
+        "Export of 1 December\n\n,,animals,\nimage,,dog,cat\na.jpg,1,1,0\nb.jpg,2,0,1\n",
+        '"image","xmin","ymin","xmax","ymax","label"\n"a.jpg",1,2,3,4,"dog"\n"b.jpg",1,2,3,4,"cat"\n',
     ],
 )
 def test_csv_of_programs(tmp_path: Path, content: str) -> None:
-    """Excel where the comma is the decimal sign, questionnaires, bars, and Label Studio."""
+    """Excel where the comma is the decimal sign, questionnaires, bars, Label Studio, CelebA, Open Images, titles above
+    the header, and VoTT."""
     table, problems = read(tmp_path, content, "a b")
     assert not fatal(problems)
     assert tags_of(table) == {"a": ("dog",), "b": ("cat",)}

@@ -25,8 +25,23 @@ TAG_COLUMNS = (
     "choice",
 )  # one row for each image and tag
 
+_KNOWN = {name.replace("_", ""): name for name in (*TAG_COLUMNS, *TAGS_COLUMNS, *reversed(IMAGE_COLUMNS))}
+CONFIDENCE = "confidence"
+SPLIT_COLUMNS = frozenset({"split", "set", "subset", "partition", "fold"})
+
 # What programs write where a value is missing, in lower case.
 MISSING_WORDS = frozenset({"nan", "none", "null", "n/a", "na", "#n/a", "#na", "<na>", "nat", "-", "?"})
+
+
+def column_key(name: str) -> str:
+    """The name of a column in lower case, and as it is listed here if it is (`ImageID` is `image_id`)."""
+    key = clean(name).casefold().lstrip("#").strip()
+    return _KNOWN.get(re.sub(r"[\s_-]", "", key), key)
+
+
+def is_tag_column(key: str) -> bool:
+    """Whether a column holds tags, also one of several: `tag1`, `label 2`, `tags/0`."""
+    return column_key(re.sub(r"[\W_]*[0-9]+$", "", key)) in TAG_COLUMNS + TAGS_COLUMNS
 
 
 def is_missing(cell: str) -> bool:

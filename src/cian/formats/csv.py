@@ -4,9 +4,12 @@ Written by spreadsheets, scripts and labelling tools; RFC 4180, with what Excel 
 as "Unicode text", semicolons where the comma is the decimal sign). The column of the images is the one whose cells name
 images that exist. The rest of the layout is told from the header:
 
-    image,tags          image,tag           image,dog,cat           (no header)
-    a.jpg,dog;cat       a.jpg,dog           a.jpg,1,1               a.jpg,dog
-    b.jpg,dog           a.jpg,cat           b.jpg,1,0               a.jpg,cat
+    image,tags        image,tag       image,tag1,tag2     image,dog,cat       (no header)
+    a.jpg,dog;cat     a.jpg,dog       a.jpg,dog,cat       a.jpg,1,1           a.jpg,dog
+    b.jpg,dog         a.jpg,cat       b.jpg,dog,          b.jpg,1,0           a.jpg,cat
+
+Rows above the header, such as a title, are left out. In a column `confidence` (Open Images), 0 says that the image does
+not show the class. Where a column for each class holds -1 and 1, -1 is no.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import csv
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,11 +27,16 @@ from cian.data.images import KNOWN_SUFFIXES
 from cian.data.problems import ProblemList, file_error, quoted, reason
 from cian.data.table import TRAIN
 from cian.errors import CianError
+from cian.files import without_apostrophe
 from cian.formats.columns import (
+    CONFIDENCE,
     IMAGE_COLUMNS,
+    SPLIT_COLUMNS,
     TAG_COLUMNS,
     TAGS_COLUMNS,
+    column_key,
     is_missing,
+    is_tag_column,
     note_missing,
     note_unused,
     split_tags,
@@ -36,12 +44,15 @@ from cian.formats.columns import (
 from cian.formats.file_index import MISSING, FileIndex
 from cian.formats.format import JSON_SUFFIXES, Format, Request, TagRow, TagSource
 from cian.formats.json import tags_in
+from cian.formats.split_names import SPLIT_NAMES
 from cian.formats.text import clean, decode_json, text_encoding
 
-YES = frozenset({"1", "1.0", "1,0", "true", "t", "yes", "y", "x"})
+YES = frozenset({"1", "1.0", "1,0", "true", "t", "yes", "y", "x", "✓", "✔"})
 NO = frozenset({"0", "0.0", "0,0", "false", "f", "no", "n", ""})
+_NEVER = frozenset({"-1", "-1.0"})  # no, if the other cells are not 0
 _EXAMPLE = "Start it with the line `image,tags`, followed by lines like `photo.jpg,dog;cat`"
 _PEEK = 100  # rows that are looked at to tell the layout
+_TITLES = 10  # rows that may stand above the header
 _OTHERS = JSON_SUFFIXES | {".xml"}  # suffixes of files that are no CSV
 
 
@@ -50,25 +61,32 @@ class _Layout:
     """Which columns hold what.
 
     Attributes:
-        header: whether the first row is one.
+        header: the rows that come before the data.
         width: number of columns.
-        image, tags, split: columns; tags is None where each class has a column.
+        image, split: columns.
+        tags: columns; none where each class has a column.
         flags: (column, class) where each class has a column.
         merge: whether there is a row for each image and tag.
+        confidence: the column that says whether the image shows the tag.
+        least: the cells that a row needs at least.
     """
 
-    header: bool
+    header: int
     width: int
     image: int
-    tags: int | None
-    flags: tuple[tuple[int, str], ...]
-    split: int | None
-    merge: bool
+    tags: tuple[int, ...]
+    flags: tuple[tuple[int, str], ...] = ()
+    split: int | None = None
+    merge: bool = False
+    confidence: int | None = None
+    least: int = 0
 
     @property
     def words(self) -> str:
-        if self.tags is None:
+        if not self.tags:
             return f"a column for each of {len(self.flags)} classes"
+        if len(self.tags) > 1:
+            return f"{len(self.tags)} columns of tags"
         return "a row for each image and tag" if self.merge else "a row for each image"
 
 
@@ -84,28 +102,43 @@ def _read(request: Request) -> TagSource:
     if encoding == "cp1252":
         problems.add(path, "is not UTF-8, read as Windows-1252", "Save it as UTF-8 if names look wrong", fatal=False)
     with path.open(encoding=encoding, newline="") as file:
-        first = next((line for line in file if line.strip('\t,;" \r\n') and not _is_excel(line)), "")
-        delimiter = _delimiter(path, first)
+        lines = (line for line in file if line.strip('\t,;" \r\n') and not _is_excel(line))
+        delimiter = _delimiter(path, list(islice(lines, _TITLES)))
         file.seek(0)
         head = [cells for _, cells in islice(_cells(path, csv.reader(file, delimiter=delimiter)), _PEEK)]
     layout = _layout(request, delimiter, head)
-    if layout.header and layout.tags is not None:
-        used = (layout.image, layout.tags, layout.split)
-        note_unused(path, [name for i, name in enumerate(map(clean, head[0])) if name and i not in used], problems)
+    if layout.header and layout.tags:
+        used = (layout.image, *layout.tags, layout.split, layout.confidence)
+        names = map(clean, head[layout.header - 1])
+        note_unused(path, [name for i, name in enumerate(names) if name and i not in used], problems)
     rows = _rows(path, encoding, delimiter, layout, request.config.separator, problems)
     return TagSource(path, f"CSV, {layout.words}", rows, layout.merge, unit="line", if_empty=_EXAMPLE)
 
 
-def _delimiter(path: Path, line: str) -> str:
+def _delimiter(path: Path, lines: Sequence[str]) -> str:
     """Tab, comma, semicolon or bar: the one that cuts out a known header, else the first that occurs outside quotes."""
-    cut = {
-        sign: [cell for _, cells in _cells(path, csv.reader([line], delimiter=sign)) for cell in cells]
-        for sign in "\t,;|"
-    }
-    for sign, cells in cut.items():
-        if len(cells) > 1 and any(clean(cell).casefold() in IMAGE_COLUMNS for cell in cells):
-            return sign
-    return next((sign for sign, cells in cut.items() if len(cells) > 1), ",")
+    first = ","
+    for line in lines:
+        cut = {
+            sign: [cell for _, cells in _cells(path, csv.reader([line], delimiter=sign)) for cell in cells]
+            for sign in "\t,;|"
+        }
+        for sign, cells in cut.items():
+            if len(cells) > 1 and any(column_key(cell) in IMAGE_COLUMNS for cell in cells):
+                return sign
+        if line is lines[0]:
+            first = next((sign for sign, cells in cut.items() if len(cells) > 1), ",")
+    return first
+
+
+def _header(head: Sequence[Sequence[str]], images: FileIndex) -> int:
+    """The row that is the header, or may be: the first one, unless rows of titles stand above a known header."""
+    for row, cells in enumerate(head[:_TITLES]):
+        if len(cells) > 1 and any(column_key(cell) in IMAGE_COLUMNS for cell in cells):
+            return row
+        if any(_is_image(cell, images) for cell in cells):
+            break
+    return 0
 
 
 def _cells(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
@@ -129,13 +162,14 @@ def _layout(request: Request, delimiter: str, head: Sequence[Sequence[str]]) -> 
     path, config = request.path, request.config
     if not head:
         raise file_error(path, "is empty", _EXAMPLE)
-    names = [clean(cell) for cell in head[0]]
-    keys = [name.casefold() for name in names]
+    start = _header(head, request.images)
+    names = [clean(cell) for cell in head[start]]
+    keys = list(map(column_key, names))
     width = len(names)
     if width < 2:
         raise file_error(path, f"its first line {quoted(names[0])} has only one column", _EXAMPLE)
 
-    rows = head[1:]
+    rows = head[start + 1 :]
     wanted = None if config.split_column is None else clean(config.split_column).casefold()
     split = keys.index(wanted) if wanted in keys else None
     image, rivals = _image_column(request.images, keys, rows or head, split)
@@ -145,7 +179,7 @@ def _layout(request: Request, delimiter: str, head: Sequence[Sequence[str]]) -> 
         if delimiter == config.separator and image == 0:  # a.jpg;dog;cat
             head, width = [[row[0], delimiter.join(row[1:])] for row in head], 2
         words = _tag_column(path, head, image)
-        return _Layout(False, width, image, words, (), None, _one_tag_each(head, words, config.separator))
+        return _Layout(0, width, image, (words,), merge=_one_tag_each(head, words, config.separator))
 
     if config.split_column is not None and split is None:
         value = f"has no column {quoted(config.split_column)} (its columns: {quoted(', '.join(names))})"
@@ -153,17 +187,39 @@ def _layout(request: Request, delimiter: str, head: Sequence[Sequence[str]]) -> 
     _note_image_column(path, names, rows, image, rivals, request)
     others = [i for i in range(width) if i not in (image, split) and names[i]]
     others = [i for i in others if keys[i] not in IMAGE_COLUMNS or _all_flags(rows, i)]
-    tags = next((i for key in TAGS_COLUMNS + TAG_COLUMNS for i in others if keys[i] == key), None)
-    if tags is not None:
-        return _Layout(True, width, image, tags, (), split, keys[tags] in TAG_COLUMNS)
+    confidence = next((i for i in others if keys[i] == CONFIDENCE), None)
+    tags = _tag_columns(keys, rows, others)
+    if tags:
+        return _Layout(start + 1, width, image, tags, (), split, keys[tags[0]] in TAG_COLUMNS, confidence)
     if not others:
         raise file_error(path, f"its header {quoted(', '.join(names))} has no column of tags", _EXAMPLE)
     if len(others) == 1 and not _all_flags(rows, others[0]):
-        return _Layout(True, width, image, others[0], (), split, _one_tag_each(rows, others[0], config.separator))
+        merge = _one_tag_each(rows, others[0], config.separator)
+        return _Layout(start + 1, width, image, (others[0],), (), split, merge)
     doubled = [name for name, count in Counter(names[i] for i in others).items() if count > 1]
     if doubled:
         raise file_error(path, f"column {quoted(doubled[0])} occurs twice", "Remove one of them")
-    return _Layout(True, width, image, None, tuple((i, names[i]) for i in others), split, False)
+    for i in others:
+        if keys[i] in SPLIT_COLUMNS and all(clean(row[i]).casefold() in SPLIT_NAMES for row in rows if i < len(row)):
+            value = f"column {quoted(names[i])} says which images are held out"
+            raise file_error(path, value, f"Set data.split_column={names[i]}, or remove the column")
+    flags = tuple((i, names[i]) for i in others)
+    return _Layout(start + 1, width, image, (), flags, split, least=1 + max(image, split or 0, *others))
+
+
+def _tag_columns(keys: Sequence[str], rows: Sequence[Sequence[str]], others: Sequence[int]) -> tuple[int, ...]:
+    """The columns of tags: one, or several that are numbered or called alike; none if each class has a column."""
+    known = [i for key in TAGS_COLUMNS + TAG_COLUMNS for i in others if keys[i] == key]
+    if known:
+        first = next((i for i in known if _has_words(rows, i)), known[0])  # not the numbers of the classes
+        return tuple(i for i in known if keys[i] == keys[first])
+    several = tuple(i for i in others if is_tag_column(keys[i]))
+    return several if any(_has_words(rows, i) for i in several) else ()
+
+
+def _has_words(rows: Sequence[Sequence[str]], column: int) -> bool:
+    cells = [row[column].strip() for row in rows if column < len(row)]
+    return any(not _is_number(cell) and cell.casefold() not in YES | NO for cell in cells)
 
 
 def _image_column(
@@ -253,32 +309,65 @@ def _one_tag_each(rows: Sequence[Sequence[str]], column: int, separator: str) ->
 def _rows(
     path: Path, encoding: str, delimiter: str, layout: _Layout, separator: str, problems: ProblemList
 ) -> Iterator[TagRow]:
-    unclear: set[int] = set()  # columns with a value that is neither yes nor no
-    missing: set[str] = set()  # words that are read as no tag
+    seen = _Seen()
     name = str(path)
     with path.open(encoding=encoding, newline="") as file:
         lines = _cells(path, csv.reader(file, delimiter=delimiter))
-        for line, cells in islice(lines, int(layout.header), None):
+        for line, cells in islice(lines, layout.header, None):
             where = f"{name}, line {line}"
             if not _fit(cells, layout, delimiter, separator):
                 value = f"has {len(cells)} cells, but the first line has {layout.width}"
                 problems.add(where, value, f"Separate tags by {separator!r}, and quote cells that hold {delimiter!r}")
                 continue
-            image = cells[layout.image].strip()
+            image = without_apostrophe(cells[layout.image].strip())
             split = TRAIN if layout.split is None else clean(cells[layout.split])
             if not image:
                 problems.add(where, "names no image", "Add its name or remove the line")
             elif not split:
                 problems.add(where, f"{quoted(image)} has no split", "Write the name of its split")
-            elif layout.tags is not None:
-                cell = cells[layout.tags]
-                tags = _cell_tags(cell, separator)
-                if not tags and cell not in missing and is_missing(cell):
-                    missing.add(cell)
-                    note_missing(where, cell, problems)
-                yield TagRow(line, image, tags, split)
+            elif not layout.tags:
+                yield TagRow(line, image, _flagged(cells, layout, where, seen, problems), split)
             else:
-                yield TagRow(line, image, _flagged(cells, layout, where, unclear, problems), split)
+                parts = [without_apostrophe(cells[column]) for column in layout.tags]
+                for cell in parts:
+                    if cell not in seen.missing and is_missing(cell):
+                        seen.missing.add(cell)
+                        note_missing(where, cell, problems)
+                tags = tuple(dict.fromkeys(tag for cell in parts for tag in _cell_tags(cell, separator)))
+                shown = layout.confidence is None or _is_shown(cells[layout.confidence], where, seen, problems)
+                yield TagRow(line, image, tags if shown else (), split)
+    if seen.zero and seen.minus:
+        value = "the columns of classes hold 0 and -1, so it is not clear what -1 means"
+        problems.add(seen.minus, value, "Write 1 for yes and 0 for no")
+
+
+@dataclass
+class _Seen:
+    """What is said once, where it occurs first.
+
+    Attributes:
+        unclear: columns with a value that is neither yes nor no.
+        missing: words that are read as no tag.
+        zero, minus: the lines of 0 and of -1 in columns of classes.
+    """
+
+    unclear: set[int] = field(default_factory=set)
+    missing: set[str] = field(default_factory=set)
+    zero: str = ""
+    minus: str = ""
+
+
+def _is_shown(cell: str, where: str, seen: _Seen, problems: ProblemList) -> bool:
+    """Whether a confidence says that the image shows the tag. One between 0 and 1 is reported once."""
+    try:
+        confidence = float(cell.strip().replace(",", ".") or 1)
+    except ValueError:
+        return True
+    if 0 < confidence < 1 and -1 not in seen.unclear:
+        seen.unclear.add(-1)
+        value = f"the column of confidences holds {quoted(cell)}, which is neither 0 nor 1"
+        problems.add(where, value, "Keep the rows that are right, and remove the column")
+    return confidence != 0
 
 
 def _cell_tags(cell: str, separator: str) -> tuple[str, ...]:
@@ -293,15 +382,19 @@ def _fit(cells: list[str], layout: _Layout, delimiter: str, separator: str) -> b
     """Makes a row as wide as the first line, in place, where it is clear how; returns whether it is now."""
     while len(cells) > layout.width and not cells[-1].strip():
         cells.pop()
-    if layout.tags is not None:
+    if layout.tags or len(cells) >= layout.least:
         cells += [""] * (layout.width - len(cells))
-        if delimiter == separator and layout.tags == layout.width - 1:  # a.jpg;dog;cat
-            cells[layout.tags :] = [separator.join(cells[layout.tags :])]
+    if delimiter == separator and layout.tags == (layout.width - 1,):  # a.jpg;dog;cat
+        cells[layout.width - 1 :] = [separator.join(cells[layout.width - 1 :])]
     return len(cells) == layout.width
 
 
 def _flagged(
-    cells: Sequence[str], layout: _Layout, where: str, unclear: set[int], problems: ProblemList
+    cells: Sequence[str],
+    layout: _Layout,
+    where: str,
+    seen: _Seen,
+    problems: ProblemList,
 ) -> tuple[str, ...]:
     """The classes whose cell says yes. A column with a cell that says neither yes nor no is reported once."""
     tags = []
@@ -309,10 +402,18 @@ def _flagged(
         cell = cells[column].strip().casefold()
         if cell in YES:
             tags.append(name)
-        elif cell not in NO and column not in unclear:
-            unclear.add(column)
+        elif cell in _NEVER:
+            seen.minus = seen.minus or where
+        elif cell in NO:
+            seen.zero = seen.zero or (where if cell else "")
+        elif is_missing(cell):
+            if cell not in seen.missing:
+                seen.missing.add(cell)
+                problems.add(where, f"{quoted(cell)} is read as no", "Write 1 if it means yes", fatal=False)
+        elif column not in seen.unclear:
+            seen.unclear.add(column)
             value = f"column {quoted(name)} holds {quoted(cells[column])}, neither 0 nor 1"
-            cure = "If each column is a class, write 0 or 1. Otherwise call the columns `image` and `tags`"
+            cure = "If each column is a class, write 0 or 1. If not, call the columns `image` and `tags`"
             problems.add(where, value, cure)
     return tuple(tags)
 

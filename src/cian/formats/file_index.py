@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qsl, unquote
 
 from cian.data.images import KNOWN_SUFFIXES, READ, find_all_images, unread_cure
 from cian.data.problems import ProblemList, file_error, quoted
@@ -62,8 +62,10 @@ class FileIndex:
             row = self._find_alike(spelling)
             if row == MISSING:
                 last = spelling.rpartition("/")[2]
-                plain = _UPLOAD.sub("", last)  # prefixes of both would make one file of two uploads
-                row = self._uploads.get(_alike(last), MISSING) if plain == last else self._find_alike(plain)
+                if _UPLOAD.match(last):  # prefixes of both would make one file of two uploads
+                    row = self._find_alike(_UPLOAD.sub("", last))
+                elif self._uploads:
+                    row = self._uploads.get(_alike(last), MISSING)
             if row != MISSING:
                 self._guessing = True
                 return row
@@ -85,6 +87,8 @@ class FileIndex:
         if row == MISSING:
             key = visible(key).replace("\\", "/").removeprefix("./")
             row = self._rows.get(key, MISSING)
+        if row == MISSING and key.rpartition("/")[2] not in self._rows:
+            return MISSING  # no path that ends so, either
         if row == MISSING:
             for root in self._roots:
                 if key.startswith(root):
@@ -99,6 +103,8 @@ class FileIndex:
         row = self._find(name)
         if row == MISSING:
             key = _alike(name)
+            if key.rpartition("/")[2] not in self._rows_alike:
+                return MISSING
             row = self._rows_alike.get(key, MISSING)
             ends = ((end, self._rows_alike.get(end, MISSING)) for end in path_ends(key) if row == MISSING)
             row = next((found for end, found in ends if found >= 0 and end == _alike(self.paths[found])), row)
@@ -146,7 +152,7 @@ def spellings(name: str) -> Iterator[str]:
     """What a name may stand for: itself, a name encoded for the web, or the file of a web address."""
     plain = visible(name).replace("\\", "/")
     path, _, query = plain.partition("?")
-    values = [value for values in parse_qs(query).values() for value in values]  # /data/local-files/?d=photos/a.jpg
+    values = [value for _, value in parse_qsl(query)] if query else ()  # /data/local-files/?d=photos/a.jpg
     for spelling in dict.fromkeys((name, unquote(plain), unquote(path), *values)):
         yield spelling
         if "://" in spelling:
@@ -155,7 +161,8 @@ def spellings(name: str) -> Iterator[str]:
 
 def _alike(path: str) -> str:
     """The same text for names that differ in case, in the suffix of an image, or in zeros before a number."""
-    path = unicodedata.normalize("NFC", unquote(path)).replace("\\", "/").casefold()
+    path = unquote(path).replace("\\", "/").casefold()
+    path = path if path.isascii() else unicodedata.normalize("NFC", path)
     stem, dot, suffix = path.rpartition(".")
     path = stem if f"{dot}{suffix}" in KNOWN_SUFFIXES else path
     folder, slash, name = path.rpartition("/")

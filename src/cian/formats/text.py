@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import itertools
 import json
 import re
 import unicodedata
@@ -24,25 +25,44 @@ _DECLARATION = re.compile(r"\s*<\?xml[^>]*\?>")
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
 
+# Windows-1252 gives every byte a meaning, so text of any other encoding passes as it. Letters outside ASCII tell them
+# apart: in Western words they stand alone or in pairs, between other letters.
+_LETTERS = frozenset("ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÐÑÒÓÔÕÖØÙÚÛÜÝÞßàáâãäåæçèéêëìíîïðñòóôõöøùúûüýþÿŠšŽžŒœŸ")
+_SIGNS = frozenset("’–—…€£°ºª·«»©®\u00a0")
+_WORD = re.compile(r"[A-Za-z]*[^\x00-\x7f](?:[A-Za-z]|[^\x00-\x7f])*")
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+_NO_TEXT = "is not a text file", "Save it as text in UTF-8 (from a spreadsheet: as CSV)"
+_NO_UTF8 = (
+    "is not UTF-8, and its encoding cannot be told",
+    "Save it as UTF-8: as `CSV UTF-8` in Excel, or with iconv -f ENCODING -t UTF-8 (e.g. SHIFT_JIS, GBK, EUC-KR)",
+)
+
+
 def text_encoding(path: Path) -> str:
-    """The encoding of a text file: UTF-8, UTF-16 with a byte order mark (Excel's "Unicode text"), or Windows-1252.
+    """The encoding of a text file: UTF-8, UTF-16 with a byte order mark (Excel's "Unicode text"), or Windows-1252 if
+    its words are Western.
 
     Raises:
-        CianError: the file cannot be read, or it is not text.
+        CianError: the file cannot be read, it is not text, or its encoding is another one.
     """
     try:
         if path.exists() and not path.is_file():
             raise file_error(path, "is not a file", "Give a text file")
         with path.open("rb") as file:
             wide = file.read(2) in (b"\xff\xfe", b"\xfe\xff")
-        for encoding in ("utf-16",) if wide else ("utf-8-sig", "cp1252"):
-            if _decodes(path, encoding):
-                return encoding
+        encoding = "utf-16" if wide else "utf-8-sig"
+        if _decodes(path, encoding):
+            return encoding
+        with path.open(encoding="cp1252", errors="replace", newline="") as file:
+            while not wide and (block := file.read(1 << 20)):
+                _check_western(block, path)
     except FileNotFoundError:
         raise file_error(path, "no such file", "Give one that exists") from None
     except (OSError, ValueError) as error:
         raise file_error(path, f"cannot be read ({reason(error)})", "Give a readable text file") from None
-    raise file_error(path, "is not a text file", "Save it as text in UTF-8 (from a spreadsheet: as CSV)")
+    if wide:
+        raise file_error(path, *_NO_TEXT)
+    return "cp1252"
 
 
 def _decodes(path: Path, encoding: str) -> bool:
@@ -54,6 +74,29 @@ def _decodes(path: Path, encoding: str) -> bool:
     except UnicodeError:
         return False
     return True
+
+
+def _check_western(text: str, where: Path | str) -> None:
+    """
+    Raises:
+        FileError: bytes that were decoded as Windows-1252 are no text, or of another encoding.
+    """
+    if _CONTROL.search(text):
+        raise file_error(where, *_NO_TEXT)
+    if not all(map(_is_western, set(_WORD.findall(text)))):
+        raise file_error(where, *_NO_UTF8)
+
+
+def _is_western(word: str) -> bool:
+    """Whether a word with letters outside ASCII is one of a Western language."""
+    if len(word) == 1:
+        return word in _LETTERS or word in _SIGNS
+    word = word[word[0] in _SIGNS and word[1].isascii() :]
+    word = word[:-1] if word[-1] in _SIGNS and word[-2:-1].isascii() else word
+    others = re.findall(r"[^\x00-\x7f]+", word.replace("’", "'"))
+    letters = all(letter in _LETTERS for run in others for letter in run)
+    small_first = any(one.islower() and two.isupper() and not two.isascii() for one, two in itertools.pairwise(word))
+    return letters and not small_first and all(len(run) < min(3, len(word)) for run in others)
 
 
 def read_lines(path: Path) -> list[str]:
@@ -89,12 +132,15 @@ def decode_text(content: bytes, where: str) -> str:
         CianError: it is not text.
     """
     wide = content[:2] in (b"\xff\xfe", b"\xfe\xff")
-    for encoding in ("utf-16",) if wide else ("utf-8-sig", "cp1252"):
-        with contextlib.suppress(UnicodeError):
-            text = content.decode(encoding)
-            if "\0" not in text:
-                return text
-    raise file_error(where, "is not a text file", "Save it as text in UTF-8")
+    with contextlib.suppress(UnicodeError):
+        text = content.decode("utf-16" if wide else "utf-8-sig")
+        if "\0" not in text:
+            return text
+    if wide:
+        raise file_error(where, *_NO_TEXT)
+    text = content.decode("cp1252", "replace")
+    _check_western(text, where)
+    return text
 
 
 class JsonObject(list):
