@@ -14,12 +14,19 @@ import pytest
 from PIL import Image
 
 import cian
+from cian.config import load_config
 from cian.data import known_files
 from cian.data.masks import read_mask, write_mask
 from cian.evaluation.folders import evaluate_folders
+from cian.files import write_json
 from cian.inference.folder import predict_folder
 from cian.pipeline import run
+from cian.pipeline.context import Context
+from cian.pipeline.run import check_data
+from cian.pipeline.stages.export import Export
+from cian.runs.directory import Run
 from cian.training import segmentation
+from cian.training.device import make_accelerator
 from tests.helpers import TINY, bit_for_bit, cli, draw_images, here, same, weights
 
 
@@ -84,6 +91,17 @@ def test_the_better_network_is_shipped(finished):
     assert miou[choice["network"]] == max(miou.values()) == scores["final, with CRF"]["val"]["miou"]
     assert (choice["split"], choice["crf"]) == ("val", True)
     assert same(weights(finished, "model"), weights(finished, choice["network"]))
+
+
+def test_a_network_without_affinity_can_be_shipped(finished, tmp_path):
+    target = Run(Path(shutil.copytree(finished, tmp_path / "run")))
+    choice = json.loads((target.path / "compare/chosen.json").read_text())
+    write_json(target.path / "compare/chosen.json", {**choice, "network": "baseline"})
+    config = load_config(target.config_file)
+    context = Context(config, check_data(config, make_accelerator(config.runtime)), target)
+    Export().run(context)
+    assert same(weights(target.path, "model"), weights(target.path, "baseline"))
+    assert cian.load(target.model).network.affinity is None
 
 
 def test_scores(finished):

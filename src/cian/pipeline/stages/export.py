@@ -31,5 +31,6 @@ class Export(Stage):
 
         context.clean_start("model")
         if context.accelerator.is_main_process:
-            network = context.load_network(context.final_network)
-            Segmenter(network, context.config, context.table.class_names).save(context.run.model)
+            stage = context.final_network
+            config = stage.network_config(context.config)
+            Segmenter(context.load_network(stage), config, context.table.class_names).save(context.run.model)
