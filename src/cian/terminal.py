@@ -6,7 +6,8 @@ import os
 import textwrap
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -16,13 +17,20 @@ from cian.errors import Problem
 # File names may contain brackets, and have to stay on one line to be copied.
 console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
+PROGRESS = "CIAN_PROGRESS"  # the environment variable with the name of a file that progress is also written to, as JSON
+_TELL_SECONDS = 0.5  # between two versions of this file
 LINE_SECONDS = 20.0  # between two lines of progress
 SMOOTHING = 0.7  # weight of the earlier speed in the shown one
 
 
 def speak(aloud: bool) -> None:
     """Turns progress and notes on or off. Of several processes only the first one shows them."""
-    console.quiet = not aloud or os.environ.get("RANK", "0") != "0"
+    console.quiet = not aloud or _is_silent()
+
+
+def _is_silent() -> bool:
+    """Whether another process of a distributed run shows the progress."""
+    return os.environ.get("RANK", "0") != "0"
 
 
 def note(problem: Problem) -> None:
@@ -53,6 +61,8 @@ class Ticker:
         self.speed: float | None = None  # units per second
         self._start = self._last = self._printed = time.monotonic()
         self._bar: Progress | None = None
+        self._told = 0.0
+        self._tell()
         if console.is_terminal:
             self._bar = Progress(
                 TextColumn("{task.description}"),
@@ -100,6 +110,18 @@ class Ticker:
         elif now - self._printed >= LINE_SECONDS:
             self._printed = now
             console.print(f"{self.title}: {self.done}/{self.total} · {line}")
+        if now - self._told >= _TELL_SECONDS:
+            self._tell()
+
+    def _tell(self) -> None:
+        """Writes how far the work is, for a program that watches."""
+        if (name := os.environ.get(PROGRESS)) and not _is_silent():
+            from cian.files import write_json
+
+            self._told = time.monotonic()
+            state = {"title": self.title, "done": self.done, "total": self.total, "seconds_left": self.seconds_left}
+            with suppress(OSError):
+                write_json(Path(name), state)
 
 
 @contextmanager

@@ -23,9 +23,10 @@ from cian.data.masks import read_mask, write_mask
 from cian.data.palette import COLOURS
 from cian.data.table import Table
 from cian.files import read_json, write_json, write_text
+from cian.inference.affinity_maps import AffinityMap
 from cian.pipeline.context import Context
 from cian.pipeline.stages.compare import Choice
-from cian.report.affinity_view import AffinityMap, affinity_examples
+from cian.report.affinity_view import affinity_examples
 from cian.report.curves import loss_curves
 from cian.report.draw_affinity import draw_affinity
 from cian.report.draw_curves import _polyline, draw_curves

@@ -63,7 +63,8 @@ class LabelStore:
             for name in files_in(root) if root.is_dir() else ():
                 i = places.get(name.removesuffix(suffix))
                 if i is not None and name.endswith(suffix):
-                    self._states[i] = self.get(i).state
+                    with contextlib.suppress(CianError):  # said when the image is opened
+                        self._states[i] = self.get(i).state
 
     def states(self) -> dict[int, str]:
         """The state of each image that has labels."""

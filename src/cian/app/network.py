@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import queue
 import threading
@@ -20,11 +21,13 @@ from cian.app.refusal import Refusal
 from cian.data.images import alone, read_image
 from cian.data.masks import read_mask, write_mask
 from cian.data.table import TRAIN
+from cian.errors import CianError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from cian.inference.segmenter import Segmenter
+    from cian.network import CIAN
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -111,16 +114,8 @@ class Network:
     def __init__(self, project: Project, worker: Worker):
         self.project, self.worker = project, worker
         self._loaded: Latest[str, Segmenter] = Latest(2)
+        self._untrained: Latest[str, CIAN] = Latest(1)
         self._scores: Latest[tuple[str, int], Scores] = Latest(8)
-
-    def stamp(self, folder: Path | None = None) -> str:
-        """Changes with the weights. Empty: there is no model."""
-        folder = folder or self.project.run.model
-        try:
-            status = (folder / "model.safetensors").stat()
-        except OSError:
-            return ""
-        return f"{status.st_mtime_ns:x}-{status.st_size:x}"
 
     def segmenter(self, folder: Path | None = None) -> Segmenter:
         """
@@ -128,7 +123,7 @@ class Network:
             Refusal: there is no model yet.
             CianError: its files are damaged.
         """
-        stamp = self.stamp(folder)
+        stamp = self.project.model_stamp(folder)
         if not stamp:
             raise Refusal(409, "This run has no model yet. Let it finish.")
         if (found := self._loaded.find(stamp)) is None:
@@ -140,11 +135,38 @@ class Network:
             self._loaded.keep(stamp, found)
         return found
 
+    def untrained(self) -> CIAN:
+        """The network as its training began: with the weights of the classifier.
+
+        Raises:
+            Refusal: the run has no classifier.
+        """
+        weights = self.project.run.folder("classify") / "model.safetensors"
+        if not weights.is_file():
+            raise Refusal(409, "There is nothing before: this run has trained no classifier.")
+        key = self.project.model_stamp(weights.parent)
+        if (found := self._untrained.find(key)) is None:
+            import torch
+
+            from cian.build import build_network
+            from cian.seeds.classifier import build_classifier
+            from cian.training.checkpoint import load_weights
+
+            config, table = self.project.config, self.project.table
+            with torch.random.fork_rng():
+                torch.manual_seed(config.seed)
+                found = build_network(config, table.num_classes, weights="random")
+            classifier = build_classifier(config, len(table.classes), weights="random")
+            load_weights(classifier, self.project.inside(weights))
+            found.backbone.load_state_dict(classifier.backbone.state_dict())
+            self._untrained.keep(key, found.eval())
+        return found
+
     def scores(self, i: int, folder: Path | None = None) -> Scores:
         """What the network says of an image. Call it in the worker's thread."""
         from cian.inference.logits import multi_scale_logits
 
-        stamp = self.stamp(folder)
+        stamp = self.project.model_stamp(folder)
         if (known := self._scores.find((stamp, i))) is None:
             segmenter = self.segmenter(folder)
             image = read_image(self.project.image(i), segmenter.config.max_side)
@@ -160,11 +182,14 @@ class Network:
         return table.allowed(i) if table.splits[i] == TRAIN else None
 
     def prediction(self, i: int, folder: Path | None = None) -> np.ndarray:
-        """(H, W) uint8, for images that the run itself does not predict. It is kept on disk."""
+        """(H, W) uint8, the mask of an image that the run itself does not predict.
+
+        Args:
+            folder: of a model; None: the run's. Then the mask is kept on disk.
+        """
         from cian.inference.decide import label_map, probabilities
 
-        file = self.kept(i, folder)
-        if file.is_file():
+        if folder is None and (file := self.project.mask_file("prediction", i)) is not None:
             return read_mask(file)
         segmenter = self.segmenter(folder)
         known, settings = self.scores(i, folder), segmenter.config.predict
@@ -173,9 +198,7 @@ class Network:
         size = self.project.size(i)
         with alone(size[0] * size[1]):
             mask = label_map(result, size)
-        write_mask(file, mask)
+        if folder is None:
+            with contextlib.suppress(OSError, CianError):  # a run that cannot be written can be looked at
+                write_mask(self.project.kept_prediction(i, known.model), mask)
         return mask
-
-    def kept(self, i: int, folder: Path | None = None) -> Path:
-        """Where the prediction of an image is kept that the run itself does not predict."""
-        return self.project.own("predictions", self.stamp(folder) or "none", f"{self.project.table.ids[i]}.png")

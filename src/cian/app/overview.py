@@ -1,25 +1,17 @@
-"""What the page shows of every image at once: its size, the classes in its mask, its score.
-
-Masks are read in the background, as there may be 10,000. What was found is kept, so that the next start knows it.
-"""
+"""What the page shows of all images at once: sizes, classes, scores, and what has changed since the last round."""
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from cian.app.labels import LabelStore
 from cian.app.project import Project
-from cian.data.masks import count_ids, read_mask
-from cian.errors import CianError
+from cian.app.scan import Scan, stamp
+from cian.data.masks import count_ids, read_mask, resize_mask
 from cian.evaluation.folders import object_iou
-from cian.files import read_json, write_json
-from cian.parallel import cores, map_ahead
 
 
 @dataclass
@@ -40,65 +32,29 @@ class Seen:
 
 
 class Overview:
-    def __init__(self, project: Project):
-        self.project = project
-        self.file = project.own("overview.json")
-        self.pending = len(project.table)
-        self._stop = threading.Event()
-        try:
-            earlier: dict[str, Seen] = read_json(self.file, dict[str, Seen])
-        except CianError:  # nothing but time depends on it
-            earlier = {}
-        self.seen = [earlier.get(image_id, Seen()) for image_id in project.table.ids]
-        self._thread: threading.Thread | None = None
+    def __init__(self, project: Project, labels: LabelStore):
+        self.project, self.labels = project, labels
+        self.scan = Scan(project.table.ids, Seen(), self._look, project.own("overview.json"))
+        self.scan.update()
 
-    def update(self) -> None:
-        """Looks at all images again, in the background."""
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._scan, daemon=True)
-            self._thread.start()
-
-    def close(self) -> None:
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-
-    def _scan(self) -> None:
-        count, changed = len(self.seen), False
-        with ThreadPoolExecutor(max(1, cores() - 1)) as pool:
-            for i, seen in enumerate(map_ahead(pool, self._look, range(count))):
-                if self._stop.is_set():
-                    break
-                changed |= seen is not self.seen[i]
-                self.seen[i] = seen
-                self.pending = count - i - 1
-        if changed:
-            with contextlib.suppress(OSError):
-                write_json(
-                    self.file, {key: vars(seen) for key, seen in zip(self.project.table.ids, self.seen, strict=True)}
-                )
-
-    def _look(self, i: int) -> Seen:
-        project, before = self.project, self.seen[i]
-        try:
-            files = [project.mask_file(kind, i) for kind in ("prediction", "truth")]
-            stamp = " ".join(map(_stamp, (project.table.images[i], *files)))
-            if stamp == before.stamp or self._stop.is_set():
-                return before
-            seen = Seen(stamp, *project.size(i))
-            predicted, truth = files
-            if predicted is not None:
-                mask = read_mask(predicted)
-                seen.found = [int(c) for c in np.flatnonzero(count_ids(mask)) if 0 < c < project.table.num_classes]
-                if truth is not None:
-                    seen.score = object_iou(mask, read_mask(truth, project.table.mask_ids))
-            return seen
-        except (CianError, OSError):  # said when the image is opened
+    def _look(self, i: int, before: Seen) -> Seen:
+        project = self.project
+        predicted, truth = project.mask_file("prediction", i), project.mask_file("truth", i)
+        now = stamp(project.image(i), predicted, truth)
+        if now == before.stamp:
             return before
+        seen = Seen(now, *project.size(i))
+        if predicted is not None:
+            mask = read_mask(predicted)
+            seen.found = [int(c) for c in np.flatnonzero(count_ids(mask)) if 0 < c < project.table.num_classes]
+            if truth is not None:
+                seen.score = object_iou(mask, read_mask(truth, project.table.mask_ids))
+        return seen
 
     def rows(self) -> list[dict[str, Any]]:
         """One row an image, as JSON."""
-        table = self.project.table
+        self.scan.update()
+        table, states = self.project.table, self.labels.states()
         return [
             {
                 "i": i,
@@ -107,18 +63,68 @@ class Overview:
                 "height": seen.height,
                 "tags": table.tags(i).tolist(),
                 "found": seen.found,
-                "score": None if seen.score is None else round(seen.score, 2),
+                "score": rounded(seen.score),
                 "doubt": None,
                 "rank": None,
-                "state": "none",
+                "state": states.get(i, "none"),
                 "split": table.splits[i],
             }
-            for i, seen in enumerate(self.seen)
+            for i, seen in enumerate(self.scan.found)
         ]
 
 
-def _stamp(file: Path | None) -> str:
-    if file is None:
-        return "-"
-    status = file.stat()
-    return f"{status.st_size}:{status.st_mtime_ns}"
+@dataclass
+class Changed:
+    """How an image's mask differs from the one before the run learned again.
+
+    Attributes:
+        changed: the share of its pixels that have another class; None: there is no mask before or after.
+        before, after: scores in percent.
+    """
+
+    stamp: str = ""
+    changed: float | None = None
+    before: float | None = None
+    after: float | None = None
+
+
+class Changes:
+    """What has changed since the last round, image by image."""
+
+    def __init__(self, project: Project):
+        self.project = project
+        last = project.last_round
+        assert last is not None
+        self.round = last
+        self.scan = Scan(project.table.ids, Changed(), self._look, self.round / "changes.json")
+
+    def _look(self, i: int, known: Changed) -> Changed:
+        project = self.project
+        old, new = (project.mask_file(kind, i) for kind in ("before", "prediction"))
+        if old is None or new is None:
+            return known if known.changed is None else Changed()
+        truth = project.mask_file("truth", i)
+        now = stamp(old, new, truth)
+        if now == known.stamp:
+            return known
+        masks = [read_mask(old), read_mask(new)]
+        share = float((resize_mask(masks[0], masks[1].shape) != masks[1]).mean())
+        scores: list[float | None] = [None, None]
+        if truth is not None:
+            true = read_mask(truth, project.table.mask_ids)
+            scores = [object_iou(mask, true) for mask in masks]
+        return Changed(now, share, *scores)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """What changed most first."""
+        self.scan.update()
+        rows = [
+            {"i": i, "changed": round(each.changed, 4), "before": rounded(each.before), "after": rounded(each.after)}
+            for i, each in enumerate(self.scan.found)
+            if each.changed is not None
+        ]
+        return sorted(rows, key=lambda row: -row["changed"])
+
+
+def rounded(score: float | None) -> float | None:
+    return None if score is None else round(score, 2)

@@ -16,6 +16,7 @@ from cian.data.masks import read_mask, resize_mask
 from cian.data.palette import COLOURS
 from cian.data.table import IGNORE, Table
 from cian.errors import CianError, DataError
+from cian.files import read_json, remove
 from cian.pipeline.stages import STAGES
 from cian.reading.read import read_dataset
 from cian.runs.directory import Run
@@ -50,6 +51,13 @@ class Project:
         self.known = KnownFiles(self.run.files_record)
         self.known.look(self.table.images)
         self.roots = [self.run.path.resolve(), *(folder.resolve() for folder in _data_folders(self.config))]
+
+    def reload(self) -> None:
+        """Takes over what a run has changed in its settings: its label maps."""
+        config = self.read_config()
+        table, _ = read_dataset(config.data, config.seed)
+        if table is not None and table.ids == self.table.ids:  # otherwise the places of images are others
+            self.config, self.table = config, table
 
     def read_config(self) -> Config:
         return load_run_config(None, {}, self.run.config_file)
@@ -108,9 +116,33 @@ class Project:
         else:
             folder = {"prediction": "predictions", "seed": "seeds", "label": LABELS}[kind]
             file = self.run.mask(folder, image_id)
-            if kind == "label" and not file.is_file():
-                file = self.table.labels[i]
+            if not file.is_file():
+                file = {"prediction": self.kept_prediction(i), "label": self.table.labels[i]}.get(kind)
         return self.inside(file) if file is not None and file.is_file() else None
+
+    def model_stamp(self, folder: Path | None = None) -> str:
+        """Changes with the weights of the run's model, or of a model in another folder. Empty: there is none."""
+        folder = folder or self.run.model
+        try:
+            status = (folder / "model.safetensors").stat()
+        except OSError:
+            return ""
+        return f"{status.st_mtime_ns:x}-{status.st_size:x}"
+
+    def kept_prediction(self, i: int, model: str | None = None) -> Path:
+        """Where the prediction of an image is kept that the run itself does not predict.
+
+        Args:
+            model: the stamp of the model; None: of the run's.
+        """
+        return self.own("predictions", model or self.model_stamp() or "none", f"{self.table.ids[i]}.png")
+
+    def forget_predictions(self) -> None:
+        """Removes the kept predictions of earlier models."""
+        folder, now = self.own("predictions"), self.model_stamp()
+        for each in folder.iterdir() if folder.is_dir() else ():
+            if each.name != now:
+                remove(each)
 
     def read_mask(self, kind: str, i: int, file: Path) -> np.ndarray:
         """(H, W) uint8 at the size of the image.
@@ -154,6 +186,15 @@ class Project:
     @property
     def has_model(self) -> bool:
         return (self.run.model / "config.json").is_file() and (self.run.model / "model.safetensors").is_file()
+
+    @property
+    def has_affinity(self) -> bool:
+        """Whether the model compares images. That of a run may not, as the best of several networks is shipped."""
+        try:
+            model = read_json(self.run.model / "config.json", dict[str, Any])
+            return self.has_model and model["config"]["affinity"]["mode"] != "none"
+        except (CianError, KeyError, TypeError):
+            return False
 
     def stages(self) -> Iterator[dict[str, Any]]:
         """The stages of the run that were begun, in order."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import socket
 import threading
@@ -34,7 +35,8 @@ def serve(path: Path, host: str = "127.0.0.1", port: int = 8000, browser: bool =
     if browser:
         threading.Timer(0.5, webbrowser.open, [address]).start()
     settings = uvicorn.Config(app, log_level="warning", ws="none", server_header=False, timeout_graceful_shutdown=2)
-    uvicorn.Server(settings).run(sockets=[listening])
+    with contextlib.suppress(KeyboardInterrupt):  # uvicorn has stopped in order, and passes the signal on
+        uvicorn.Server(settings).run(sockets=[listening])
 
 
 def _listen(host: str, port: int) -> socket.socket:

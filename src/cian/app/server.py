@@ -1,9 +1,9 @@
-"""The server of the page: its routes, and what they answer. Names of routes and of values: `static/` uses the same."""
+"""The server of the page: its addresses, and what they answer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
@@ -15,228 +15,200 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from cian.app.labels import MOST_MASK, STATES, LabelStore, parse_mask
-from cian.app.network import Network, Worker
-from cian.app.overview import Overview
+from cian.app.answers import encoded, file_of_page, refused, route, unknown, unusable
+from cian.app.labels import MOST_MASK, STATES, parse_mask
+from cian.app.look import MOST_OTHERS
 from cian.app.project import Project
-from cian.app.refusal import Refusal, given, image_index, read_object, whole
+from cian.app.refusal import Refusal, given, image_index, read_body, whole
+from cian.app.runs import all_runs, scores_of
 from cian.app.security import Guard
-from cian.app.snap import Snapper
+from cian.app.site import Site
 from cian.app.strokes import UNTOUCHED, parse_strokes
 from cian.app.thumbs import WIDTHS, jpeg, png, thumbnail
+from cian.app.trial import MOST_BYTES, try_image
 from cian.data.images import read_image
 from cian.data.masks import resize_mask
 from cian.data.table import IGNORE
 from cian.errors import CianError
 
-STATIC = Path(__file__).parent / "static"
-_TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-    ".png": "image/png",
-    ".webmanifest": "application/manifest+json",
-}
 _MOST_STROKES = 8 * 2**20  # bytes of a request with strokes
 _KINDS = ("prediction", "seed", "truth", "label", "before")
 _DRAWN_SIDE = 1024  # of the label map of strokes, before it is enlarged to the image
 
 
-class Site:
-    """The routes on a run."""
+def build(project: Project, token: str, cookie: str = "cian", hosts: tuple[str, ...] = ()) -> Starlette:
+    """The application on a run.
 
-    def __init__(self, project: Project):
-        self.project = project
-        self.worker = Worker()
-        self.network = Network(project, self.worker)
-        self.snapper = Snapper(project, self.network)
-        self.labels = LabelStore(project)
-        self.overview = Overview(project)
-        self.overview.update()
+    Args:
+        token, cookie, hosts: see `Guard`.
+    """
+    site = Site(project)
+    answers = _Answers(site)
 
-    def routes(self) -> list[Route]:
-        image = "/api/image/{i}"
-        return [
-            Route("/", _page, methods=["GET"]),
-            Route("/static/{name:path}", _static, methods=["GET"]),
-            _route("/api/run", self.about),
-            _route("/api/images", self.images),
-            _route(f"{image}/thumb", self.thumb),
-            _route(f"{image}/photo", self.photo),
-            _route(f"{image}/mask/{{kind}}", self.mask),
-            _route(f"{image}/label", self.label),
-            _route(f"{image}/label", self.store, "PUT", _MOST_STROKES + MOST_MASK),
-            _route(f"{image}/label", self.forget, "DELETE"),
-            _route(f"{image}/snap", self.snap, "POST", _MOST_STROKES),
-        ]
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        await run_in_threadpool(site.close)
+
+    image = "/api/image/{i}"
+    return Starlette(
+        routes=[
+            Route("/", file_of_page, methods=["GET"]),
+            Route("/static/{name:path}", file_of_page, methods=["GET"]),
+            route("GET", "/api/run", answers.run),
+            route("GET", "/api/images", answers.images),
+            route("GET", f"{image}/thumb", answers.thumb),
+            route("GET", f"{image}/photo", answers.photo),
+            route("GET", f"{image}/mask/{{kind}}", answers.mask),
+            route("GET", f"{image}/label", answers.label),
+            route("PUT", f"{image}/label", answers.store, _MOST_STROKES + MOST_MASK),
+            route("DELETE", f"{image}/label", answers.forget),
+            route("POST", f"{image}/snap", answers.snap, _MOST_STROKES),
+            route("GET", "/api/learn", answers.learning),
+            route("POST", "/api/learn", answers.learn, 1000),
+            route("DELETE", "/api/learn", answers.stop),
+            route("GET", "/api/changes", answers.changes),
+            route("GET", "/api/affinity/{i}", answers.affinity),
+            Route("/api/try", answers.try_, methods=["POST"]),
+            route("GET", "/api/runs", answers.runs),
+        ],
+        middleware=[Middleware(Guard, token=token, cookie=cookie, hosts=hosts)],
+        exception_handlers={CianError: refused, HTTPException: unknown, OSError: unusable},
+        lifespan=lifespan,
+    )
+
+
+class _Answers:
+    def __init__(self, site: Site):
+        self.site, self.project = site, site.project
+
+    def run(self, request: Request) -> dict[str, Any]:
+        project = self.project
+        return {
+            "name": project.name,
+            "classes": project.classes,
+            "images": len(project.table),
+            "stages": list(project.stages()),
+            "learning": self.site.learner.state() if self.site.learner.running else None,
+            "rounds": len(project.rounds()),
+            "has_truth": any(mask is not None for mask in project.table.masks),
+            "has_affinity": project.has_affinity,
+            "has_model": project.has_model,
+            "saved": self.site.labels.counts(),
+        }
 
     # Images.
 
-    def about(self, request: Request) -> dict[str, Any]:
-        table = self.project.table
-        return {
-            "name": self.project.name,
-            "classes": self.project.classes,
-            "images": len(table),
-            "stages": list(self.project.stages()),
-            "learning": None,
-            "rounds": len(self.project.rounds()),
-            "has_truth": any(mask is not None for mask in table.masks),
-            "has_affinity": self.project.config.affinity.mode != "none" and self.project.has_model,
-            "has_model": self.project.has_model,
-            "saved": self.labels.counts(),
-        }
-
     def images(self, request: Request) -> dict[str, Any]:
-        rows, states = self.overview.rows(), self.labels.states()
-        for i, state in states.items():
-            rows[i]["state"] = state
-        return {"images": rows, "pending": self.overview.pending}
+        return {"images": self.site.overview.rows(), "pending": self.site.overview.scan.pending}
 
     def thumb(self, request: Request) -> Response:
         i = self._index(request)
         asked = given(request, "w", 1, 4096, WIDTHS[0])
         width = next((each for each in WIDTHS if each >= asked), WIDTHS[-1])
         kept = self.project.own("thumbs", str(width), f"{self.project.table.ids[i]}.jpg")
-        return _picture(thumbnail(self.project.image(i), kept, width), "image/jpeg")
+        return encoded(thumbnail(self.project.image(i), kept, width), "image/jpeg", kept=True)
 
     def photo(self, request: Request) -> Response:
         side = int(given(request, "side", 16, 4096, 1024))
-        return _picture(jpeg(read_image(self.project.image(self._index(request)), side)), "image/jpeg")
+        return encoded(jpeg(read_image(self.project.image(self._index(request)), side)), "image/jpeg", kept=True)
 
     def mask(self, request: Request) -> Response:
         i, kind = self._index(request), request.path_params["kind"]
         if kind not in _KINDS:
             raise Refusal(404, f"There is no such mask. Ask for {', '.join(_KINDS)}.")
-        width = given(request, "w", 1, 8192, 8192)
-        mask = self._mask(kind, i, urgent="w" not in request.query_params)
+        width = given(request, "w", 1, 1e6, 1e6)
+        mask = self.site.mask(kind, i, urgent="w" not in request.query_params)
         if mask is None:
             return Response(status_code=204)
-        scale = width / max(mask.shape)
-        if scale < 1:
-            mask = resize_mask(mask, tuple(max(1, round(side * scale)) for side in mask.shape))
-        return _picture(png(mask), "image/png", kept=False)
-
-    def _mask(self, kind: str, i: int, urgent: bool) -> np.ndarray | None:
-        file = self.project.mask_file(kind, i)
-        if file is not None:
-            return self.project.read_mask(kind, i, file)
-        folder = None
-        if kind == "before":
-            last = self.project.last_round
-            folder = None if last is None else last / "model"
-        if kind not in ("prediction", "before") or (kind == "before" and folder is None):
-            return None
-        if not self.network.stamp(folder):
-            return None
-        return self.worker.do(lambda: self.network.prediction(i, folder), urgent).result()
+        if (scale := width / max(mask.shape)) < 1:
+            mask = resize_mask(mask, _scaled(mask.shape, scale))
+        return encoded(png(mask), "image/png")
 
     # Labels.
 
     def label(self, request: Request) -> dict[str, Any]:
-        return vars(self.labels.get(self._index(request)))
+        return vars(self.site.labels.get(self._index(request)))
 
     def store(self, request: Request, body: dict[str, Any]) -> dict[str, Any]:
-        i, table = self._index(request), self.project.table
+        i, classes = self._index(request), self.project.table.num_classes
         state, version = body.get("state"), whole(body.get("version"), "version", 0, 2**53)
         if state not in STATES:
             raise Refusal(400, f"state is neither {' nor '.join(STATES)}. Reload the page.")
         size = self.project.size(i)
-        strokes = parse_strokes(body.get("strokes"), table.num_classes, size)
+        strokes = parse_strokes(body.get("strokes"), classes, size)
         if state == "approved":
-            mask = parse_mask(body.get("mask"), table.num_classes, size)
+            mask = parse_mask(body.get("mask"), classes, size)
         else:
-            scale = min(1.0, _DRAWN_SIDE / max(size))
-            shape = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
-            drawn = self.snapper.draw(i, strokes, self._base(body), shape)
+            shape = _scaled(size, min(1.0, _DRAWN_SIDE / max(size)))
+            drawn = self.site.snapper.draw(i, strokes, _base(body), shape)
             mask = resize_mask(np.where(drawn == UNTOUCHED, IGNORE, drawn).astype(np.uint8), size)
-        saved = self.labels.put(i, version, state, [stroke.as_json() for stroke in strokes], mask)
+        saved = self.site.labels.put(i, version, state, [stroke.as_json() for stroke in strokes], mask)
         return {"version": saved.version}
 
     def forget(self, request: Request) -> dict[str, Any]:
-        self.labels.delete(self._index(request), int(given(request, "version", 0, 2**53)))
+        self.site.labels.delete(self._index(request), int(given(request, "version", 0, 2**53)))
         return {"version": 0}
 
     def snap(self, request: Request, body: dict[str, Any]) -> Response:
         i = self._index(request)
         strokes = parse_strokes(body.get("strokes"), self.project.table.num_classes, self.project.size(i))
-        return _picture(png(self.snapper.snap(i, strokes, self._base(body))), "image/png", kept=False)
+        return encoded(png(self.site.snapper.snap(i, strokes, _base(body))), "image/png")
 
-    @staticmethod
-    def _base(body: dict[str, Any]) -> str:
-        base = body.get("base", "prediction")
-        if base not in ("prediction", "label"):
-            raise Refusal(400, "base is neither prediction nor label. Reload the page.")
-        return base
+    # Learning.
+
+    def learning(self, request: Request) -> dict[str, Any]:
+        return self.site.learner.state()
+
+    def learn(self, request: Request, body: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(preview := body.get("preview", False), bool):
+            raise Refusal(400, "preview is neither true nor false. Reload the page.")
+        self.site.learner.start(preview)
+        return self.site.learner.state()
+
+    def stop(self, request: Request) -> dict[str, Any]:
+        self.site.learner.stop()
+        return self.site.learner.state()
+
+    def changes(self, request: Request) -> dict[str, Any]:
+        if (changes := self.site.changes) is None:
+            return {"scores": None, "images": [], "pending": 0}
+        scores = {"before": scores_of(changes.round), "after": scores_of(self.project.run.path)}
+        return {
+            "scores": scores if all(scores.values()) else None,
+            "images": changes.rows(),
+            "pending": changes.scan.pending,
+        }
+
+    # The network.
+
+    def affinity(self, request: Request) -> dict[str, Any]:
+        i, count = self._index(request), len(self.project.table)
+        x, y = (given(request, name, 0, 1) for name in ("x", "y"))
+        named = request.query_params.get("others")
+        others = None if named is None else [image_index(text, count) for text in named.split(",") if text]
+        if others is not None and len(others) > MOST_OTHERS:
+            raise Refusal(400, f"others names more than {MOST_OTHERS} images. Name fewer.")
+        return self.site.looker.maps(i, x, y, others, before=given(request, "before", 0, 1, 0) == 1)
+
+    async def try_(self, request: Request) -> Response:
+        content = await read_body(request, MOST_BYTES)
+        return JSONResponse(await run_in_threadpool(try_image, self.site.network, content))
+
+    def runs(self, request: Request) -> list[dict[str, Any]]:
+        return all_runs(self.project, self.site.learner.running)
 
     def _index(self, request: Request) -> int:
         return image_index(request.path_params["i"], len(self.project.table))
 
 
-Answer = dict[str, Any] | list[Any] | Response
+def _base(body: dict[str, Any]) -> str:
+    base = body.get("base", "prediction")
+    if base not in ("prediction", "label"):
+        raise Refusal(400, "base is neither prediction nor label. Reload the page.")
+    return base
 
 
-def _route(path: str, handler: Callable[..., Answer], method: str = "GET", most: int = 0) -> Route:
-    """A route whose handler works in a thread.
-
-    Args:
-        most: bytes of the JSON object in the body, which the handler gets; 0: it gets none.
-    """
-
-    async def endpoint(request: Request) -> Response:
-        more = (await read_object(request, most),) if most else ()
-        answer = await run_in_threadpool(handler, request, *more)
-        return answer if isinstance(answer, Response) else JSONResponse(answer)
-
-    return Route(path, endpoint, methods=[method])
-
-
-def _picture(content: bytes, kind: str, kept: bool = True) -> Response:
-    """
-    Args:
-        kept: whether the browser may keep it for some minutes: images do not change, masks do.
-    """
-    return Response(content, media_type=kind, headers={"Cache-Control": "private, max-age=600" if kept else "no-store"})
-
-
-async def _page(request: Request) -> Response:
-    return await run_in_threadpool(_file, "index.html")
-
-
-async def _static(request: Request) -> Response:
-    return await run_in_threadpool(_file, request.path_params["name"])
-
-
-def _file(name: str) -> Response:
-    """A file of the page. The name is looked up among those that are there; no path is made of it."""
-    files = {path.relative_to(STATIC).as_posix(): path for path in STATIC.rglob("*") if path.suffix in _TYPES}
-    if (path := files.get(name)) is None or not path.is_file():
-        raise Refusal(404, "There is no such file.")
-    return Response(path.read_bytes(), headers={"Content-Type": _TYPES[path.suffix], "Cache-Control": "no-cache"})
-
-
-async def _refused(request: Request, error: Exception) -> Response:
-    if isinstance(error, Refusal):
-        return JSONResponse({"error": str(error), **error.more}, error.status)
-    return JSONResponse({"error": str(error)}, 422)
-
-
-async def _unknown(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return JSONResponse({"error": "There is no such address. Reload the page."}, error.status_code, error.headers)
-
-
-async def _disk(request: Request, error: Exception) -> Response:
-    assert isinstance(error, OSError)
-    return JSONResponse({"error": f"The run cannot be used ({error.strerror}). Check its disk and its rights."}, 409)
-
-
-def build(project: Project, token: str, cookie: str = "cian", hosts: tuple[str, ...] = ()) -> Starlette:
-    """The application. It starts with the run as it is."""
-    site = Site(project)
-    return Starlette(
-        routes=site.routes(),
-        middleware=[Middleware(Guard, token=token, cookie=cookie, hosts=hosts)],
-        exception_handlers={CianError: _refused, HTTPException: _unknown, OSError: _disk},
-    )
+def _scaled(shape: tuple[int, ...], scale: float) -> tuple[int, int]:
+    height, width = (max(1, round(side * scale)) for side in shape)
+    return height, width

@@ -66,7 +66,7 @@ class Snapper:
         if file is not None:
             status = file.stat()
             return i, "label", status.st_mtime_ns, status.st_size
-        return i, "prediction", self.network.stamp()
+        return i, "prediction", self.project.model_stamp()
 
     def _begun(self, i: int, start: tuple) -> _Start:
         if (known := self._starts.find(start)) is None:
@@ -83,7 +83,7 @@ class Snapper:
             energies = np.full((classes, *shape), _SURE, np.float32)
             energies[:, mask == IGNORE] = 0
             np.put_along_axis(energies, np.where(mask < classes, mask, 0)[None], 0, 0)
-            return _Start(image, energies, np.ones(classes, bool))
+            return _Start(image, energies, np.isin(np.arange(classes), mask))
         segmenter = self.network.segmenter()
         from cian.inference.decide import border
 

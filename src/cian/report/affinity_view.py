@@ -1,4 +1,4 @@
-"""Where cells of an image look, in the image itself and in other images: the affinity, as arrays."""
+"""Examples of affinity for the report: classes, each in some images, and where the cells of the first one look."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from scipy.ndimage import distance_transform_edt
 
 from cian.data.images import read_image
 from cian.data.masks import read_mask, resize_mask
 from cian.data.table import Table
+from cian.inference.affinity_maps import AffinityMap, Queries, affinity_maps, sample
 from cian.network import CIAN
 from cian.report.samples import CANDIDATES, evenly_spread, mask_if_there, shown_classes
 
@@ -21,79 +21,6 @@ if TYPE_CHECKING:
     from cian.pipeline.network_stage import NetworkStage
 
 EXAMPLES = 5
-SIDE = 352  # longest side of the images for the network, in pixels
-MOST = 160_000  # affinities of one example in one image: with more, fewer query cells are taken
-
-Point = tuple[float, float]  # (x, y) in parts of the width and height of an image
-
-
-@dataclass(frozen=True)
-class AffinityMap:
-    """Where a grid of query cells of one image looks in another image, or in itself.
-
-    Attributes:
-        affinity: (qh, qw, kh, kw) float32; for each query cell, its affinity with each key cell, with sum 1.
-        origin, size: the upper left corner and the size of the grid of key cells on the image, in parts of it.
-    """
-
-    affinity: np.ndarray
-    origin: Point
-    size: Point
-
-    @property
-    def spread(self) -> np.ndarray:
-        """(qh, qw): over how many cells each query cell looks, the exponential of the entropy."""
-        entropy = -(self.affinity * np.log(np.maximum(self.affinity, 1e-12))).sum((2, 3))
-        return np.exp(entropy)
-
-    def share(self, mask: np.ndarray, class_id: int) -> tuple[np.ndarray, float]:
-        """The part of each query cell's affinity that falls on a class, (qh, qw), and the part of the key cells that
-        show it."""
-        rows, columns = (
-            self.origin[i] + self.size[i] * (np.arange(self.affinity.shape[3 - i]) + 0.5) / self.affinity.shape[3 - i]
-            for i in (1, 0)
-        )
-        cells = _sample(mask, rows, columns) == class_id  # (kh, kw)
-        return (self.affinity * cells).sum((2, 3)), float(cells.mean())
-
-
-@dataclass(frozen=True)
-class Queries:
-    """The query cells on their image: the centre of the first one, and the distance from cell to cell."""
-
-    first: Point
-    step: Point
-
-
-@torch.no_grad()
-def affinity_maps(
-    network: CIAN, images: Sequence[np.ndarray], device: torch.device
-) -> tuple[Queries, list[AffinityMap]]:
-    """Where the cells of the first image look in each of the images.
-
-    Shape:
-        images: (H, W, 3) uint8 each.
-    """
-    assert network.affinity is not None
-    grid = network.backbone.grid
-    inputs = [grid.scaled(grid.as_input(image, device), min(1.0, SIDE / max(image.shape[:2]))) for image in images]
-    features = [network.backbone(x) for x in inputs]  # (1, C, h, w) each
-    height, width = features[0].shape[2:]
-    pooling = 2 if isinstance(network.affinity.pool, torch.nn.MaxPool2d) else 1  # feature cells per key cell
-    keys = max(-(-x.shape[2] // pooling) * -(-x.shape[3] // pooling) for x in features)
-    stride = max(1, int(np.ceil(np.sqrt(height * width * keys / MOST))))
-    queries = features[0][:, :, ::stride, ::stride]
-    start = 0.5 if grid.corner else grid.stride / 2  # centre of the first cell, in pixels
-    cell = grid.stride * pooling  # size of a key cell, in pixels
-    maps = []
-    for x, pixels in zip(features, inputs, strict=True):
-        affinity = network.affinity.look(queries, x)[0].float().cpu().numpy()  # (qh, qw, kh, kw)
-        high, wide = pixels.shape[2:]
-        origin = ((start - cell / 2) / wide, (start - cell / 2) / high)
-        maps.append(AffinityMap(affinity, origin, (cell * affinity.shape[3] / wide, cell * affinity.shape[2] / high)))
-    high, wide = inputs[0].shape[2:]
-    step = (stride * grid.stride / wide, stride * grid.stride / high)
-    return Queries((start / wide, start / high), step), maps
 
 
 @dataclass(frozen=True)
@@ -147,14 +74,14 @@ def _with_affinity(context: Context) -> NetworkStage:
 
 def _example(context: Context, network: CIAN, table: Table, class_id: int, rows: list[int]) -> Example:
     images = [read_image(table.images[row]) for row in rows]
-    queries, maps = affinity_maps(network, images, context.accelerator.device)
+    queries, maps = affinity_maps(network, images)
     masks = [_mask_of(context, table, row) for row in rows]
     shares = [None if mask is None else each.share(mask, class_id) for mask, each in zip(masks, maps, strict=True)]
     shape = maps[0].affinity.shape[:2]  # (qh, qw)
     on = np.zeros(shape, bool)
     if masks[0] is not None:
         lines, columns = (queries.first[i] + queries.step[i] * np.arange(shape[1 - i]) for i in (1, 0))
-        on = _sample(masks[0], lines, columns) == class_id
+        on = sample(masks[0], lines, columns) == class_id
     marked = _query_cell(context, table, class_id, rows[0], queries, shape)
     return Example(class_id, rows, images, queries, maps, shares, on, marked)
 
@@ -213,11 +140,3 @@ def _query_cell(
 def _depth(region: np.ndarray) -> np.ndarray:
     """The distance to the outside of a region. Beyond the edge of the image is outside."""
     return distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1]
-
-
-def _sample(mask: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """(len(y), len(x)): the mask at a grid of places, in parts of its height and width."""
-    rows, columns = (
-        (places * side).astype(int).clip(0, side - 1) for places, side in zip((y, x), mask.shape, strict=True)
-    )
-    return mask[rows][:, columns]
