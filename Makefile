@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo app test soak lint bench clean
+.PHONY: demo app test soak lint docs bench clean
 
 demo: $(READY)  ## learn to segment from tags alone on embedded data; ends in runs/demo/report.html
 	$(BIN)/cian demo --out runs/demo
@@ -21,6 +21,9 @@ lint: $(READY)  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(READY)  ## the documentation as a site with search; then: python3 -m http.server -d build/site
+	.ci/docs $(BIN)/python
 
 bench: $(READY)  ## every figure of speed, about 8 minutes on two cores, into docs/speed.md
 	$(BIN)/python benchmarks/bench.py

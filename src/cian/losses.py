@@ -80,7 +80,8 @@ def cian_loss(
         completion: whether the terms of T are added; `allowed`: see `completion_target`.
         known: (N, H, W) bool, cells that a person has labelled: their labels are not discounted, and T leaves them out.
         balanced: the terms that are balanced: none, as in the paper, those of the seeds, or all.
-        robust, average: see `seed_loss`; for all terms.
+        robust: see `seed_loss`; for all terms.
+        average: see `seed_loss`; for all terms.
 
     Shape: logits (N, K, H, W), seeds (N, H, W) with 255 = ignore → scalars by name: "total", and the terms it sums.
     """
