@@ -237,6 +237,9 @@ HOSTILE = {
     "date": "seed: 2020-13-45\n",
     "depth": f"seed: {'[' * 20_000}\n",
     "twice": "train: {epochs: 3}\nseed: 1\ntrain: {batch_size: 8}\n",
+    "whole number": "seed: !!int ''\n",
+    "time": "seed: !!timestamp x\n",
+    "truth": "compare: !!bool x\n",
     "length": "# comment\n" * 200_000,
 }
 

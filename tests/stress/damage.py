@@ -17,7 +17,7 @@ from tests.stress.stand import SHORT, Stand, Trials, copy, some, times, unlike
 Way = Callable[[bytes, random.Random], bytes]  # makes damaged content
 
 # A training that is long enough to be interrupted in the middle.
-LONG = {**SHORT, "train.min_steps": 40, "runtime.checkpoint_seconds": 0.01}
+LONG = {**SHORT, "train.min_steps": 16, "runtime.checkpoint_seconds": 0.01}
 
 
 def flipped(content: bytes, rng: random.Random) -> bytes:
@@ -123,7 +123,7 @@ def records(stand: Stand, rng: random.Random, share: float) -> Trials:
     """A record of a run holds something else: the same command mends it, or says how."""
     ways: dict[str, Way] = {what: lambda *_, content=content: content for what, content in CONTENTS.items()}
     pairs = [(name, what, way) for name in RECORDS for what, way in {**ways, **WAYS}.items()]
-    pairs += [("stages.json", "one value replaced", _spoiled)] * 30
+    pairs += [("stages.json", "one value replaced", _spoiled)] * 15
     for name, what, way in some(rng, pairs, share):
         yield f"{name}: {what}", partial(_replace, stand, name, way, rng.random())
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import gc
 import importlib
 import os
 import pkgutil
@@ -15,15 +17,33 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import scipy.linalg  # noqa: F401 (loaded late)
 import torch
 import torch.utils.tensorboard
 
 import cian.__main__
 import cian.pipeline.run
+import cian.report.page
+from cian.crf.dense import dense_crf
+from cian.data.sampler import form_groups
 
 for _module in pkgutil.walk_packages(cian.__path__, "cian."):
     importlib.import_module(_module.name)
 torch.set_num_threads(1)  # threads of this process would be missing in its children
+
+
+def _warm_up() -> None:
+    """Loads what each run would load: compiled loops and the page of the report."""
+    form_groups(np.zeros(4, np.int32), np.arange(5), 2, np.random.default_rng(0))
+    dense_crf(np.zeros((8, 8, 3), np.uint8), np.zeros((2, 8, 8), np.float32), iterations=1)
+    cian.report.page._template = functools.cache(cian.report.page._template)
+    cian.report.page._template()
+    gc.collect()
+    gc.freeze()  # what is collected in a child does not touch, and so not copy, the memory of this process
+
+
+_warm_up()
 
 UNPRINTED = 120  # Python's exit code where it cannot print its last words
 BEGUN = 42  # exit code of a run that is stopped where its work would begin
@@ -38,6 +58,8 @@ class Ended:
     Attributes:
         code: its exit code, or the negative number of the signal that ended it.
         text: what it wrote to stdout and stderr.
+        seconds: how long it took.
+        cpu: the seconds of a core that it used, which hardly depend on what else the machine does.
         memory: its largest size in bytes.
         late: whether it was killed because it took too long.
     """
@@ -45,6 +67,7 @@ class Ended:
     code: int
     text: str
     seconds: float
+    cpu: float
     memory: int
     late: bool = False
 
@@ -52,12 +75,12 @@ class Ended:
         """What no process may do: end with another code than these, show a traceback, or fail without a word.
 
         Args:
-            seconds, memory: what it may take, in s and GB.
+            seconds, memory: what it may use, in s of a core and GB.
         """
         found = [f"ends with {self.code}: {self.text.strip()[-300:]}"] * (self.code not in codes)
         found += [f"says {sign!r}: {self.text.strip()[-200:]}" for sign in TRACES if sign in self.text]
-        if self.late or self.seconds > seconds:
-            found.append(f"takes {self.seconds:.0f} s")
+        if self.late or self.cpu > seconds:
+            found.append(f"takes {self.seconds:.0f} s, {self.cpu:.0f} s of a core")
         if self.memory > memory * 1e9:
             found.append(f"takes {self.memory / 1e9:.1f} GB")
         if self.code > 0 and self.code != BEGUN and not self.text.strip():
@@ -84,7 +107,7 @@ class Forked:
         hook: Hook | None = None,
     ):
         self.args, self.log, self._start = list(map(str, args)), log, time.monotonic()
-        self._status: tuple[int, float, int] | None = None
+        self._status: tuple[int, float, float, int] | None = None
         sys.stdout.flush()
         sys.stderr.flush()
         self.pid = os.fork()
@@ -135,8 +158,8 @@ class Forked:
         if self._status is None:
             pid, status, usage = os.wait4(self.pid, os.WNOHANG)
             if pid:
-                seconds = time.monotonic() - self._start
-                self._status = os.waitstatus_to_exitcode(status), seconds, usage.ru_maxrss * 1024
+                seconds, cpu = time.monotonic() - self._start, usage.ru_utime + usage.ru_stime
+                self._status = os.waitstatus_to_exitcode(status), seconds, cpu, usage.ru_maxrss * 1024
         return self._status is not None
 
     def ends_within(self, seconds: float, until: Callable[[], object] = lambda: False) -> bool:
@@ -151,16 +174,16 @@ class Forked:
         with contextlib.suppress(ProcessLookupError):
             (os.killpg if group else os.kill)(self.pid, number)
 
-    def wait(self, seconds: float = 120, most: float = 4e9) -> Ended:
+    def wait(self, seconds: float = 300, most: float = 4e9) -> Ended:
         """Waits for the end; kills it after some seconds, or where it takes more memory than `most` bytes."""
         late = not self.ends_within(seconds, until=lambda: size(self.pid) > most)
         if late:
             self.send(signal.SIGKILL)
             self.ends_within(60)
         assert self._status is not None, f"{self.args}: cannot be killed"
-        code, took, memory = self._status
+        code, took, cpu, memory = self._status
         text = self.log.read_text("utf-8", "replace") if self.log.exists() else ""
-        return Ended(code, text, took, memory, late)
+        return Ended(code, text, took, cpu, memory, late)
 
     def relatives(self) -> list[int]:
         """The processes of its session that are alive."""
@@ -173,7 +196,7 @@ class Forked:
         return found
 
 
-def call(args: Sequence[str | Path], log: Path, seconds: float = 120, **more) -> Ended:
+def call(args: Sequence[str | Path], log: Path, seconds: float = 300, **more) -> Ended:
     """Runs `cian ARGS` to its end. `more` as of `Forked`."""
     log.unlink(missing_ok=True)
     return Forked(args, log, **more).wait(seconds)

@@ -17,7 +17,7 @@ from tests.helpers import TINY
 from tests.stress.forked import BEGUN, call, stop_at_work
 from tests.stress.stand import Stand, Trial, Trials, some, times
 
-SECONDS, GIGABYTES = 30, 2  # what an input of some kB may take
+SECONDS, GIGABYTES = 30, 2  # of a core, and of memory: what an input of some kB may take
 CANARY = "CANARY"  # a file that only code in an input would write
 
 Make = Callable[[Path], list[str]]  # writes an input into a folder, and returns the arguments of `cian`
@@ -55,11 +55,11 @@ def attempt(stand: Stand, make: Make, folder: Path) -> list[str]:
     args = make(place)
     before = dict(_files(folder, stand.home, stand.temporary, but=place / "out"))
     log = stand.work / "hostile.log"
-    ended = call(args, log, seconds=60, folder=place, hook=stop_at_work)
+    ended = call(args, log, folder=place, hook=stop_at_work)
     wrong = ended.wrong(0, 1, 2, BEGUN, seconds=SECONDS, memory=GIGABYTES)
     shown = ended.text
     if args[0] == "check" and not wrong:
-        run = call(["run", *args[1:], "--out", "out"], log, seconds=60, folder=place, hook=stop_at_work)
+        run = call(["run", *args[1:], "--out", "out"], log, folder=place, hook=stop_at_work)
         wrong += [f"run {text}" for text in run.wrong(BEGUN, 1, 2, seconds=SECONDS, memory=GIGABYTES)]
         if run.code != (ended.code or BEGUN):
             wrong.append(f"check ends with {ended.code}, run with {run.code}: {run.text.strip()[-200:]}")

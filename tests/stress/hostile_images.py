@@ -268,7 +268,7 @@ def images(stand: Stand, rng: random.Random, share: float) -> Trials:
             for suffix in (".png", ".jpg", ".tif")
             if not name.endswith(suffix)
         ]
-    yield from trials(stand, rng, share, crafted, one, 250)
+    yield from trials(stand, rng, share, crafted, one, 150)
 
 
 def _mat(mask: np.ndarray, form: str = "{}", packed: bool = True) -> bytes:
@@ -334,4 +334,4 @@ def masks(stand: Stand, rng: random.Random, share: float) -> Trials:
         "a pickle.mat": b"\x80\x04\x95" + bytes(100),
     }
     crafted = [each for name, content in odd.items() for each in given(name, content)]
-    yield from trials(stand, rng, share, crafted, one, 150)
+    yield from trials(stand, rng, share, crafted, one, 80)

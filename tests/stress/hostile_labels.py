@@ -56,7 +56,7 @@ def labels(stand: Stand, rng: random.Random, share: float) -> Trials:
         return f"{form}, {what}", partial(_spoil, root, form, what, rng.random())
 
     crafted = [(f"an archive with {what}", partial(_archive, root, what)) for what in ARCHIVES]
-    yield from trials(stand, rng, share, crafted, one, 150)
+    yield from trials(stand, rng, share, crafted, one, 100)
 
 
 def _spoil(root: Path, form: str, what: str, seed: float, folder: Path) -> list[str]:

@@ -96,7 +96,7 @@ def configurations(stand: Stand, rng: random.Random, share: float) -> Trials:
         crafted.append((f"{key} = {str(value)[:30]}", with_tree(tree)))
     crafted.append(("deep", predicted(stand.model, _write("config.json", b"[" * 10**6))))
     crafted.append(("a folder", predicted(stand.model, partial(_as_folder, "config.json"))))
-    yield from trials(stand, rng, share, crafted, one, 200)
+    yield from trials(stand, rng, share, crafted, one, 120)
 
 
 def weights(stand: Stand, rng: random.Random, share: float) -> Trials:
@@ -147,7 +147,7 @@ def weights(stand: Stand, rng: random.Random, share: float) -> Trials:
     inputs: list[Input] = [(what, given(content)) for what, content in crafted.items()]
     inputs.append(("a folder", predicted(stand.model, partial(_as_folder, "model.safetensors"))))
     inputs.append(("missing", predicted(stand.model, lambda folder: (folder / "model/model.safetensors").unlink())))
-    yield from trials(stand, rng, share, inputs, one, 100)
+    yield from trials(stand, rng, share, inputs, one, 60)
 
 
 NOTES = ("", "x", "[]", "{}", "null", "5", '{"made_with": 1}', "[" * 10**5, '{"a": ' + "9" * 5000 + "}", "\ud7ff")
@@ -197,4 +197,4 @@ def outputs(stand: Stand, rng: random.Random, share: float) -> Trials:
             crafted += [(f"{file}: {name}", into({f"out/{file}": content})) for file in ("p0.png", "other.png")]
     crafted += [(f"a mask with the note {note[:20]!r}", into({"out/p0.png": noted(note)})) for note in NOTES]
     crafted += [(f"found.csv: {what}", into({"out/found.csv": content})) for what, content in FOUND.items()]
-    yield from trials(stand, rng, share, crafted, one, 80)
+    yield from trials(stand, rng, share, crafted, one, 50)

@@ -75,7 +75,7 @@ def yaml(stand: Stand, rng: random.Random, share: float) -> Trials:
             "x", b"", "--tags", "tags.csv", "--set", setting
         )
 
-    yield from trials(stand, rng, share, [(what, file(content)) for what, content in YAML.items()], one, 400)
+    yield from trials(stand, rng, share, [(what, file(content)) for what, content in YAML.items()], one, 200)
 
 
 def arguments(stand: Stand, rng: random.Random, share: float) -> Trials:

@@ -76,7 +76,7 @@ def csv(stand: Stand, rng: random.Random, share: float) -> Trials:
     crafted: list[Input] = [(what, checked("tags.csv", content, "--tags", "tags.csv")) for what, content in CSV.items()]
     crafted += [(f"it is {what}", partial(_special, what)) for what in ("a folder", "a link to itself", "a pipe")]
     crafted += [(path, partial(_special, path)) for path in ("/dev/zero", "/proc/self/mem", "/dev/stdin")]
-    yield from trials(stand, rng, share, crafted, one, 150)
+    yield from trials(stand, rng, share, crafted, one, 100)
 
 
 def _special(what: str, folder: Path) -> list[str]:
@@ -117,7 +117,7 @@ def json_tags(stand: Stand, rng: random.Random, share: float) -> Trials:
         ("200,000 keys", file(b"{" + b",".join(b'"k%d":"fox"' % i for i in range(200_000)) + b"}")),
         ("a key twice", file(b'{"p0.png":"fox","p0.png":"rabbit"}')),
     ]
-    yield from trials(stand, rng, share, crafted, one, 150)
+    yield from trials(stand, rng, share, crafted, one, 100)
 
 
 def _coco() -> dict[str, Any]:
@@ -179,7 +179,7 @@ def coco(stand: Stand, rng: random.Random, share: float) -> Trials:
         tree = _coco()
         tree["annotations"][0]["segmentation"] = shape
         crafted += both(what, tree)
-    yield from trials(stand, rng, share, crafted, one, 200)
+    yield from trials(stand, rng, share, crafted, one, 120)
 
 
 def _xml(*names: str) -> bytes:
@@ -228,7 +228,7 @@ def xml(stand: Stand, rng: random.Random, share: float) -> Trials:
     def one(rng: random.Random) -> Input:
         return "mutated", file(mutated(_xml("fox", "rabbit"), rng))
 
-    yield from trials(stand, rng, share, [(what, file(content)) for what, content in XML.items()], one, 80)
+    yield from trials(stand, rng, share, [(what, file(content)) for what, content in XML.items()], one, 60)
 
 
 LISTS = {
@@ -261,7 +261,7 @@ def lists(stand: Stand, rng: random.Random, share: float) -> Trials:
 
     crafted = [each for what, content in LISTS.items() for each in both(what, content)]
     crafted += [(f"--split {text}", checked("x", b"", *given, "--split", text)) for text in SPLITS]
-    yield from trials(stand, rng, share, crafted, one, 100)
+    yield from trials(stand, rng, share, crafted, one, 60)
 
 
 SUBMITTED = ("a", "../x", "../masks/a", "/etc/passwd", "n" * 250, "d" * 90 + "/" + "e" * 120, "a\0b", "", "\x80")

@@ -44,7 +44,7 @@ def disks(stand: Stand, rng: random.Random, share: float) -> Trials:
     if not can_mount():
         return
     whole = sum(path.stat().st_size for path in stand.whole(**SHORT).rglob("*"))
-    for _ in times(16, share):
+    for _ in times(12, share):
         kilobytes = round(rng.uniform(0.02, 1.2) * whole / 1024)
         yield f"full at {kilobytes} kB", partial(_full, stand, f"size={kilobytes}k")
     for count in some(rng, [5, 12, 20], share):
@@ -77,7 +77,7 @@ def _read_only(stand: Stand, folder: Path) -> list[str]:
 
 def limits(stand: Stand, rng: random.Random, share: float) -> Trials:
     """Limits of the system for the size of files and for the number of open files."""
-    for _ in times(10, share):
+    for _ in times(6, share):
         most = round(10 ** rng.uniform(3, 6))
         yield f"files of {most} bytes", partial(_limited, stand, resource.RLIMIT_FSIZE, most)
     for most in some(rng, [8, 12, 16, 20, 24, 32, 64], share):

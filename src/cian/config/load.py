@@ -118,7 +118,15 @@ def _cut(text: str, most: int = 80) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice: YAML would take the last one, without a word."""
+    """Refuses a key that stands twice: YAML would take the last one, without a word. Every error is a `YAMLError`."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (AttributeError, LookupError):  # PyYAML trusts tags such as !!int and !!timestamp
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{node.value!r} is no {node.tag.rpartition(':')[2]}", node.start_mark
+            ) from None
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()

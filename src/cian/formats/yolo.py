@@ -69,7 +69,7 @@ def _load(tree: Tree, name: str) -> Any:
         if len(text) > _MOST_YAML or any(isinstance(each, yaml.AliasEvent) for each in yaml.parse(text)):
             return None  # aliases can grow without bounds
         return yaml.safe_load(text)
-    except (FileError, yaml.YAMLError, RecursionError, ValueError):
+    except (FileError, yaml.YAMLError, RecursionError, ValueError, AttributeError, LookupError):
         return None
 
 
