@@ -55,6 +55,7 @@ def test_public_surface():
         "predict": "--model --images --out --tags --overlays --set --overwrite --json --quiet",
         "evaluate": "--predictions --masks --classes --list --no-background --submit --competition --images "
         "--set --json --quiet",
+        "suggest": "--count --format --out --prefix --json --quiet",
         "demo": "--out --data --set --overwrite --json --quiet",
         "app": "--port --host --no-browser --quiet",
         "ablate": f"--out {given} --repeat --only --saliency --json --quiet",
@@ -65,7 +66,7 @@ def test_public_surface():
     }
     assert sorted(cian.__all__) == [
         "CIAN", "CianError", "Config", "CrossImageAffinity", "Prediction", "Segmenter", "__version__", "crf",
-        "cross_image_affinity", "load", "load_config", "losses", "metrics", "run",
+        "cross_image_affinity", "load", "load_config", "losses", "metrics", "run", "suggest",
     ]  # fmt: skip
 
 

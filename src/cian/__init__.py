@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cian.inference.segmenter import Segmenter, load
     from cian.network import CIAN
     from cian.pipeline.run import run
+    from cian.pipeline.suggest import suggest
 
 _HOME = {
     "CIAN": "cian.network",
@@ -32,6 +33,7 @@ _HOME = {
     "load": "cian.inference.segmenter",
     "load_config": "cian.config",
     "run": "cian.pipeline.run",
+    "suggest": "cian.pipeline.suggest",
 }
 _MODULES = {"crf": "cian.crf", "losses": "cian.losses", "metrics": "cian.evaluation.metrics"}
 

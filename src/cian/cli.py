@@ -33,6 +33,7 @@ from cian.pipeline.stages import STAGES
 from cian.signals import interruptible
 
 COMPETITION = "comp6"
+PREFIX = "/data/local-files/?d="  # Label Studio: a folder of its own machine
 MAIN_SECONDS = 10.0  # in which the main process of a distributed run prints its error and ends
 _SETTINGS = "`cian run --help` shows the settings that people change, `cian settings` shows all."
 WORK, STEPS, TOOLS = "Commands", "One stage of `run` (and all before it)", "Tools"
@@ -106,6 +107,7 @@ Out = Annotated[Path, _option("--out", "DIR", "The run directory. A stopped run 
 Overwrite = Annotated[bool, _flag("--overwrite", "Discard earlier results and start over.")]
 Json = Annotated[bool, _flag("--json", "Print the result as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only errors and the result.")]
+Prefix = Annotated[str, _option("--prefix", "TEXT", "What stands before the names of images in Label Studio's tasks.")]
 Assignments = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="One setting; repeatable.", autocompletion=_complete_assignment),
@@ -382,6 +384,39 @@ def _scores(result: Mapping[str, Any]) -> str:
 
 
 @_command(WORK)
+def suggest(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run directory, after `cian seed` or `cian run`.")],
+    count: Annotated[int, typer.Option("--count", "-n", metavar="N", min=1, help="How many images.")] = 20,
+    to: Annotated[
+        str | None, _option("--format", "FORMAT", "Also write their masks in this format of `cian convert`.")
+    ] = None,
+    out: Annotated[Path | None, _option("--out", "PATH", "With --format: the new file or folder.")] = None,
+    prefix: Prefix = PREFIX,
+    json_: Json = False,
+) -> None:
+    """Lists the images whose correction teaches most, best first.
+
+    Correct their masks in another program: --format label-studio (or cvat, coco, …) --out FILE writes them for it. Give
+    what it exports to --labels, and run again. --json says why an image is suggested.
+    """
+    if (to is None) != (out is None):
+        missing = "--out" if out is None else "--format"
+        raise CianError(f"{missing}: is missing. To write masks, give --format and --out; otherwise leave both out.")
+    from cian.pipeline.suggest import suggest as find
+    from cian.pipeline.suggest import write_suggested
+    from cian.terminal import console
+
+    found = find(run, count)
+    if not found:
+        console.print(f"{run}: every training image with tags has a label map. There is nothing to suggest")
+    elif to is not None and out is not None:
+        for text in write_suggested(run, found, to, out, prefix):
+            console.print(f"lost: {text}", style="yellow")
+        console.print(f"{out}: {len(found)} images to correct. Give what you export then to --labels")
+    _print("\n".join(each.id for each in found), [each._asdict() for each in found], json_)
+
+
+@_command(WORK)
 def demo(
     out: Out = Path("runs/demo"),
     data: Annotated[
@@ -478,9 +513,7 @@ def convert(
         list[str] | None, _option("--split", "NAME=FILE", "A list of images: train, val, …; repeatable.")
     ] = None,
     polygons: Annotated[bool, _flag("--polygons", "Write polygons, not run lengths, in COCO JSON.")] = False,
-    prefix: Annotated[
-        str, _option("--prefix", "TEXT", "What stands before the names of images in Label Studio's tasks.")
-    ] = "/data/local-files/?d=",
+    prefix: Prefix = PREFIX,
     set_: Assignments = None,
     json_: Json = False,
 ) -> None:

@@ -71,11 +71,7 @@ def convert(
         CianError: the source cannot be used, the format needs something that is not given, or `out` exists.
     """
     form = writer(to)
-    for path in (out, *([out.with_suffix(form.beside)] if form.beside else [])):
-        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-            raise CianError(f"--out {out}: {path} exists. Give a new file or folder.")
-    if form.suffix and out.suffix.lower() != form.suffix:
-        raise CianError(f"--out {out}: is a file that ends in {form.suffix}. Give e.g. {out}{form.suffix}.")
+    check_target(form, out)
     problems = ProblemList()
     index = None
     if images is not None:
@@ -111,8 +107,20 @@ def writer(name: str) -> LabelFormat:
     """
     written = {form.name: form for form in LABEL_FORMATS if form.write is not None}
     if name not in written:
-        raise CianError(f"--to {name}: no such format. Give one of these: {', '.join(sorted(written))}.")
+        raise CianError(f"format {name}: no such format. Give one of these: {', '.join(sorted(written))}.")
     return written[name]
+
+
+def check_target(form: LabelFormat, out: Path) -> None:
+    """
+    Raises:
+        CianError: `out` exists, or it does not have the suffix of the format.
+    """
+    for path in (out, *([out.with_suffix(form.beside)] if form.beside else [])):
+        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+            raise CianError(f"--out {out}: {path} exists. Give a new file or folder.")
+    if form.suffix and out.suffix.lower() != form.suffix:
+        raise CianError(f"--out {out}: is a file that ends in {form.suffix}. Give e.g. {out}{form.suffix}.")
 
 
 def _read(source: Path, index: FileIndex | None, images: Path | None, given: Given) -> Annotations:

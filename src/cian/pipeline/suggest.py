@@ -1,0 +1,276 @@
+"""Which images to correct first: those whose label maps teach the seeds of all other images most.
+
+Classes take turns, so that a few corrections reach all of them: the next image is one of the class that has the fewest
+label maps. Of its images, it is the one in which objects cover most: it shows most of what the class looks like.
+
+Images in doubt are no better than random ones. See docs/what-we-tried.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from cian.config import load_run_config
+from cian.data.images import image_size, limit_pixels
+from cian.data.masks import count_ids, read_mask, resize_mask
+from cian.data.table import IGNORE, TRAIN, Table
+from cian.errors import CianError, DataError
+from cian.files import read_json, write_json
+from cian.formats.annotations import Drawn, Item, Target
+from cian.formats.convert import check_target, writer
+from cian.parallel import cores, map_ahead
+from cian.reading.read import read_dataset
+from cian.runs.directory import Run
+from cian.terminal import Ticker
+
+_SEEDS, _FINAL, _LABELS = "seeds", "predictions", "labels"
+
+
+class Suggestion(NamedTuple):
+    """An image to correct.
+
+    Attributes:
+        rank: 1 is the first to correct.
+        id: of the image.
+        image: its file.
+        reason: why it has this rank, in words.
+    """
+
+    rank: int
+    id: str
+    image: Path
+    reason: str
+
+
+@dataclass
+class _Seen:
+    """What a mask says.
+
+    Attributes:
+        stamp: changes with the mask.
+        objects: the share of the image that objects cover, 0 … 1.
+    """
+
+    stamp: str
+    objects: float
+
+
+def suggest(run: str | Path | Run, count: int | None = None, table: Table | None = None) -> list[Suggestion]:
+    """The images of a run whose correction teaches most, the first one first.
+
+    They are training images with tags and without a label map. The masks say how large their objects are: those of the
+    network, or the seeds where there are none. What was found is kept in the run (suggest.json), so that only masks
+    that have changed are read the next time.
+
+    Args:
+        run: the run directory, after `cian seed` or `cian run`.
+        count: how many images. Default: all of them.
+        table: the images of the run, if they have been read already.
+
+    Raises:
+        CianError: there is no run with seeds here, or its data cannot be read.
+    """
+    run = _open(run)
+    table = _read_table(run) if table is None else table
+    labelled = np.array([_has_labels(run, table, row) for row in range(len(table))], bool)
+    training = np.array([split == TRAIN for split in table.splits], bool)
+    tagged = np.diff(table.tag_offsets) > 0
+    before = table.select(np.flatnonzero(training & labelled))
+    table = table.select(np.flatnonzero(training & tagged & ~labelled))
+    objects = _object_shares(run, table)
+    names = table.class_names
+    label_maps = np.bincount(before.tag_ids, minlength=table.num_classes)
+    return [
+        Suggestion(
+            rank,
+            table.ids[row],
+            table.images[row],
+            f"{names[class_id]} has {_counted(number)}; objects cover {objects[row]:.0%} of this image",
+        )
+        for rank, (row, class_id, number) in enumerate(_order(table, objects, label_maps)[:count], start=1)
+    ]
+
+
+def write_suggested(
+    run: str | Path | Run, suggestions: Sequence[Suggestion], to: str, out: Path, prefix: str = ""
+) -> list[str]:
+    """Writes the masks of suggested images in the format of another program, to correct them there.
+
+    They are the final masks of the run. Where it has none, its model predicts them now. Without a model, they are the
+    seeds, and unlabelled pixels become background.
+
+    Args:
+        to: the name of the format, as for `cian.formats.convert.convert`.
+        out: a file or a folder that does not exist.
+        prefix: what stands before the names of images, in formats that hold addresses.
+
+    Returns:
+        What the format cannot hold, in words.
+
+    Raises:
+        CianError: there is no such format, `out` exists, or an image or a mask cannot be read.
+    """
+    run = _open(run)
+    form = writer(to)
+    check_target(form, out)
+    table = _read_table(run)
+    rows = {image_id: row for row, image_id in enumerate(table.ids)}
+    table = table.select([rows[each.id] for each in suggestions])
+    assert form.write is not None
+    with Ticker(f"writing {out.name}", len(table)) as ticker:
+        return form.write(_items(run, table, ticker), Target(out, table.classes, prefix=prefix))
+
+
+def _open(run: str | Path | Run) -> Run:
+    """
+    Raises:
+        CianError: there is no run.
+    """
+    if isinstance(run, Run):
+        return run
+    if not (Path(run) / "stages.json").is_file():
+        raise CianError(f"{run}: no run here. Give the folder that was given to `cian run --out`.")
+    return Run(Path(run))
+
+
+def _read_table(run: Run) -> Table:
+    """
+    Raises:
+        DataError: the data of the run cannot be read any more.
+    """
+    config = load_run_config(None, {}, run.config_file)
+    limit_pixels(config.data.max_megapixels)
+    table, problems = read_dataset(config.data, config.seed)
+    if table is None:
+        raise DataError([problem for problem in problems if problem.fatal])
+    return table
+
+
+def _has_labels(run: Run, table: Table, row: int) -> bool:
+    """Whether people have labelled an image: before the run, or in it."""
+    return table.labels[row] is not None or run.mask(_LABELS, table.ids[row]).is_file()
+
+
+# The order.
+
+
+def _order(table: Table, objects: np.ndarray, label_maps: np.ndarray) -> list[tuple[int, int, int]]:
+    """The rows of a table in the order in which to correct them, each with the class whose turn it is and the number of
+    label maps of the class then.
+
+    Args:
+        objects: (N,), the share of each image that objects cover.
+        label_maps: (K,), of each class before.
+    """
+    by_share = np.argsort(-objects, kind="stable")  # (N,)
+    hot = table.multi_hot() > 0  # (N, K - 1)
+    left = [iter(by_share[hot[by_share, i]].tolist()) for i in range(hot.shape[1])]
+    counts = label_maps.copy()
+    turns = [(int(counts[class_id]), class_id) for class_id in range(1, table.num_classes)]
+    heapq.heapify(turns)
+    chosen: dict[int, tuple[int, int, int]] = {}
+    while turns:
+        number, class_id = heapq.heappop(turns)
+        if number < counts[class_id]:  # an image of several classes has counted for it since
+            heapq.heappush(turns, (int(counts[class_id]), class_id))
+            continue
+        row = next((row for row in left[class_id - 1] if row not in chosen), None)
+        if row is None:
+            continue
+        chosen[row] = row, class_id, number
+        counts[table.tags(row)] += 1
+        heapq.heappush(turns, (int(counts[class_id]), class_id))
+    return list(chosen.values())
+
+
+def _counted(number: int) -> str:
+    return "no label map yet" if number == 0 else f"{number} label map{'s' * (number > 1)}"
+
+
+# The masks.
+
+
+def _object_shares(run: Run, table: Table) -> np.ndarray:
+    """(N,) the share of each image that objects cover in its mask, 0 … 1.
+
+    Raises:
+        CianError: an image has no seeds yet, or a mask cannot be read.
+    """
+    file = run.path / "suggest.json"
+    try:
+        earlier: dict[str, _Seen] = read_json(file, dict[str, _Seen])
+    except CianError:  # nothing but time depends on it
+        earlier = {}
+
+    def look(image_id: str) -> _Seen:
+        mask = _mask_file(run, image_id)
+        status = mask.stat()
+        stamp = f"{mask.parent.name}:{status.st_size}:{status.st_mtime_ns}"
+        known = earlier.get(image_id)
+        return known if known is not None and known.stamp == stamp else _Seen(stamp, _object_share(mask))
+
+    seen = []
+    with Ticker("masks", len(table)) as ticker, ThreadPoolExecutor(cores()) as pool:
+        for found in map_ahead(pool, look, table.ids):
+            seen.append(found)
+            ticker.advance()
+    now = dict(zip(table.ids, seen, strict=True))
+    if now != earlier:
+        with contextlib.suppress(OSError):  # a run that can only be read
+            write_json(file, {image_id: vars(each) for image_id, each in now.items()})
+    return np.array([each.objects for each in seen])
+
+
+def _mask_file(run: Run, image_id: str) -> Path:
+    """The final mask of an image, or its seeds.
+
+    Raises:
+        CianError: it has neither.
+    """
+    for folder in (_FINAL, _SEEDS):
+        if (file := run.mask(folder, image_id)).is_file():
+            return file
+    raise CianError(f"{file}: no seeds yet. Run `cian seed --out {run.path}` first.")
+
+
+def _object_share(file: Path) -> float:
+    counts = count_ids(read_mask(file))
+    return float(counts[1:IGNORE].sum() / counts.sum())
+
+
+def _items(run: Run, table: Table, ticker: Ticker) -> Iterator[Item]:
+    """The images with their masks, as writers of formats get them."""
+    names = table.class_names
+    for row, mask in enumerate(_masks(run, table)):
+        held = [class_id for class_id in np.unique(mask).tolist() if 0 < class_id < table.num_classes]
+        places = np.zeros(256, np.int32)
+        places[held] = range(1, len(held) + 1)
+        drawn = Drawn(places[mask], tuple(names[class_id] for class_id in held))
+        image, tags = table.images[row], tuple(names[tag] for tag in table.tags(row))
+        yield Item(f"{table.ids[row]}{image.suffix}", image, mask.shape, table.splits[row], tags, drawn)
+        ticker.advance()
+
+
+def _masks(run: Run, table: Table) -> Iterator[np.ndarray]:
+    """(H, W) of each image, at its full size."""
+    segmenter = None
+    for row, image_id in enumerate(table.ids):
+        file, size = _mask_file(run, image_id), image_size(table.images[row])
+        if file.parent != run.folder(_FINAL) and (run.model / "config.json").is_file():
+            if segmenter is None:
+                from cian.inference.segmenter import load
+
+                segmenter = load(run.model)
+            tags = [table.class_names[tag] for tag in table.tags(row)]
+            yield segmenter.predict(table.images[row], tags).mask
+            continue
+        mask = resize_mask(read_mask(file), size)
+        yield np.where(mask == IGNORE, 0, mask)
