@@ -16,7 +16,7 @@ const SMOOTH = 80; // more points are also drawn as a running mean
 function ticks(low, high) {
   const rough = (high - low) / 4 || 1;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = ([1, 2, 5, 10].find((each) => each * power >= rough) ?? 10) * power;
+  const step = ([1, 2, 2.5, 5, 10].find((each) => each * power >= rough) ?? 10) * power;
   const list = [];
   for (let at = Math.ceil(low / step) * step; at <= high + step / 1e6; at += step) list.push(at);
   return list;

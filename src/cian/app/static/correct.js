@@ -4,7 +4,7 @@ import { photoOf } from "./api.js";
 import { el, icon, note, percent, segments } from "./dom.js";
 import { classToggles, swatch } from "./images.js";
 import { look, maskOf, OPEN, paint } from "./paint.js";
-import { Session } from "./session.js";
+import { pending, Session } from "./session.js";
 import { Stage } from "./stage.js";
 import { kinds, store } from "./store.js";
 
@@ -147,7 +147,8 @@ export function correctView(root) {
 
   /** @param {number} i */
   async function open(i) {
-    const mine = new Session(i);
+    const unsaved = [...pending].find((each) => each.i === i);
+    const mine = unsaved ?? new Session(i);
     session = mine;
     points = [];
     drawing = false;
@@ -155,7 +156,7 @@ export function correctView(root) {
     overlay.width = overlay.height = 1;
     empty.hidden = false;
     empty.textContent = "Loading …";
-    mine.addEventListener("change", () => session === mine && update());
+    if (!unsaved) mine.addEventListener("change", () => session === mine && update());
     update();
     const image = new Image();
     image.src = photoOf(i, PHOTO);
@@ -168,7 +169,7 @@ export function correctView(root) {
           empty.hidden = true;
           stage.redraw();
         }),
-        mine.load(),
+        unsaved ? null : mine.load(),
       ]);
     } catch (error) {
       if (session !== mine) return;
@@ -410,7 +411,7 @@ export function correctView(root) {
         return;
       }
       if (argument === "") history.replaceState(null, "", `#/correct/${i}`);
-      if (session?.i !== i || session.saving === "saved") open(i);
+      open(i); // again, as another window may have changed it
     },
     hide() {
       points = [];

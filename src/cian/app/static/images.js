@@ -173,7 +173,7 @@ export function imagesView(root) {
     }
     if (line.length) close(false);
     sheet.style.height = `${top}px`;
-    for (const tile of tiles.values()) tile.root.remove();
+    for (const tile of tiles.values()) tile.remove();
     tiles.clear();
     draw();
     load();
@@ -202,7 +202,7 @@ export function imagesView(root) {
     }
     for (const [i, tile] of tiles) {
       if (seen.has(i) || tile.root === document.activeElement) continue;
-      tile.root.remove();
+      tile.remove();
       tiles.delete(i);
     }
   }
@@ -277,12 +277,17 @@ export class Tile {
     this.i = i;
     this.value = value;
     this.loaded = false;
+    this.gone = new AbortController();
     this.panes = (panes.length ? panes : [null]).map((kind) => ({
       kind,
       photo: el("img", { alt: "", decoding: "async", draggable: "false" }),
       canvas: el("canvas", { width: 1, height: 1 }),
       mask: /** @type {import("./png.js").Mask | null} */ (null),
     }));
+    for (const { photo, canvas } of this.panes) {
+      canvas.hidden = true; // no mask without its photo
+      photo.addEventListener("load", () => (canvas.hidden = false));
+    }
     this.caption = el("span", { class: "caption" });
     this.root = el("a", { class: "tile", role: "listitem", href: `#/correct/${i}`, "data-i": i },
       el("span", { class: "panes" }, ...this.panes.map(({ photo, canvas }) => el("span", { class: "pane" }, photo, canvas))),
@@ -336,7 +341,7 @@ export class Tile {
     for (const pane of this.panes) {
       if (!pane.photo.src) pane.photo.src = thumbOf(this.i, this.wide ?? 320);
       if (!pane.kind) continue;
-      maskOf(this.i, pane.kind, MASK, store.version(this.i, pane.kind)).then(
+      maskOf(this.i, pane.kind, MASK, store.version(this.i, pane.kind), this.gone.signal).then(
         (mask) => {
           pane.mask = mask;
           if (this.root.isConnected) paint(pane.canvas, mask);
@@ -344,6 +349,11 @@ export class Tile {
         () => {}, // the thumbnail alone; the next request says what is wrong
       );
     }
+  }
+
+  remove() {
+    this.gone.abort();
+    this.root.remove();
   }
 
   paint() {

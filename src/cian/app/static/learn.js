@@ -103,6 +103,7 @@ export function learnView(root) {
         el("span", { class: after >= before ? "better" : "worse" }, `${after >= before ? "+" : "−"}${Math.abs(after - before).toFixed(1)}`),
       );
     }
+    for (const tile of tiles) tile.remove();
     tiles = [];
     grid.replaceChildren();
     addTiles();

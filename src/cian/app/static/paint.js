@@ -93,26 +93,63 @@ export function paint(canvas, mask, opacity = look.opacity) {
 }
 
 const MOST = 600; // masks that are kept
-/** @type {Map<string, Promise<Mask | null>>} */
+const AT_ONCE = 2; // patient requests at a time: a mask may have to be computed, and photos go first
+/** @type {Map<string, {mask: Promise<Mask | null>, patient?: AbortSignal}>} */
 const kept = new Map();
+/** @type {(() => void)[]} */
+const queue = [];
+let running = 0;
+
+function turn() {
+  return new Promise((resolve) => {
+    queue.push(() => resolve(undefined));
+    nextTurn();
+  });
+}
+
+function nextTurn() {
+  while (running < AT_ONCE && queue.length) {
+    running++;
+    /** @type {() => void} */ (queue.shift())();
+  }
+}
+
+/** @param {number} i @param {Kind} kind @param {number} side @param {number} version @param {AbortSignal} [patient] */
+async function fetched(i, kind, side, version, patient) {
+  if (patient) await turn();
+  try {
+    patient?.throwIfAborted();
+    const file = await getMask(i, kind, side, version, patient);
+    return file ? await decode(file) : null;
+  } finally {
+    if (patient) {
+      running--;
+      nextTurn();
+    }
+  }
+}
 
 /**
  * @param {number} i
  * @param {Kind} kind
  * @param {number} side longest side in pixels
  * @param {number} version another number after the mask has changed
+ * @param {AbortSignal} [patient] the mask is one of many: it may wait for others, and until this says to stop
  * @returns {Promise<Mask | null>} null where there is no such mask
  */
-export function maskOf(i, kind, side, version) {
+export function maskOf(i, kind, side, version, patient) {
   const key = `${i} ${kind} ${side} ${version}`;
-  let mask = kept.get(key);
-  if (mask) {
-    kept.delete(key); // the one that was asked for last is the last to go
-  } else {
-    mask = getMask(i, kind, side, version).then((file) => (file ? decode(file) : null));
-    mask.catch(() => kept.delete(key));
+  let entry = kept.get(key);
+  kept.delete(key); // the one that was asked for last is the last to go
+  if (!entry || entry.patient?.aborted) {
+    const made = { mask: fetched(i, kind, side, version, patient), patient };
+    entry = made;
+    made.mask.then(
+      () => (made.patient = undefined),
+      () => kept.get(key) === made && kept.delete(key),
+    );
   }
-  kept.set(key, mask);
+  kept.set(key, entry);
   if (kept.size > MOST) kept.delete(/** @type {string} */ (kept.keys().next().value));
-  return mask;
+  return entry.mask;
 }

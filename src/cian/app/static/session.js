@@ -83,6 +83,7 @@ export class Session extends EventTarget {
     }
     this.#changed();
     await this.settle();
+    if (!this.strokes.length) snap(this.i, [], this.#base).catch(() => {}); // so that the first stroke is answered fast
   }
 
   #changed() {
