@@ -115,7 +115,7 @@ def parse(arguments: list[str]) -> None:
 def small(arguments: list[str]) -> list[str]:
     """The same command with a tiny network and few steps."""
     name = arguments[0]
-    if name in ("evaluate", "coco-masks", "convert", "settings", "suggest"):
+    if name in ("evaluate", "coco-masks", "convert", "export", "settings", "suggest"):
         return arguments
     keys = [key for key in SMALL if name != "predict" or key.startswith(("predict.", "runtime."))]
     extra = ["--repeat", "1"] if name == "ablate" else []

@@ -10,12 +10,13 @@ from cian.fast import speed_up
 from cian.network import CIAN
 
 
-def build_network(config: Config, num_classes: int, *, weights: str | None = None) -> CIAN:
+def build_network(config: Config, num_classes: int, *, weights: str | None = None, fast: bool = True) -> CIAN:
     """The segmentation network.
 
     Args:
         num_classes: K, with background.
         weights: replaces `config.backbone.weights`; "random" where weights of the whole network are loaded next.
+        fast: False leaves the network plain PyTorch, for export.
     """
     backbone = backbone_of(config, weights)
     settings = config.affinity
@@ -31,7 +32,8 @@ def build_network(config: Config, num_classes: int, *, weights: str | None = Non
         )
         if settings.tied_start:
             affinity.key.load_state_dict(affinity.query.state_dict())
-    return speed_up(CIAN(backbone, num_classes, affinity, config.train.head_dilation))
+    network = CIAN(backbone, num_classes, affinity, config.train.head_dilation)
+    return speed_up(network) if fast else network
 
 
 def backbone_of(config: Config, weights: str | None) -> Backbone:

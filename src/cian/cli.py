@@ -276,7 +276,9 @@ def check(data: _Given, json_: Json = False) -> None:
 
 @_command(WORK)
 def predict(
-    model: Annotated[str, _option("--model", "MODEL", "runs/NAME/model, a run, or a hub id owner/name.")],
+    model: Annotated[
+        str, _option("--model", "MODEL", "runs/NAME/model, a run, an ONNX file of `export`, or a hub id owner/name.")
+    ],
     images: Annotated[Path, _option("--images", "PATH", "An image, or a folder of images.")],
     out: Annotated[Path, _option("--out", "DIR", "The folder for the masks.")],
     tags: Annotated[
@@ -301,6 +303,34 @@ def predict(
     _print(str(out), {"folder": out, **result._asdict(), "unreadable": [each.file for each in unreadable]}, json_)
     if unreadable:
         raise DataError(unreadable, shown=len(unreadable))
+
+
+@_command(WORK)
+def export(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A run, runs/NAME/model, or a hub id owner/name.")],
+    format_: Annotated[
+        str, _option("--format", "NAME", "onnx (model.onnx and predict.py), or torch (model.pt2, of torch.export).")
+    ] = "onnx",
+    out: Annotated[Path | None, _option("--out", "DIR", "The folder to write to. Default: the model's own.")] = None,
+    int8: Annotated[
+        bool, _flag("--int8", "Also write model-int8.onnx, in whole numbers of 8 bits. MODEL must be a run.")
+    ] = False,
+    web: Annotated[
+        Path | None, _option("--web", "DIR", "onnxruntime-web, of npm: also write model.html, for a browser.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Writes a trained model for programs without cian.
+
+    model.onnx takes images of any size. predict.py makes masks with it, and needs onnxruntime, numpy and Pillow alone.
+    """
+    from cian.export.model import export as write
+    from cian.terminal import console
+
+    files, quantised = write(model, out, format_, int8, web)
+    if quantised is not None:
+        console.print(str(quantised))
+    _print("\n".join(map(str, files)), {"files": files, "int8": quantised and quantised._asdict()}, json_)
 
 
 @_command(WORK)

@@ -121,7 +121,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(
-    path: Path, kind: Any = Any, cure: str = "Remove it and run the same command again", missing: str = _MISSING
+    path: Path,
+    kind: Any = Any,
+    cure: str = "Remove it and run the same command again",
+    missing: str = _MISSING,
+    text: str | None = None,
 ) -> Any:
     """Reads a JSON file and checks its shape. All records are read with this function.
 
@@ -129,12 +133,13 @@ def read_json(
         kind: the type that the content must have, e.g. `dict[str, Record]`. Dataclasses are made of objects.
         cure: what to do if the file is damaged.
         missing: what to do if there is no such file.
+        text: the JSON, if it is only a part of the file.
 
     Raises:
         CianError: there is no such file, it is not JSON, or its content is of another type.
     """
     try:
-        return _adapter(kind).validate_json(path.read_bytes(), strict=True)
+        return _adapter(kind).validate_json(path.read_bytes() if text is None else text, strict=True)
     except FileNotFoundError:
         raise CianError(f"{path}: no such file. {missing}.") from None
     except OSError as error:

