@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cian.app.project import LABELS, ROUNDS, Project
+from cian.app.project import LABELS, NETWORKS, ROUNDS, Project
 from cian.app.refusal import Refusal
 from cian.errors import CianError
 from cian.files import files_in, read_json
@@ -138,6 +138,8 @@ class Learner:
                 for source in (run.path / "app" / "predictions" / stamp, run.folder("predictions")):
                     _link(source, target / "predictions")
                 _link(run.model, target / "model")
+                for stage in NETWORKS:
+                    _link(run.folder(stage.name), target / stage.name, "model.safetensors")
                 for file in (run.metrics_file, run.config_file, *run.path.glob("*/metrics.jsonl")):
                     if file.is_file():
                         copy = target / file.relative_to(run.path)
@@ -205,10 +207,12 @@ class Learner:
             return []
 
 
-def _link(source: Path, target: Path) -> None:
-    """Links all files of a folder into another one, or copies them. The run replaces its files and never changes them,
+def _link(source: Path, target: Path, only: str | None = None) -> None:
+    """Links the files of a folder into another one, or copies them. The run replaces its files and never changes them,
     so those in the other folder stay as they are."""
     for name in files_in(source) if source.is_dir() else ():
+        if only not in (None, name):
+            continue
         copy = target / name
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.unlink(missing_ok=True)

@@ -10,7 +10,6 @@ import numpy as np
 
 from cian.app.network import Latest, Network
 from cian.app.project import Project
-from cian.app.refusal import Refusal
 from cian.data.images import read_image
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ class Looker:
             before: with the network of the last round or, if there is none, as its training began.
 
         Raises:
-            Refusal: the network has no affinity, or there is none.
+            Refusal: there is no network with affinity.
             CianError: an image cannot be read.
         """
         return self.network.worker.do(lambda: self._maps(i, x, y, others, before)).result()
@@ -44,8 +43,6 @@ class Looker:
         from cian.inference.affinity_maps import look, queries_of
 
         key, network = self._network(before)
-        if network.affinity is None:
-            raise Refusal(409, "The network of this run has no affinity (affinity.mode=none).")
         chosen = [i, *(self.shared(i) if others is None else others)]
         cells = [self._cells_of(key, network, row) for row in chosen]
         queries, features = queries_of(network, cells[0]), cells[0].features
@@ -86,12 +83,12 @@ class Looker:
         return np.sort(np.roll(holders, -start)[:: len(holders) // OTHERS][:OTHERS]).tolist()
 
     def _network(self, before: bool) -> tuple[str, CIAN]:
-        project = self.project
+        last = self.project.last_round
         if not before:
-            return project.model_stamp(), self.network.segmenter().network
-        if (last := project.last_round) is not None:
-            return project.model_stamp(last / "model"), self.network.segmenter(last / "model").network
-        return "untrained", self.network.untrained()
+            return self.network.with_affinity(self.project.run.path)
+        if last is not None and self.project.affinity_weights(last) is not None:
+            return self.network.with_affinity(last)
+        return self.network.untrained()
 
     def _cells_of(self, key: str, network: CIAN, i: int) -> Cells:
         from cian.inference.affinity_maps import cells_of

@@ -26,6 +26,7 @@ from cian.errors import CianError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from cian.config import Config
     from cian.inference.segmenter import Segmenter
     from cian.network import CIAN
 
@@ -114,7 +115,7 @@ class Network:
     def __init__(self, project: Project, worker: Worker):
         self.project, self.worker = project, worker
         self._loaded: Latest[str, Segmenter] = Latest(2)
-        self._untrained: Latest[str, CIAN] = Latest(1)
+        self._networks: Latest[str, CIAN] = Latest(3)
         self._scores: Latest[tuple[str, int], Scores] = Latest(8)
 
     def segmenter(self, folder: Path | None = None) -> Segmenter:
@@ -135,32 +136,56 @@ class Network:
             self._loaded.keep(stamp, found)
         return found
 
-    def untrained(self) -> CIAN:
+    def with_affinity(self, folder: Path) -> tuple[str, CIAN]:
+        """The last network in a run or a round that compares images, and what changes with it. The model that is
+        shipped may have no affinity.
+
+        Raises:
+            Refusal: there is none.
+        """
+        if (found := self.project.affinity_weights(folder)) is None:
+            raise Refusal(409, "There is no network with affinity here yet, or affinity.mode is none.")
+        stage, weights = found
+        key = self.project.model_stamp(weights.parent)
+        if (network := self._networks.find(key)) is None:
+            from cian.training.checkpoint import load_weights
+
+            network = self._build(stage.network_config(self.project.config))
+            load_weights(network, self.project.inside(weights))
+            self._networks.keep(key, network.eval())
+        return key, network
+
+    def untrained(self) -> tuple[str, CIAN]:
         """The network as its training began: with the weights of the classifier.
 
         Raises:
             Refusal: the run has no classifier.
         """
+        from cian.seeds.classifier import build_classifier
+        from cian.training.checkpoint import load_weights
+
         weights = self.project.run.folder("classify") / "model.safetensors"
         if not weights.is_file():
             raise Refusal(409, "There is nothing before: this run has trained no classifier.")
         key = self.project.model_stamp(weights.parent)
-        if (found := self._untrained.find(key)) is None:
-            import torch
-
-            from cian.build import build_network
-            from cian.seeds.classifier import build_classifier
-            from cian.training.checkpoint import load_weights
-
-            config, table = self.project.config, self.project.table
-            with torch.random.fork_rng():
-                torch.manual_seed(config.seed)
-                found = build_network(config, table.num_classes, weights="random")
-            classifier = build_classifier(config, len(table.classes), weights="random")
+        if (network := self._networks.find(key)) is None:
+            config = self.project.config
+            network = self._build(config)
+            classifier = build_classifier(config, len(self.project.table.classes), weights="random")
             load_weights(classifier, self.project.inside(weights))
-            found.backbone.load_state_dict(classifier.backbone.state_dict())
-            self._untrained.keep(key, found.eval())
-        return found
+            network.backbone.load_state_dict(classifier.backbone.state_dict())
+            self._networks.keep(key, network.eval())
+        return key, network
+
+    def _build(self, config: Config) -> CIAN:
+        """A network with the first weights that the run's seed gives it."""
+        import torch
+
+        from cian.build import build_network
+
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            return build_network(config, self.project.table.num_classes, weights="random")
 
     def scores(self, i: int, folder: Path | None = None) -> Scores:
         """What the network says of an image. Call it in the worker's thread."""

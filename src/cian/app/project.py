@@ -16,13 +16,15 @@ from cian.data.masks import read_mask, resize_mask
 from cian.data.palette import COLOURS
 from cian.data.table import IGNORE, Table
 from cian.errors import CianError, DataError
-from cian.files import read_json, remove
+from cian.files import remove
+from cian.pipeline.network_stage import NetworkStage
 from cian.pipeline.stages import STAGES
 from cian.reading.read import read_dataset
 from cian.runs.directory import Run
 
 OWN = "app"  # the folder in the run that the page keeps its files in
 LABELS = "labels"  # what people labelled
+NETWORKS = tuple(stage for stage in STAGES if isinstance(stage, NetworkStage))
 ROUNDS = "rounds"  # what the run was before it learned again: rounds/1, rounds/2, …
 
 
@@ -187,14 +189,13 @@ class Project:
     def has_model(self) -> bool:
         return (self.run.model / "config.json").is_file() and (self.run.model / "model.safetensors").is_file()
 
-    @property
-    def has_affinity(self) -> bool:
-        """Whether the model compares images. That of a run may not, as the best of several networks is shipped."""
-        try:
-            model = read_json(self.run.model / "config.json", dict[str, Any])
-            return self.has_model and model["config"]["affinity"]["mode"] != "none"
-        except (CianError, KeyError, TypeError):
-            return False
+    def affinity_weights(self, folder: Path) -> tuple[NetworkStage, Path] | None:
+        """The last network with affinity in a run or a round: its stage, and its weights."""
+        for stage in reversed(NETWORKS):
+            weights = folder / stage.name / "model.safetensors"
+            if stage.network_config(self.config).affinity.mode != "none" and weights.is_file():
+                return stage, weights
+        return None
 
     def stages(self) -> Iterator[dict[str, Any]]:
         """The stages of the run that were begun, in order."""

@@ -92,7 +92,7 @@ class _Answers:
             "learning": self.site.learner.state() if self.site.learner.running else None,
             "rounds": len(project.rounds()),
             "has_truth": any(mask is not None for mask in project.table.masks),
-            "has_affinity": project.has_affinity,
+            "has_affinity": project.affinity_weights(project.run.path) is not None,
             "has_model": project.has_model,
             "saved": self.site.labels.counts(),
         }

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw
-from scipy.ndimage import label as connected
 
 from cian.app.refusal import Refusal, number, whole
 from cian.data.table import IGNORE
@@ -128,6 +127,8 @@ def _thinned(points: list[tuple[float, float]], step: float) -> list[tuple[float
 
 def _part(mask: np.ndarray, point: tuple[float, float]) -> np.ndarray:
     """(h, w) bool: the connected pixels of one class that hold a point."""
+    from scipy.ndimage import label  # slow to import
+
     x, y = (min(max(int(value), 0), side - 1) for value, side in zip(point, mask.shape[::-1], strict=True))
-    parts, _ = connected(mask == mask[y, x])
+    parts, _ = label(mask == mask[y, x])
     return parts == parts[y, x]
