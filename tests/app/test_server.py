@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from cian.app.project import Project
+from cian.app.server import build
 from cian.data.masks import read_mask
-from tests.app.conftest import TOKEN, client_of
+from tests.app.conftest import HOST, TOKEN, client_of
 
 SIZE = (40, 56)
 STROKE = {"class": 2, "size": 6, "points": [[10, 10], [30, 12]], "kind": "brush"}
@@ -140,6 +143,18 @@ def test_an_approved_mask_is_on_disk_as_it_is(client: TestClient, run: Path):
     assert (snapped == 2).mean() == pytest.approx((mask == 2).mean(), abs=0.1)
     assert client.delete(f"/api/image/3/label?version={version}").json() == {"version": 0}
     assert not list((run / "labels").iterdir()) and client.get("/api/image/3/label").json()["state"] == "none"
+
+
+def test_labels_have_the_ids_of_the_users_own_files(run: Path):
+    project = Project(run)
+    project.table = replace(project.table, mask_classes=(None, "red", "blue"))  # 1 is dropped
+    client = TestClient(build(project, TOKEN), base_url=HOST, cookies={"cian": TOKEN})
+    client.put("/api/image/3/label", json={"strokes": [STROKE], "state": "strokes", "version": 0})
+    assert read_mask(run / "labels" / "003.png")[11, 20] == 2  # red, which is class 2 of the run as well
+    blue = {"strokes": [{**STROKE, "class": 1}], "state": "strokes", "version": 0}
+    client.put("/api/image/4/label", json=blue)
+    assert read_mask(run / "labels" / "004.png")[11, 20] == 3
+    assert mask_of(client.get("/api/image/4/mask/label"))[11, 20] == 1
 
 
 def test_two_windows_do_not_lose_each_others_work(client: TestClient, run: Path):

@@ -121,7 +121,7 @@ class Learner:
         return ["--set", f"data.labels={json.dumps(value) if value else 'null'}"]
 
     def _keep_round(self) -> None:
-        """Keeps what the run has predicted, if it is whole: after a stop, it is kept already.
+        """Keeps what the run has predicted, if it is whole: after a stop or a failure, it is kept already.
 
         Raises:
             Refusal: another process works on this run.
@@ -131,10 +131,12 @@ class Learner:
             lock = run.locked()
             with lock:
                 records = run.records()
-                if not self.project.has_model or not records or not all(each.done for each in records.values()):
+                last, stamp = self.project.last_round, self.project.model_stamp()
+                if not stamp or not records or not all(each.done for each in records.values()):
                     return
+                if last is not None and self.project.model_stamp(last / "model") == stamp:
+                    return  # nothing was learned since
                 target = run.path / ROUNDS / str(len(self.project.rounds()) + 1)
-                stamp = self.project.model_stamp()
                 for source in (run.path / "app" / "predictions" / stamp, run.folder("predictions")):
                     _link(source, target / "predictions")
                 _link(run.model, target / "model")

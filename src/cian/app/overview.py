@@ -9,6 +9,7 @@ import numpy as np
 
 from cian.app.labels import LabelStore
 from cian.app.project import Project
+from cian.app.ranking import Ranking
 from cian.app.scan import Scan, stamp
 from cian.data.masks import count_ids, read_mask, resize_mask
 from cian.evaluation.folders import object_iou
@@ -34,6 +35,7 @@ class Seen:
 class Overview:
     def __init__(self, project: Project, labels: LabelStore):
         self.project, self.labels = project, labels
+        self.ranking = Ranking(project, labels)
         self.scan = Scan(project.table.ids, Seen(), self._look, project.own("overview.json"))
         self.scan.update()
 
@@ -54,7 +56,7 @@ class Overview:
     def rows(self) -> list[dict[str, Any]]:
         """One row an image, as JSON."""
         self.scan.update()
-        table, states = self.project.table, self.labels.states()
+        table, states, ranks = self.project.table, self.labels.states(), self.ranking.ranks()
         return [
             {
                 "i": i,
@@ -65,7 +67,7 @@ class Overview:
                 "found": seen.found,
                 "score": rounded(seen.score),
                 "doubt": None,
-                "rank": None,
+                "rank": ranks.get(table.ids[i]),
                 "state": states.get(i, "none"),
                 "split": table.splits[i],
             }

@@ -14,6 +14,7 @@ import uvicorn
 from cian.app.project import Project
 from cian.app.server import build
 from cian.errors import CianError
+from cian.terminal import speak
 
 
 def serve(path: Path, host: str = "127.0.0.1", port: int = 8000, browser: bool = True) -> None:
@@ -31,6 +32,7 @@ def serve(path: Path, host: str = "127.0.0.1", port: int = 8000, browser: bool =
     shown = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(host, host)
     address = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/?token={token}"
     app = build(project, token, f"cian-{port}", (host, socket.gethostname()))
+    speak(False)  # the server's threads report no progress
     print(address, flush=True)
     if browser:
         threading.Timer(0.5, webbrowser.open, [address]).start()
