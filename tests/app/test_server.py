@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from starlette.testclient import TestClient
 from cian.app.project import Project
 from cian.app.server import build
 from cian.data.masks import read_mask
+from cian.pipeline.suggest import suggest
 from tests.app.conftest import HOST, TOKEN, client_of
 
 SIZE = (40, 56)
@@ -55,6 +57,19 @@ def test_images(looking: TestClient):
     }  # fmt: skip
     assert rows[11]["split"] == "val" and rows[11]["score"] is not None  # predicted by the run
     assert rows[3]["score"] is None  # not predicted yet
+
+
+def test_images_have_the_order_of_suggest(client: TestClient, run: Path):
+    def ranks() -> dict[str, int]:
+        end = time.monotonic() + 60
+        while True:
+            rows = client.get("/api/images").json()["images"]
+            if found := {row["id"]: row["rank"] for row in rows if row["rank"] is not None}:
+                return found
+            assert time.monotonic() < end
+
+    assert ranks() == {each.id: each.rank for each in suggest(run)}
+    assert "010" not in ranks()  # held out
 
 
 def test_what_was_found_is_kept(run: Path):
@@ -100,6 +115,17 @@ def test_snap(looking: TestClient):
     assert mask.shape == before.shape == SIZE
     assert mask[11, 20] == 2 and mask[30, 50] == 255
     assert mask[35, 5] == 1  # not a tag of the image, but drawn
+
+
+def test_a_mask_follows_strokes_to_the_edges(looking: TestClient):
+    """The network of two steps knows nothing: what the strokes say, spreads to the edge of the blob."""
+    blob = mask_of(looking.get("/api/image/3/mask/truth")) == 2
+    y, x = np.nonzero(blob)
+    across = [[int(x.min()) + 5, int(y.mean())], [int(x.max()) - 5, int(y.mean())]]
+    inside = {**STROKE, "class": 1, "size": 2, "points": across}
+    beside = [{**inside, "class": 0, "points": [[2, line], [54, line]]} for line in (2, 38)]
+    mask = mask_of(looking.post("/api/image/3/snap", json={"strokes": [inside, *beside]}))
+    assert (mask[blob] == 1).mean() > 0.95 and (mask[~blob] == 1).mean() < 0.05
 
 
 def test_erase_takes_back(looking: TestClient):

@@ -55,7 +55,7 @@ class Looker:
         maps = []
         for number, each in zip(chosen, cells, strict=True):
             found = look(network, query, each)
-            shares = found.affinity[0, 0]  # (kh, kw)
+            shares = np.nan_to_num(found.affinity[0, 0])  # (kh, kw)
             most = float(shares.max())
             heat = (shares * (255 / max(most, 1e-12))).round().astype(np.uint8)
             maps.append(

@@ -14,6 +14,7 @@ from cian.data.images import image_size, limit_pixels
 from cian.data.known_files import KnownFiles
 from cian.data.masks import read_mask, resize_mask
 from cian.data.palette import COLOURS
+from cian.data.problems import printable
 from cian.data.table import IGNORE, Table
 from cian.errors import CianError, DataError
 from cian.files import remove
@@ -66,7 +67,7 @@ class Project:
 
     @property
     def name(self) -> str:
-        return self.run.path.resolve().name
+        return printable(self.run.path.resolve().name)
 
     @cached_property
     def classes(self) -> list[dict[str, Any]]:

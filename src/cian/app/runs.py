@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Any
 
 from cian.app.project import Project
+from cian.data.problems import printable
 from cian.errors import CianError
 from cian.files import read_json
 from cian.pipeline.stages import STAGES
@@ -40,7 +42,12 @@ def _summary(folder: Path, name: str, training: bool) -> dict[str, Any]:
         for line in _thinned(read_metrics(file)):
             for key in line.keys() - set(_NOT_LOSSES):
                 curves.setdefault(f"{stage.title}: {key}", []).append((line["step"], line[key]))
-    return {"name": name, "curves": dict(sorted(curves.items())), "scores": scores_of(folder), "training": training}
+    return {
+        "name": printable(name),
+        "curves": dict(sorted(curves.items())),
+        "scores": scores_of(folder),
+        "training": training,
+    }
 
 
 def scores_of(folder: Path) -> dict[str, float]:
@@ -51,7 +58,11 @@ def scores_of(folder: Path) -> dict[str, float]:
         return {}
     iou = metrics.get("iou")
     values = {"miou": metrics.get("miou"), **(iou if isinstance(iou, dict) else {})}
-    return {str(name): float(value) for name, value in values.items() if isinstance(value, int | float)}
+    return {str(name): float(value) for name, value in values.items() if _is_number(value)}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _thinned(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
