@@ -90,16 +90,16 @@ def machine() -> str:
     return ", ".join(parts) + ". Median [smallest, largest] of the repetitions:"
 
 
-def replaced(text: str, table: str) -> str:
+def replaced(text: str, table: str, first: str = BEGIN, last: str = END) -> str:
     """The text with another table between the markers.
 
     Raises:
         SystemExit: they are not there.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = text.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise SystemExit(f"the results need the lines {BEGIN} and {END}, between which the table is written")
+        raise SystemExit(f"the results need the lines {first} and {last}, between which the table is written")
     return f"{before}{begin}\n{table}\n{end}{after}"
 
 

@@ -3,16 +3,16 @@
     python benchmarks/labels.py --data VOC [--kind masks] [--images 0 50 all] [--alone] [--order random]
         [--seeds 0 1 2] [--score tune val] [--out DIR] [--set KEY=VALUE …]
     python benchmarks/labels.py --data demo …        the demo's drawings
-    python benchmarks/labels.py --figure             the figure and the tables, without running anything
+    python benchmarks/labels.py --figure             draws the figure and writes the tables, without running anything
 
 VOC is the folder that voc.py describes; the program is given the tags of `--train` alone. A script draws strokes and
 clicks from the true masks (see drawn.py). The images with labels are the first ones of a random order, the same for
-each random seed of the training, or of a file that lists image ids, best first (`--order FILE`). `--images 0` is tags
-alone, `--kind masks --images all` full supervision. `--alone` gives the same labels without any other image: full
-supervision on the labelled images, with as many training steps.
+each random seed of the training, or of the order that `cian suggest` finds in the seeds from tags alone (`--order
+suggested`). `--images 0` is tags alone, `--kind masks --images all` full supervision. `--alone` gives the same labels
+without any other image: full supervision on the labelled images, with as many training steps.
 
 Runs of one random seed share their classifier. An interrupted call resumes. Each result is added to
-benchmarks/results/labels.json, and docs/labels.png is drawn from that file.
+benchmarks/results/labels.json. docs/labels.png and the tables in docs/how-good-is-it.md are made from that file.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
+from bench import replaced
 from drawn import Kind, drawn
 
 import cian
@@ -38,15 +39,18 @@ from cian.data.table import TRAIN, Table
 from cian.demo import data_config
 from cian.demo.animals import generate
 from cian.demo.run import SETTINGS
-from cian.files import atomic, read_json, write_csv, write_json
+from cian.files import atomic, read_json, write_csv, write_json, write_text
 from cian.pipeline.ablation import reusable
 from cian.pipeline.run import check_data, run_config
+from cian.pipeline.suggest import suggest
 from cian.runs.directory import Run
 from cian.training.device import make_accelerator
 from cian.training.segmentation import network_batches
 
 RESULTS = Path(__file__).with_name("results") / "labels.json"
-FIGURE = Path(__file__).parents[1] / "docs" / "labels.png"
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE, FIGURE = DOCS / "how-good-is-it.md", DOCS / "labels.png"
+BEGIN, END = "<!-- labels.py: begin -->", "<!-- labels.py: end -->"
 FIGURE_OF, SPLIT = "VOC train-small", "val"
 SECONDS = {"tags": 20, "clicks": 22, "strokes": 35, "masks": 240}  # an image; Bearman et al., "What's the Point", 2016
 KEY = ("data", "kind", "images", "order", "alone", "seed", "settings")  # what identifies a result
@@ -74,7 +78,7 @@ def main() -> None:
     parser.add_argument("--kind", choices=("masks", "strokes", "clicks"), default="masks")
     parser.add_argument("--images", nargs="+", default=["0", "50", "all"])
     parser.add_argument("--alone", action="store_true")
-    parser.add_argument("--order", default="random")
+    parser.add_argument("--order", choices=("random", "suggested"), default="random")
     parser.add_argument("--train", default="train-small")
     parser.add_argument("--score", nargs="+", default=["tune", "val"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
@@ -85,16 +89,15 @@ def main() -> None:
     options = parser.parse_args()
     if options.data is not None:
         data = demo(options.out) if options.data == "demo" else voc(Path(options.data), options)
-        order = ordered(data, options.order)
         for seed in options.seeds:
             for number in options.images:
-                chosen = order if number == "all" else order[: int(number)]
-                result = measure(data, chosen, options, seed)
-                keep(result, options.results)
+                keep(measure(data, number, options, seed), options.results)
     results = read_json(options.results)
     print(f"\n{tables(results)}")
     if options.figure:
-        draw([result for result in results if result["data"] == FIGURE_OF], FIGURE)
+        write_text(PAGE, replaced(PAGE.read_text(encoding="utf-8"), tables(results), BEGIN, END))
+        if shown := [result for result in results if result["data"] == FIGURE_OF]:
+            draw(shown, FIGURE)
 
 
 def voc(folder: Path, options: argparse.Namespace) -> Data:
@@ -126,52 +129,56 @@ def demo(out: Path) -> Data:
     return Data("demo", changed(Config(data=data_config(folder)), SETTINGS), train, folder / "masks")
 
 
-def ordered(data: Data, order: str) -> list[str]:
-    """The training images in the order in which a person labels them.
+def labelled(data: Data, number: str, order: str, base: Run) -> list[str]:
+    """The training images that a person labels.
 
     Args:
-        order: "random", or a text file of image ids, one a line.
+        base: the run with tags alone, for the order that `cian suggest` finds in its seeds.
     """
+    if number == "all":
+        return data.train
     if order == "random":
-        return [data.train[i] for i in np.random.default_rng(0).permutation(len(data.train))]
-    return Path(order).read_text(encoding="utf-8").split()
+        return [data.train[i] for i in np.random.default_rng(0).permutation(len(data.train))[: int(number)]]
+    return [suggestion.id for suggestion in suggest(base, int(number))]
 
 
-def measure(data: Data, chosen: Sequence[str], options: argparse.Namespace, seed: int) -> dict[str, Any]:
+def measure(data: Data, number: str, options: argparse.Namespace, seed: int) -> dict[str, Any]:
     """Runs the pipeline with labels for some images; returns the result as it is kept."""
     kind: Kind = options.kind
-    base = options.out / f"seed-{seed}" / "tags"
     own = dict(parse_assignment(text) for text in options.settings)
     settings = {"seed": seed, "compare": False, **own}
-    run = base
-    if chosen:
-        number = "all" if len(chosen) == len(data.train) else str(len(chosen))
-        name = "-".join([kind, number, *([] if options.order == "random" else [Path(options.order).stem])])
-        settings["data.labels"] = str(labels := options.out / "labels" / name)
+    base = Run(options.out / f"seed-{seed}" / "tags")
+    run, chosen = base, []
+    if number != "0":
+        if options.order == "suggested" or not options.alone:
+            until = "seed" if options.order == "suggested" else "classify"
+            run_config(changed(data.config, settings), base, until=until)
+        chosen = labelled(data, number, options.order, base)
+        name = "-".join([kind, number, *([] if options.order == "random" else [options.order])])
+        labels = options.out / "labels" / name
         labels.mkdir(parents=True, exist_ok=True)
         for image_id in chosen:
             if not (file := labels / f"{image_id}.png").exists():
                 write_mask(file, drawn(read_mask(data.masks / f"{image_id}.png"), kind))
-        run = base.with_name(f"{name}-alone" if options.alone else name)
+        settings["data.labels"] = str(labels)
+        run = Run(base.path.with_name(f"{name}-alone" if options.alone else name))
         if options.alone:
             settings |= alone(data, chosen, options.out / "lists" / f"{name}.txt")
     config = changed(data.config, settings)
     if chosen and not options.alone:  # the classifier is that of tags alone
-        run_config(changed(data.config, {"seed": seed, "compare": False, **own}), Run(base), until="classify")
-        table = check_data(config, make_accelerator(config.runtime))
-        shared = reusable(config, table, Run(base))
-        Run(run).take_over(Run(base), {name: shared[name] for name in ("classify",) if name in shared})
-    done = run_config(config, Run(run))
+        shared = reusable(config, check_data(config, make_accelerator(config.runtime)), base)
+        run.take_over(base, {stage: outputs for stage, outputs in shared.items() if stage == "classify"})
+    run_config(config, run)
     return {
         "data": data.name,
         "kind": kind if chosen else "tags",
         "images": len(chosen),
         "of": len(data.train),
-        "order": Path(options.order).stem if chosen else "random",
+        "order": options.order if chosen else "random",
         "alone": options.alone and bool(chosen),
         "seed": seed,
         "settings": own,
-        **scores(done),
+        **scores(run),
         "commit": commit(),
     }
 
