@@ -25,7 +25,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from cian._version import __version__
-from cian.config import Config, load_config, load_run_config, parse_assignment, require_images, settings
+from cian.config import Config, DataConfig, load_config, load_run_config, parse_assignment, require_images, settings
 from cian.config import listing as settings_text
 from cian.errors import CianError, DataError, Interrupted, ReportedByMain
 from cian.pipeline.stage import Stage
@@ -336,7 +336,9 @@ def export(
 @_command(WORK)
 def evaluate(
     predictions: Annotated[Path, _option("--predictions", "DIR", "Predicted masks (indexed PNG).")],
-    masks: Annotated[Path | None, _option("--masks", "DIR", "True masks (indexed PNG); 255 is ignored.")] = None,
+    masks: Annotated[
+        Path | None, _option("--masks", "PATH", "True masks: a folder of PNG (255 is ignored), or annotations.")
+    ] = None,
     classes: Annotated[
         Path | None, _option("--classes", "FILE", "Class names, one per line, background first.")
     ] = None,
@@ -358,12 +360,15 @@ def evaluate(
     set_: Assignments = None,
     json_: Json = False,
 ) -> None:
-    """Scores masks, from cian or another tool: mIoU, and IoU per class. --set takes data.max_megapixels."""
+    """Scores masks, from cian or another tool: mIoU, and IoU per class.
+
+    --set takes data.max_megapixels, data.drop and data.merge.
+    """
     from cian.evaluation.folders import evaluate_folders, write_submission
     from cian.formats.devkits import VOC_CLASSES
     from cian.terminal import console
 
-    _limit_pixels(set_)
+    data = _data_settings(set_, "data.max_megapixels", "data.drop", "data.merge")
     if submit is not None:
         if list_ is None:
             raise CianError("--submit: the list of test images is missing. Give it to --list.")
@@ -379,7 +384,7 @@ def evaluate(
         raise CianError(f"{name}: has an effect only with --submit. Leave it out.")
     if masks is None or classes is None:
         raise CianError("--masks and --classes: scoring needs both. Give them, or --submit to pack a submission.")
-    result = evaluate_folders(predictions, masks, classes, list_, background=not no_background)
+    result = evaluate_folders(predictions, masks, classes, list_, background=not no_background, config=data)
     _print(_scores(result), result, json_)
 
 
@@ -523,7 +528,7 @@ def coco_masks(
     """
     from cian.formats.coco_masks import write_coco_masks
 
-    _limit_pixels(set_)
+    _data_settings(set_, "data.max_megapixels")
     names = write_coco_masks(annotations, out, classes)
     _print(f"{out}: masks of {len(names) - 1} classes ({out / 'classes.txt'})")
 
@@ -555,7 +560,7 @@ def convert(
     from cian.formats.convert import convert as write
     from cian.terminal import console, note
 
-    _limit_pixels(set_)
+    _data_settings(set_, "data.max_megapixels")
     result = write(source, to, out, images, classes, polygons, prefix, dict(map(_split, split or ())))
     console.print(f"{source}: {result.saw}")
     for text in result.lost:
@@ -614,8 +619,8 @@ def _assignments(texts: Iterable[str]) -> dict[str, Any]:
     return dict(map(parse_assignment, texts))
 
 
-def _limit_pixels(texts: Iterable[str] | None) -> None:
-    """Obeys --set of a command for which a single setting has an effect.
+def _data_settings(texts: Iterable[str] | None, *known: str) -> DataConfig:
+    """Obeys --set of a command for which only a few settings have an effect, among them the limit of pixels.
 
     Raises:
         CianError: another setting is given, or its value is out of range.
@@ -623,9 +628,12 @@ def _limit_pixels(texts: Iterable[str] | None) -> None:
     from cian.data.images import limit_pixels
 
     given = _assignments(texts or ())
-    if others := given.keys() - {"data.max_megapixels"}:
-        raise CianError(f"setting {min(others)}: has no effect here; only data.max_megapixels does. Leave it out.")
-    limit_pixels(load_config(None, given).data.max_megapixels)
+    if others := given.keys() - set(known):
+        does = "only data.max_megapixels does" if len(known) == 1 else f"only {', '.join(known)} do"
+        raise CianError(f"setting {min(others)}: has no effect here; {does}. Leave it out.")
+    data = load_config(None, given).data
+    limit_pixels(data.max_megapixels)
+    return data
 
 
 def _version(show: bool) -> None:

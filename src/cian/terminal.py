@@ -85,7 +85,8 @@ class Ticker:
             self._bar.stop()
         if kind is None:
             seconds = time.monotonic() - self._start
-            console.print(f"{self.title}: {self.done} {self.unit} in {duration(seconds)}")
+            unit = self.unit.removesuffix("s") if self.done == 1 else self.unit
+            console.print(f"{self.title}: {self.done} {unit} in {duration(seconds)}")
 
     @property
     def seconds_left(self) -> float | None:

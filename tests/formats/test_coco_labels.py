@@ -73,7 +73,7 @@ def test_panoptic(tmp_path: Path) -> None:
     expected = [[1, 1, 0, 0, 255], [1, 1, 0, 0, 0], [1, 1, 0, 2, 2], [1, 1, 0, 2, 2]]
     found = opened(tmp_path)
     assert label_map(found).tolist() == expected
-    assert found.saw == "COCO JSON, panoptic, 1 images" and found.images[0].split == "val"
+    assert found.saw == "COCO JSON, panoptic, 1 image" and found.images[0].split == "val"
     (tmp_path / "panoptic_val2017" / "a.png").unlink()
     with pytest.raises(CianError, match=r"its file 'a\.png' is not there"):
         opened(tmp_path)

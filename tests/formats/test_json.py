@@ -146,8 +146,9 @@ def test_one_entry(tmp_path: Path) -> None:
         ),
         (
             {"x": {"filename": "a.jpg", "regions": [{"region_attributes": {"animal": "dog", "colour": "red"}}]}},
-            "entry 1: the tags of 'a.jpg' are '",
+            "a.jpg, region 1: has the attributes 'animal', 'colour', and does not say which is the class. Call it",
         ),
+        ({"a.jpg": [{"score": 1}]}, "entry 1: the tags of 'a.jpg' are '"),
         ('{"image": "a.jpg", "tags": "dog"}\n{"image": "b.jpg",\n', "tags.json, line 2: is not JSON ("),
     ],
 )

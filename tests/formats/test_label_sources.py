@@ -71,7 +71,7 @@ def test_every_format(data: Path, to: str) -> None:
     for column in (table.labels, table.masks):
         for name, path in zip(table.ids, column, strict=True):
             assert path is not None and np.array_equal(read_mask(path), read_mask(data / "masks" / f"{name}.png"))
-    assert any("3 label maps are read from it" in str(each) for each in problems)
+    assert any("3 label maps read from it" in str(each) for each in problems)
     config = DataConfig(images=data / "photos", tags=data / "tags.csv", labels=made, masks=made, min_images=1)
     found = check_dataset(config, 0)[1]
     assert not fatal(found) and not any("the ids in masks are taken as" in str(each) for each in found)
@@ -85,7 +85,7 @@ def test_label_studio_in_part(data: Path) -> None:
     write(data / "l.json", submitted)
     table, problems = dataset(data, labels=data / "l.json")
     assert table is not None and [path is not None for path in table.labels] == [False, True, True]
-    assert any("1 images without any object count as not labelled" in str(each) for each in problems)
+    assert any("1 image without any object, so not labelled" in str(each) for each in problems)
 
 
 def test_drawn_once(data: Path, cache: Path) -> None:

@@ -138,7 +138,7 @@ def test_what_via_does_not_say(tmp_path: Path) -> None:
     content = via(region("point", cx=1, cy=2), region("rect", "", x=5, y=2, width=10, height=4))
     assert not opened(write(tmp_path / "a.json", content), problems, SIZE).images[0].shapes
     said = "\n".join(map(str, problems.all()))
-    assert "1 regions of type point are not read" in said and "1 regions have no attribute 'label'" in said
+    assert "regions of type point (1) are tags alone" in said and "regions without a class (1) are left out" in said
     source = write(tmp_path / "b.json", via(region("rect", x=5, y=2, width=10, height=4)))
     (problem,) = convert(source, "masks", tmp_path / "out").problems
     assert "the size of the image is not known. Give the folder of images: --images" in str(problem)
@@ -148,3 +148,64 @@ def test_what_via_does_not_say(tmp_path: Path) -> None:
     assert np.array_equal(read_mask(tmp_path / "out2" / "a.png") == 1, BOX)
     with pytest.raises(CianError, match="no such format"):
         convert(source, "via", tmp_path / "out3")
+
+
+def via_csv(sharp: str = "") -> str:
+    columns = "filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,region_attributes"
+    box = '"{""name"":""rect"",""x"":5,""y"":2,""width"":10,""height"":4}"'
+    return f'{sharp}{columns}\na.jpg,1,"{{}}",1,0,{box},"{{""class"":""cat""}}"\nb.jpg,1,"{{}}",0,0,"{{}}","{{}}"\n'
+
+
+def via_3(points: list[float], value: str = "1", **attribute: Any) -> dict[str, Any]:
+    attribute = attribute or {"aname": "class", "type": 4, "options": {"0": "dog", "1": "cat"}}
+    return {
+        "project": {"pid": "x"},
+        "config": {},
+        "attribute": {"1": attribute},
+        "file": {"7": {"fid": 7, "fname": "a.jpg"}, "8": {"fid": 8, "fname": "b.jpg"}},
+        "view": {"1": {"fid_list": [7]}, "2": {"fid_list": [8]}},
+        "metadata": {"1_x": {"vid": "1", "flg": 0, "z": [], "xy": points, "av": {"1": value}}},
+    }
+
+
+def vott(kind: str = "RECTANGLE") -> dict[str, Any]:
+    corners = [{"x": 5, "y": 2}, {"x": 15, "y": 2}, {"x": 15, "y": 6}, {"x": 5, "y": 6}]
+    box = {"left": 5, "top": 2, "width": 10, "height": 4}
+    region = {"id": "r", "type": kind, "tags": ["cat"], "boundingBox": box, "points": corners}
+    asset = {"name": "a.jpg", "path": "file:C:/a.jpg", "size": {"width": SIZE[1], "height": SIZE[0]}}
+    other = {"asset": {**asset, "name": "b.jpg"}, "regions": []}
+    return {"name": "x", "assets": {"1f": {"asset": asset, "regions": [region]}, "2f": other}, "tags": []}
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "expected"),
+    [
+        ("via.csv", via_csv(), BOX),
+        ("via.csv", via_csv("#"), BOX),
+        ("via.json", via_3([2, 5, 2, 10, 4]), BOX),
+        ("via.json", via_3([7, 5, 2, 15, 2, 15, 6, 5, 6]), BOX),
+        ("via.json", via_3([3, 10, 5, 4]), DISC),
+        ("via.json", via_3([2, 5, 2, 10, 4], "cat", aname="kind", type=1, options={}), BOX),
+        ("vott.json", vott(), BOX),
+        ("vott.json", vott("POLYGON"), BOX),
+        ("folder/1f-asset.json", vott()["assets"]["1f"], BOX),
+    ],
+)
+def test_other_files_of_via_and_vott(tmp_path: Path, file: str, content: Any, expected: np.ndarray) -> None:
+    path = write(tmp_path / file, content)
+    found = opened(path.parent if path.parent.name == "folder" else path, size=SIZE)
+    image = found.images[0]
+    assert image.image == "a.jpg"
+    assert (draw(image, SIZE).label_map({"cat": 1}) == expected).all()
+    assert not any(image.classes() for image in found.images[1:])
+    table, problems = read(tmp_path, content, "a b", file.rpartition("/")[2], untagged="negative")
+    assert tags_of(table)["a"] == ("cat",), problems
+
+
+def test_tags_of_whole_files_in_via(tmp_path: Path) -> None:
+    """Without regions, the attributes of files are the tags."""
+    entry = {"filename": "a.jpg", "size": 1, "regions": [], "file_attributes": {"caption": "", "class": "cat"}}
+    table, problems = read(tmp_path, {"a.jpg1": entry}, "a", "via.json")
+    assert tags_of(table) == {"a": ("cat",)} and not problems
+    table, problems = read(tmp_path, via_3([]), "a b", "via.json", untagged="negative")
+    assert tags_of(table) == {"a": ("cat",), "b": ()} and not problems

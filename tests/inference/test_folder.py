@@ -348,6 +348,16 @@ def test_tags_of_held_out_images(model, photos, tmp_path):
     assert not read_mask(out / "c.png").any() and set(np.unique(read_mask(out / "a.png"))) <= {0, 2}
 
 
+def test_tags_that_the_model_dropped_or_merged(photos, tmp_path):
+    config = load_config(None, {**TINY, "data.drop": ["cow"], "data.merge": {"kitten": "Katze"}})
+    Segmenter(build_network(config, len(NAMES)), config, NAMES).save(tmp_path / "model")
+    tags = tmp_path / "tags.csv"
+    tags.write_text("image,tags\na.png,kitten;cow\nü/b.png,cow\nc.png,犬;Katze\n", "utf-8")
+    predict_folder(tmp_path / "model", photos, tmp_path / "masks", tags)
+    assert set(np.unique(read_mask(tmp_path / "masks" / "a.png"))) <= {0, 1}
+    assert not read_mask(tmp_path / "masks" / "ü" / "b.png").any()
+
+
 def test_corrected_masks_are_not_replaced(model, photos, tmp_path, capsys):
     """Other tags do not replace them, also after other calls; and their overlays show the corrected mask."""
     out, tags = tmp_path / "masks", tmp_path / "tags.csv"

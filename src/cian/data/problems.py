@@ -46,9 +46,14 @@ def quoted(text: str, most: int = 80) -> str:
     return f"'{printable(text if len(text) <= most else text[: most - 1] + '…')}'"
 
 
+def counted(number: int, noun: str) -> str:
+    """ "1 image", "2 images"."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def few(names: Sequence[str], most: int = 3) -> str:
     """How many images, and the names of the first few: "97 images (a.jpg, b.jpg, c.jpg, …)"."""
-    return f"{len(names)} image{'s' * (len(names) != 1)} ({', '.join(names[:most])}{', …' * (len(names) > most)})"
+    return f"{counted(len(names), 'image')} ({', '.join(names[:most])}{', …' * (len(names) > most)})"
 
 
 def first(texts: Sequence[str], most: int = 10) -> str:

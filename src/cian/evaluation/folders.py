@@ -11,11 +11,13 @@ import tarfile
 import unicodedata
 from collections.abc import Container, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from cian.config import DataConfig
 from cian.data.images import KNOWN_SUFFIXES, find_files, image_size
 from cian.data.masks import indexed, only_ignored, proportional, read_mask, resize_mask
 from cian.data.palette import VOC_COLOURS
@@ -24,11 +26,14 @@ from cian.data.table import BACKGROUND, IGNORE
 from cian.errors import CianError, DataError, Problem
 from cian.evaluation.metrics import Confusion
 from cian.files import atomic, remove_temporaries
+from cian.formats.annotations import Annotations
 from cian.formats.class_names import class_names
 from cian.formats.devkits import VOC_CLASSES
-from cian.formats.file_index import find_image, index_images
+from cian.formats.file_index import FileIndex, find_image, index_images
+from cian.formats.label_sources import find_label_maps, open_label_sources
 from cian.formats.text import read_lines
 from cian.parallel import cores, map_ahead
+from cian.reading.classes import class_changes
 from cian.terminal import Ticker, note
 
 
@@ -97,15 +102,23 @@ def score_pairs(
 
 
 def evaluate_folders(
-    predictions: Path, masks: Path, classes: Path, names_file: Path | None = None, background: bool = True
+    predictions: Path,
+    masks: Path,
+    classes: Path,
+    names_file: Path | None = None,
+    background: bool = True,
+    config: DataConfig | None = None,
 ) -> dict[str, Any]:
     """Scores any folder of indexed PNGs, ours or another tool's.
 
     Args:
-        predictions, masks: folders of ID.png, searched recursively.
-        classes: one class name a line, background first.
-        names_file: the ids to score, one a line, each counted once; default: every mask of the folder.
+        predictions: a folder of ID.png, searched recursively.
+        masks: another one, or shapes and label maps in any format that `--labels` takes.
+        classes: one class name a line, background first: the ids in the masks.
+        names_file: the ids to score, one a line, each counted once; default: every mask.
         background: whether id 0 is background; otherwise it is the first class.
+        config: its `drop` and `merge` change the classes of the masks. Predictions have the ids of the classes that are
+            left, as those of a run with the same settings.
 
     Returns:
         The scores as `Scores.as_dict` gives them, with "images".
@@ -113,24 +126,100 @@ def evaluate_folders(
     Raises:
         CianError: a folder or a prediction is missing, the masks hold 255 but no class, or what `score_pairs` raises.
     """
-    for folder in (predictions, masks):
-        if not folder.is_dir():
-            raise CianError(f"{folder}: no such folder. Give the folder that holds the PNG files.")
-    there = _by_id(masks)
-    ids = list(there) if names_file is None else _listed(names_file, there)
-    if not ids:
+    if not predictions.is_dir():
+        raise CianError(f"{predictions}: no such folder. Give the folder that holds the PNG files.")
+    if not masks.exists():
+        raise CianError(f"{masks}: no such file or folder. Give the folder that holds the PNG files, or annotations.")
+    problems = ProblemList()
+    given = class_names(classes, background)
+    index = FileIndex(predictions, find_files(predictions, (".png",)))
+    sources = open_label_sources([masks], index, given if background else None, problems)
+    drawn = sorted({name for found in sources.values() for image in found.images for name in image.classes()})
+    if drawn and not background:
+        raise CianError(f"{masks}: these masks name their classes. Leave --no-background out.")
+    changes = class_changes(config or DataConfig(), [*given, *drawn], problems)
+    held = [*given, *(name for name in drawn if name not in given)]  # by the masks
+    scored = changes.names(given)
+    for name in held:
+        if (now := changes.name(name)) is not None and now not in scored:
+            cure = "Add it to the classes, or leave it out with --set data.drop"
+            problems.add(masks, f"class {quoted(name)} is not in {classes}", cure)
+    _stop_at(problems)
+    ids: np.ndarray | None = None
+    if changes or held != given:
+        ids = np.arange(256, dtype=np.uint8)
+        ids[background : background + len(held)] = [_new_id(changes.name(name), scored, background) for name in held]
+    names = [BACKGROUND] * background + list(scored)
+    if sources:
+        pairs = _pairs_of_shapes(masks, sources, held, index, names_file, problems)
+    else:
+        there = _by_id(masks)
+        listed = list(there) if names_file is None else _listed(names_file, there)
+        files = _files(predictions, _by_id(predictions), listed, "prediction")
+        pairs = list(zip(files, _files(masks, there, listed, "mask"), strict=True))
+    if not pairs:
         raise CianError(f"{names_file or masks}: nothing to score. Give a folder of PNG masks, or a list with ids.")
-    names = [BACKGROUND] * background + class_names(classes, background)
-    pairs = list(
-        zip(_files(predictions, _by_id(predictions), ids, "prediction"), _files(masks, there, ids, "mask"), strict=True)
-    )
     with Ticker("scores", len(pairs), unit="masks") as ticker:
-        confusion = score_pairs(pairs, len(names), ticker)
+        confusion = score_pairs(pairs, len(names), ticker, ids)
     if background and confusion.ignored and not confusion.counts[1:].any():
         raise only_ignored(masks)
     if background and len(names) > 2 and not confusion.counts[-1].any() and not confusion.counts[:, -2].any():
         _note_background(classes, names)
     return {"images": len(pairs), **confusion.scores().as_dict(tuple(names))}
+
+
+def _new_id(name: str | None, scored: Sequence[str], background: bool) -> int:
+    return IGNORE if name is None else background + scored.index(name)
+
+
+def _stop_at(problems: ProblemList) -> None:
+    """Shows notes.
+
+    Raises:
+        DataError: there are other problems.
+    """
+    found = problems.all()
+    if any(problem.fatal for problem in found):
+        raise DataError([problem for problem in found if problem.fatal])
+    for problem in found:
+        note(problem)
+
+
+def _pairs_of_shapes(
+    masks: Path,
+    sources: Mapping[Path, Annotations],
+    names: Sequence[str],
+    index: FileIndex,
+    names_file: Path | None,
+    problems: ProblemList,
+) -> list[tuple[Path, Path]]:
+    """(prediction, truth) of the images that are labelled in a file that is no folder of masks.
+
+    Args:
+        names: the classes by id, from id 1.
+        index: the predictions.
+
+    Raises:
+        CianError: a prediction is missing, or shapes cannot be drawn.
+    """
+    found = sources[masks]
+    plain = [replace(image, image=_without_suffix(image.image)) for image in found.images]  # predictions are PNG files
+    images = [image.image for image in plain if image.shapes]
+    if names_file is not None:
+        images = [line.strip() for line in read_lines(names_file) if line.strip()]
+    rows = dict.fromkeys(map(index.find, images))
+    missing = [name for name in images if index.find(name) < 0]
+    if missing:
+        raise CianError(
+            f"{index.root}: no prediction for {quoted(missing[0])}; {len(missing)} of {len(images)} are missing. "
+            "Add them, or leave the images out with --list."
+        )
+    truths = find_label_maps([masks], {masks: replace(found, images=plain)}, names, index, list(rows), problems)
+    _stop_at(problems)
+    if None in truths:
+        row = list(rows)[truths.index(None)]
+        raise CianError(f"{masks}: has no mask of {quoted(index.paths[row])}. Leave it out with --list.")
+    return [(index.files[row], truth) for row, truth in zip(rows, truths, strict=True) if truth is not None]
 
 
 def _note_background(classes: Path, names: Sequence[str]) -> None:

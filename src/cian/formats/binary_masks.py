@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from cian.data.images import KNOWN_SUFFIXES
-from cian.data.problems import FileError, file_error
+from cian.data.problems import FileError, counted, file_error
 from cian.data.table import BACKGROUND
 from cian.formats.annotations import Annotated, Annotations, Given, LabelFormat, Shape, Size
 from cian.formats.text import clean
@@ -55,7 +55,12 @@ def _read(tree: Tree, given: Given) -> Annotations:
         if not any(_pixels(tree, name, *size).any() for name in files.values()):
             shapes.append(Shape(BACKGROUND, lambda height, width: np.ones((height, width), bool), tree.where(image)))
         images.append(Annotated(image, size, shapes, where=f"{tree.path}/{image}"))
-    return Annotations(tree.path, f"binary masks of {len(order)} classes, {len(images)} images", images, tuple(order))
+    return Annotations(
+        tree.path,
+        f"binary masks of {len(order)} classes, {counted(len(images), 'image')}",
+        images,
+        tuple(order),
+    )
 
 
 def _split(name: str, names: list[str], classes: list[str], tree: Tree) -> tuple[str, str]:

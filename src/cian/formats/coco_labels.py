@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from cian.data.problems import file_error, quoted
+from cian.data.problems import counted, file_error, quoted
 from cian.data.table import BACKGROUND, TRAIN
 from cian.files import write_text
 from cian.formats.annotations import (
@@ -77,7 +77,7 @@ def _read(tree: Tree, given: Given) -> Annotations:
         classes.update(dict.fromkeys(listed))
         images += found
         splits.add(split)
-    saw = f"COCO JSON{', panoptic' * any(_is_panoptic(tree, name) for name in names)}, {len(images)} images"
+    saw = f"COCO JSON{', panoptic' * any(_is_panoptic(tree, name) for name in names)}, {counted(len(images), 'image')}"
     return Annotations(tree.path, saw, images, tuple(classes), smallest_on_top=True, splits=splits > {TRAIN})
 
 

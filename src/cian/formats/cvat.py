@@ -16,7 +16,7 @@ from xml.sax.saxutils import escape, quoteattr
 import numpy as np
 
 from cian.data.palette import COLOURS
-from cian.data.problems import FileError, file_error
+from cian.data.problems import FileError, counted, file_error
 from cian.data.table import BACKGROUND, TRAIN
 from cian.files import atomic
 from cian.formats import run_lengths
@@ -61,7 +61,7 @@ def _read(tree: Tree, given: Given) -> Annotations:
         given.problems.add(tree.path, value, "Draw masks or polygons to use them", fatal=False)
     names = tuple(filter(None, classes))
     splits = any(image.split != TRAIN for image in images)
-    return Annotations(tree.path, f"CVAT's XML, {len(images)} images", images, names, splits=splits)
+    return Annotations(tree.path, f"CVAT's XML, {counted(len(images), 'image')}", images, names, splits=splits)
 
 
 def _image(image: Element, where: str, unread: Counter[str]) -> Annotated:

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
-from cian.data.problems import FileError, file_error, quoted, reason
+from cian.data.problems import FileError, counted, file_error, quoted, reason
 from cian.data.table import BACKGROUND, TRAIN
 from cian.files import copy_file, write_text
 from cian.formats.annotations import (
@@ -87,7 +87,7 @@ def _read(tree: Tree, given: Given) -> Annotations:
             images.append(Annotated(str(folder / image), size, shapes, _tags(row), split, where))
     classes = () if names is None else tuple(names.values())
     splits = any(image.split != TRAIN for image in images)
-    return Annotations(tree.path, f"an imagefolder, {len(images)} images", images, classes, splits=splits)
+    return Annotations(tree.path, f"an imagefolder, {counted(len(images), 'image')}", images, classes, splits=splits)
 
 
 def _tags(row: dict[str, Any]) -> tuple[str, ...]:

@@ -71,6 +71,7 @@ _WRAPPERS = (
     "labels",
 )
 _CLASS_LISTS = ("classes", "categories", "class_names", "label_names", "names")
+_NO_NAMES = frozenset({"score", "confidence", "probability", "id", "count", "area", "index", "width", "height"})
 _NO_CLASS = ("text", "rating", "number", "datetime", "pairwise", "taxonomy", "ranker")  # Label Studio's other answers
 
 
@@ -251,7 +252,7 @@ def _names(content: JsonObject, separator: str, classes: Sequence[str]) -> tuple
     key = key or next((key for key in _NAME_KEYS if key in values), None)
     if key is not None:
         return tags_in(values[key], separator, classes)
-    if all(isinstance(value, int) and value in (0, 1) for value in values.values()):
+    if all(isinstance(value, int) and value in (0, 1) for value in values.values()) and _NO_NAMES.isdisjoint(values):
         return distinct(key for key, value in content if value)
     return () if any(key in values for key in _NO_CLASS) else None
 

@@ -20,7 +20,7 @@ from PIL import Image
 from cian.data.images import raw_mode, strips
 from cian.data.masks import indexed
 from cian.data.palette import COLOURS, VOC_COLOURS
-from cian.data.problems import file_error
+from cian.data.problems import counted, file_error
 from cian.data.table import BACKGROUND, IGNORE
 from cian.files import atomic, write_text
 from cian.formats.annotations import (
@@ -158,7 +158,11 @@ def _read(tree: Tree, given: Given) -> Annotations:
         images.append(Annotated(key, size, shapes, split=splits.get(key, "train"), where=tree.where(name)))
     saw = "CVAT's segmentation masks" if coloured else "label maps"
     return Annotations(
-        tree.path, f"{saw}, {len(images)} images", images, tuple(ids.values()), splits="val" in splits.values()
+        tree.path,
+        f"{saw}, {counted(len(images), 'image')}",
+        images,
+        tuple(ids.values()),
+        splits="val" in splits.values(),
     )
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cian.data.images import image_size
 from cian.data.masks import write_mask
-from cian.data.problems import FileError, ProblemList, few, file_error, quoted
+from cian.data.problems import FileError, ProblemList, counted, few, file_error, quoted
 from cian.data.table import BACKGROUND, IGNORE
 from cian.formats import binary_masks, label_maps
 from cian.formats.annotations import Annotated, Annotations, Given, LabelFormat, Size, draw, size_in
@@ -105,9 +105,9 @@ def _drawn(
     """The label maps of images, by row. Those that are not in the cache are drawn."""
     found = _by_row(annotations, images, problems)
     used = {row: found[row] for row in rows if row in found}
-    value = f"{annotations.saw}; {len(used)} {what}s are read from it"
+    value = f"{annotations.saw}; {counted(len(used), what)} read from it"
     if unlabelled := sum(not image.shapes for image in annotations.images):
-        value += f"; {unlabelled} images without any object count as not labelled"
+        value += f"; {counted(unlabelled, 'image')} without any object, so not labelled"
     problems.add(annotations.path, value, "Give another file if this is wrong", fatal=False)
     folder = _cache(annotations, names)
     targets = {row: folder / f"{images.ids[row]}.png" for row in used}

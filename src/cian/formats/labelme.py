@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cian.data.problems import file_error
+from cian.data.problems import counted, file_error
 from cian.data.table import BACKGROUND
 from cian.files import write_text
 from cian.formats.annotations import (
@@ -84,7 +84,7 @@ def _read(tree: Tree, given: Given) -> Annotations:
     if others:
         value = f"{others} JSON files are not labelme's"
         given.problems.add(tree.path, value, "They are left out", fatal=False)
-    return Annotations(tree.path, f"LabelMe's JSON, {len(images)} images", images)
+    return Annotations(tree.path, f"LabelMe's JSON, {counted(len(images), 'image')}", images)
 
 
 def _slim(shape: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from cian.data.images import refuse_large
-from cian.data.problems import file_error, reason
+from cian.data.problems import counted, file_error, reason
 from cian.data.table import TRAIN
 from cian.errors import CianError
 from cian.formats.annotations import Annotated, Annotations, Given, LabelFormat, Shape, Size, label_map_shapes
@@ -52,7 +52,7 @@ def _read(tree: Tree, given: Given) -> Annotations:
             image = name or f"{PurePosixPath(file).stem}-{number}"
             images.append(Annotated(image, size, shapes, tags, split, place))
     classes = () if names is None else tuple(names.values())
-    return Annotations(tree.path, f"Parquet, {len(images)} images", images, classes, splits=splits > {TRAIN})
+    return Annotations(tree.path, f"Parquet, {counted(len(images), 'image')}", images, classes, splits=splits > {TRAIN})
 
 
 def _split(file: str) -> str:

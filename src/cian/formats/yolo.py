@@ -19,7 +19,7 @@ import numpy as np
 import yaml
 
 from cian.data.images import KNOWN_SUFFIXES
-from cian.data.problems import FileError, file_error, reason
+from cian.data.problems import FileError, counted, file_error, reason
 from cian.data.table import BACKGROUND, TRAIN
 from cian.files import copy_file, write_text
 from cian.formats.annotations import Annotated, Annotations, Given, Item, LabelFormat, Shape, Target, safe_path
@@ -110,7 +110,12 @@ def _read(tree: Tree, given: Given) -> Annotations:
         given.problems.add(tree.path, value, "Export polygons to use their pixels", fatal=False)
     splits = any(image.split != TRAIN for image in images)
     return Annotations(
-        tree.path, f"YOLO's text files, {len(images)} images", images, tuple(names.values()), True, splits
+        tree.path,
+        f"YOLO's text files, {counted(len(images), 'image')}",
+        images,
+        tuple(names.values()),
+        True,
+        splits,
     )
 
 

@@ -38,6 +38,7 @@ from cian.inference.provenance import (
 )
 from cian.inference.segmenter import Segmenter, load
 from cian.parallel import cores, map_ahead
+from cian.reading.classes import ClassChanges
 from cian.reading.read import ADD_ROWS, read_dataset
 from cian.runs.each_image import for_each_image
 from cian.runs.fingerprints import digest
@@ -115,7 +116,7 @@ def predict_folder(
     root, files, unread = _find_images(images, out)
     if unread and tags is None:  # with tags, reading them says it
         note(Problem(str(images), *skipped(unread)))
-    known = {} if tags is None else _tags_by_id(root, tags, given.data, config.seed)
+    known = {} if tags is None else _tags_by_id(root, tags, given.data, segmenter.config.data, config.seed)
     allowed = {image_id: segmenter.allowed(names) for image_id, names in known.items()}
     targets = _targets(root, files, out, known)
     made_with = _fingerprint(segmenter, config)
@@ -331,8 +332,11 @@ def _key(image_id: str) -> str:
     return unicodedata.normalize("NFC", image_id)
 
 
-def _tags_by_id(images: Path, tags: Path, settings: DataConfig, seed: int) -> dict[str, list[str]]:
+def _tags_by_id(images: Path, tags: Path, settings: DataConfig, trained: DataConfig, seed: int) -> dict[str, list[str]]:
     """The tags of images, by the key of their IDs.
+
+    Args:
+        trained: how the model was trained. Its `drop` and `merge` change these tags as well.
 
     Raises:
         DataError: the tags cannot be read.
@@ -345,4 +349,5 @@ def _tags_by_id(images: Path, tags: Path, settings: DataConfig, seed: int) -> di
     for problem in problems:
         if problem.cure != ADD_ROWS:  # images without tags are predicted as well
             note(problem)
-    return {image_id: [table.class_names[tag] for tag in table.tags(i)] for i, image_id in enumerate(table.ids)}
+    changes, names = ClassChanges.of(trained), table.class_names
+    return {image_id: list(changes.names(names[tag] for tag in table.tags(i))) for i, image_id in enumerate(table.ids)}

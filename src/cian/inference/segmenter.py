@@ -165,11 +165,13 @@ class Segmenter:
     def description(self) -> dict[str, Any]:
         """The content of config.json.
 
-        Paths and device of the machine that trained the network are left out. The settings for first weights,
+        Paths and device of the machine that trained the network are left out. Of the data, the classes that were
+        dropped and merged are kept, because tags of new images may have them. The settings for first weights,
         ready-made seeds and saliency maps become the defaults.
         """
         tree = dump_config(self.config)
-        del tree["data"], tree["runtime"]
+        del tree["runtime"]
+        tree["data"] = {key: tree["data"][key] for key in ("drop", "merge") if tree["data"][key]}
         defaults = dump_config(Config())
         for section, key in (name.split(".") for name in FILES):
             tree[section][key] = defaults[section][key]

@@ -25,6 +25,11 @@ class ClassChanges:
     drop: frozenset[str] = frozenset()
     merge: Mapping[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, config: DataConfig) -> ClassChanges:
+        """Those of some settings, which are not checked."""
+        return cls(frozenset(map(clean, config.drop)), {clean(old): clean(new) for old, new in config.merge.items()})
+
     def __bool__(self) -> bool:
         return bool(self.drop or self.merge)
 
@@ -43,8 +48,8 @@ def class_changes(config: DataConfig, known: Iterable[str], problems: ProblemLis
     Args:
         known: the names of all classes, in tags and in the file of classes.
     """
-    drop = {clean(name) for name in config.drop}
-    merge = {clean(old): clean(new) for old, new in config.merge.items()}
+    changes = ClassChanges.of(config)
+    drop, merge = changes.drop, changes.merge
     names = list(dict.fromkeys(known))
     for key, given in (("data.drop", drop), ("data.merge", set(merge))):
         for name in sorted(given - set(names)):
@@ -59,7 +64,7 @@ def class_changes(config: DataConfig, known: Iterable[str], problems: ProblemLis
         elif check_name(new, "settings, data.merge", problems) and new not in names and suggestion(new, names):
             value = f"data.merge makes a new class {quoted(new)}{suggestion(new, names)}"
             problems.add("settings", value, "Correct the name if this is a typing error", fatal=False)
-    return ClassChanges(frozenset(drop), merge)
+    return changes
 
 
 def resolve_classes(
