@@ -195,3 +195,14 @@ def test_the_place_of_a_wrong_colour_in_a_tall_mask(tmp_path: Path, monkeypatch:
     Image.fromarray(pixels).save(tmp_path / "a.png")
     with pytest.raises(CianError, match=r"colour \(1, 2, 3\) at x=2, y=17"):
         read_mask(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGB", "RGBA"])
+def test_grey_ids_in_colour_files(tmp_path: Path, mode: str) -> None:
+    """As OpenCV saves them, with all bands alike. Greys that are colours of classes stay colours."""
+    ids = np.array([[0, 1, 2], [3, 20, 255]], np.uint8)
+    Image.fromarray(ids).convert(mode).save(tmp_path / "a.png")
+    assert np.array_equal(read_mask(tmp_path / "a.png"), ids)
+    grey = next(i for i, colour in enumerate(VOC_COLOURS.tolist()) if i and len(set(colour)) == 1)
+    Image.fromarray(VOC_COLOURS[np.array([[0, grey]])]).save(tmp_path / "b.png")
+    assert np.array_equal(read_mask(tmp_path / "b.png"), [[0, grey]])

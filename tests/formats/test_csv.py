@@ -288,3 +288,15 @@ def test_csv_of_programs(tmp_path: Path, content: str) -> None:
     table, problems = read(tmp_path, content, "a b")
     assert not fatal(problems)
     assert tags_of(table) == {"a": ("dog",), "b": ("cat",)}
+
+
+def test_spaces_before_quotes(tmp_path: Path) -> None:
+    table, problems = read(tmp_path, 'image, tags\n"a.jpg", "dog"\n"b.jpg", "cat;dog"\n', "a b")
+    assert tags_of(table) == {"a": ("dog",), "b": ("cat", "dog")} and not problems
+
+
+def test_names_that_are_hardly_classes_are_noted(tmp_path: Path) -> None:
+    _, problems = read(tmp_path, "image,tags\na,147 616\nb,3\nc,Unlabeled\n", "a b c")
+    text = "\n".join(map(str, problems))
+    assert "line 2: the tag '147 616' holds ' '. If these are several tags, set data.separator=' '" in text
+    assert "the class 'Unlabeled' sounds like images without tags. If it is none, leave it out (data.drop" in text

@@ -70,6 +70,8 @@ def test_problems_of_masks(tmp_path: Path) -> None:
     assert "masks: several masks fit image 'b'. Keep the one at ID.png" in text
     _, problems = read(tmp_path, rows, names, masks=images(tmp_path / "empty", ["z.png"]))
     assert "empty: no mask fits any image. Store masks as ID.png, e.g. b.png" in only(problems)
+    _, problems = read(tmp_path, rows, names, masks=images(tmp_path / "others", ["b.jpg", "a.bmp"]))
+    assert "others: holds no PNG file, but .bmp, .jpg. Store masks as ID.png, e.g. b.png. JPEG" in only(problems)
 
 
 def test_masks_among_the_images(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 from PIL.PngImagePlugin import PngInfo
 
 from cian.data.images import GREY_STEPS, alone, lookup, open_image, orientation, raw_mode, strips, turned
@@ -98,12 +98,28 @@ def _decoded(image: Image.Image, path: Path) -> np.ndarray:
     if image.mode == "I" or image.mode.startswith("I;16"):
         return _narrow(np.array(image), path)
     if image.mode in ("LA", "RGB", "RGBA"):
+        if (grey := _grey_ids(image)) is not None:
+            return grey
         values = np.empty((image.height, image.width), np.uint8)
         for rows in strips(values):
             pixels = np.array(image.crop((0, rows.start, image.width, rows.stop)).convert("RGBA"))  # (h, W, 4)
             values[rows] = _from_colours(pixels, path, rows.start)
         return values
     raise file_error(path, f"a mask of mode {image.mode}", _CURE)
+
+
+def _grey_ids(image: Image.Image) -> np.ndarray | None:
+    """(H, W) uint8: the class ids of a colour file whose bands are alike, as image libraries save them; None if it is
+    none, if it is black and white, or if all its greys are colours of classes."""
+    red, green, blue, alpha = image.convert("RGBA").split()
+    alike = ImageChops.difference(red, green).getbbox() is None and ImageChops.difference(green, blue).getbbox() is None
+    if not alike or alpha.getextrema() != (255, 255):
+        return None
+    greys = np.flatnonzero(red.histogram())
+    if not any(0 < grey < IGNORE for grey in greys.tolist()):
+        return None
+    known = {tuple(colour) for colour in np.concatenate((COLOURS, VOC_COLOURS)).tolist()}
+    return None if all((grey, grey, grey) in known for grey in greys.tolist()) else np.array(red)
 
 
 def count_ids(mask: np.ndarray) -> np.ndarray:

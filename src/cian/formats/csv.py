@@ -16,12 +16,11 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from cian.data.images import KNOWN_SUFFIXES
 from cian.data.problems import ProblemList, file_error, quoted, reason
@@ -105,7 +104,7 @@ def _read(request: Request) -> TagSource:
         lines = (line for line in file if line.strip('\t,;" \r\n') and not _is_excel(line))
         delimiter = _delimiter(path, list(islice(lines, _TITLES)))
         file.seek(0)
-        head = [cells for _, cells in islice(_cells(path, csv.reader(file, delimiter=delimiter)), _PEEK)]
+        head = [cells for _, cells in islice(_cells(path, file, delimiter), _PEEK)]
     layout = _layout(request, delimiter, head)
     if layout.header and layout.tags:
         used = (layout.image, *layout.tags, layout.split, layout.confidence)
@@ -119,10 +118,7 @@ def _delimiter(path: Path, lines: Sequence[str]) -> str:
     """Tab, comma, semicolon or bar: the one that cuts out a known header, else the first that occurs outside quotes."""
     first = ","
     for line in lines:
-        cut = {
-            sign: [cell for _, cells in _cells(path, csv.reader([line], delimiter=sign)) for cell in cells]
-            for sign in "\t,;|"
-        }
+        cut = {sign: [cell for _, cells in _cells(path, [line], sign) for cell in cells] for sign in "\t,;|"}
         for sign, cells in cut.items():
             if len(cells) > 1 and any(column_key(cell) in IMAGE_COLUMNS for cell in cells):
                 return sign
@@ -141,8 +137,9 @@ def _header(head: Sequence[Sequence[str]], images: FileIndex) -> int:
     return 0
 
 
-def _cells(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
+def _cells(path: Path, lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """(line number, cells) of each row that is not blank."""
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
     try:
         for cells in reader:
             if "".join(cells).strip() and not (reader.line_num == 1 and _is_excel(cells[0])):
@@ -312,7 +309,7 @@ def _rows(
     seen = _Seen()
     name = str(path)
     with path.open(encoding=encoding, newline="") as file:
-        lines = _cells(path, csv.reader(file, delimiter=delimiter))
+        lines = _cells(path, file, delimiter)
         for line, cells in islice(lines, layout.header, None):
             where = f"{name}, line {line}"
             if not _fit(cells, layout, delimiter, separator):

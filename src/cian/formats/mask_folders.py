@@ -44,7 +44,12 @@ def find_masks(
             listed.append(str(folder))
     cure = f"Store {what}s as ID.png, e.g. {ids[0]}.png" if ids else ""
     if listed and ids and not any(masks):
-        problems.add(" and ".join(listed), f"no {what} fits any image", cure)
+        others = {file.suffix for folder in folders for file in _others(folder)}
+        if others:
+            value = f"holds no PNG file, but {', '.join(sorted(others))}"
+            problems.add(" and ".join(listed), value, f"{cure}. JPEG changes the ids")
+        else:
+            problems.add(" and ".join(listed), f"no {what} fits any image", cure)
     elif any(masks):
         _note_unused(folders, known or ids, masks, problems, what, cure)
     return masks
@@ -77,6 +82,13 @@ def _note_unused(
 
 def _mask_files(folder: Path) -> list[Path]:
     return find_files(folder, (".png",)) or find_files(folder, (".mat",))
+
+
+def _others(folder: Path) -> list[Path]:
+    """The images of a folder without masks, which may be masks in another format."""
+    with ProblemList().collecting():
+        return [] if _mask_files(folder) else find_files(folder, KNOWN_SUFFIXES)
+    return []
 
 
 def _add_masks(folder: Path, ids: Sequence[str], masks: list[Path | None], problems: ProblemList, what: str) -> None:

@@ -171,7 +171,9 @@ class Segmenter:
         """
         tree = dump_config(self.config)
         del tree["runtime"]
-        tree["data"] = {key: tree["data"][key] for key in ("drop", "merge") if tree["data"][key]}
+        data = tree.pop("data")
+        if changes := {key: data[key] for key in ("drop", "merge") if data[key]}:
+            tree["data"] = changes
         defaults = dump_config(Config())
         for section, key in (name.split(".") for name in FILES):
             tree[section][key] = defaults[section][key]

@@ -14,6 +14,7 @@ from cian.formats.format import TagSource
 from cian.formats.text import clean
 
 _SEPARATORS = (",", ";", "|", "，", "；", "、")  # hardly ever in the name of a class
+_NO_TAGS = frozenset({"unlabelled", "unlabeled", "untagged", "unknown", "unsorted", "todo"})
 _SIGNS = (*_SEPARATORS, "/", "+", "&", " and ", " ", "_", "-")
 _SUGGESTIONS = 100  # unknown names for which the nearest class is looked up: each is compared with all classes
 
@@ -82,6 +83,9 @@ def resolve_classes(
     """
     used = dict.fromkeys(name for row in tags for name in row or ())
     sound = [name for name in used if check_name(name, source.where(name), problems)]
+    for name in (name for name in sound if name.casefold() in _NO_TAGS):
+        value = f"the class {quoted(name)} sounds like images without tags"
+        problems.add(source.where(name), value, f"If it is none, leave it out (data.drop=[{name}])", fatal=False)
     if given is None:
         classes = sorted(sound)
         _note_lookalikes(classes, config.separator, source, problems)
@@ -128,8 +132,8 @@ def _note_lookalikes(classes: Sequence[str], separator: str, source: TagSource, 
 def _joined(sign: str, classes: Sequence[str]) -> str | None:
     """The first class whose name looks like several tags joined by a sign.
 
-    Commas and the like need no other evidence. Other signs are common in names. So the parts of the name are classes,
-    too, or there is another class with the same parts and others.
+    Commas and the like need no other evidence, nor do numbers with spaces. Other signs are common in names. So the
+    parts of the name are classes as well, or there is another class with the same parts and others.
     """
     holders = [name for name in classes if sign in name]
     if sign in _SEPARATORS or len(holders) > MAX_CLASSES:  # more is an error already
@@ -137,6 +141,8 @@ def _joined(sign: str, classes: Sequence[str]) -> str | None:
     known = set(classes)
     parts = {name: {clean(part) for part in name.split(sign)} for name in holders}
     for name, words in parts.items():
+        if sign == " " and all(map(str.isdecimal, words)) and len(words) > 1:
+            return name
         if len(words) > 1 and (words <= known or any(words <= more and other != name for other, more in parts.items())):
             return name
     return None
