@@ -220,7 +220,7 @@ def test_two_windows_do_not_lose_each_others_strokes(open_page: Open, run: Path)
 
 
 def test_ten_thousand_images_of_which_few_are_in_the_page(open_page: Open) -> None:
-    row = {"width": 300, "height": 200, "tags": [], "found": [], "score": None, "doubt": None, "state": "none"}
+    row = {"width": 300, "height": 200, "tags": [], "found": [], "score": None, "state": "none"}
     rows = [{**row, "i": i, "id": f"{i:05d}", "rank": i, "split": "train"} for i in range(10_000)]
     page = open_page("images", answers={"/api/images": {"images": rows, "pending": 0}, "/api/image/**": {}})
     expect(page.locator('.tile[data-i="0"]')).to_be_visible()

@@ -52,7 +52,7 @@ def test_images(looking: TestClient):
     rows = answer["images"]
     assert [row["i"] for row in rows] == list(range(12))
     assert rows[3] | {"found": [], "score": 0} == {
-        "i": 3, "id": "003", "width": 56, "height": 40, "tags": [2], "found": [], "score": 0, "doubt": None,
+        "i": 3, "id": "003", "width": 56, "height": 40, "tags": [2], "found": [], "score": 0,
         "state": "none", "rank": None, "split": "train",
     }  # fmt: skip
     assert rows[11]["split"] == "val" and rows[11]["score"] is not None  # predicted by the run

@@ -66,7 +66,6 @@ class Overview:
                 "tags": table.tags(i).tolist(),
                 "found": seen.found,
                 "score": rounded(seen.score),
-                "doubt": None,
                 "rank": ranks.get(table.ids[i]),
                 "state": states.get(i, "none"),
                 "split": table.splits[i],

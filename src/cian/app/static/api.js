@@ -10,7 +10,7 @@
  *   saved: {approved: number, strokes: number}}} Run
  * @typedef {"none" | "strokes" | "approved"} State
  * @typedef {{i: number, id: string, width: number, height: number, tags: number[], found: number[],
- *   score: number | null, doubt: number | null, state: State, rank: number | null, split: string}} Row
+ *   score: number | null, state: State, rank: number | null, split: string}} Row
  * @typedef {"prediction" | "seed" | "truth" | "label" | "before"} Kind
  * @typedef {{class: number, size: number, points: number[][], kind: "brush" | "polygon" | "fill" | "erase"}} Stroke
  * @typedef {{strokes: Stroke[], state: State, version: number}} Label

@@ -22,7 +22,7 @@ const SORTS = [
   {
     value: "worth",
     text: "Most worth a look",
-    compare: (a, b) => (a.rank ?? Infinity) - (b.rank ?? Infinity) || (b.doubt ?? -1) - (a.doubt ?? -1) || 0,
+    compare: (a, b) => (a.rank ?? Infinity) - (b.rank ?? Infinity) || 0,
   },
   { value: "low", text: "Lowest score", compare: (a, b) => (a.score ?? 101) - (b.score ?? 101) },
   { value: "high", text: "Highest score", compare: (a, b) => (b.score ?? -1) - (a.score ?? -1) },
@@ -54,7 +54,7 @@ export function imagesView(root) {
   );
   const split = choice("Split", [["", "All splits"], ...splits.map((each) => /** @type {[string, string]} */ ([each, each]))], list);
   const sort = choice("Sort", SORTS.map(({ value, text }) => [value, text]), list);
-  if (!store.rows.some((row) => row.rank !== null || row.doubt !== null)) sort.value = "name";
+  if (!store.rows.some((row) => row.rank !== null)) sort.value = "name";
   const scored = store.rows.some((row) => row.score !== null);
   const count = el("output", { class: "count" });
   const opacity = el("input", {
@@ -312,8 +312,7 @@ export class Tile {
 
   describe() {
     const row = store.rows[this.i];
-    const doubt = row.doubt === null ? "" : `doubt ${row.doubt.toFixed(2)}`;
-    const value = this.value ?? (percent(row.score) || doubt);
+    const value = this.value ?? percent(row.score);
     const states = { none: null, strokes: "correct", approved: "check" };
     const mark = /** @type {import("./dom.js").Icon | null} */ (states[row.state]);
     this.root.setAttribute("data-state", row.state);
