@@ -52,7 +52,7 @@ def test_public_surface():
     } == {
         "run": pipeline,
         "check": f"{given} --json --quiet",
-        "predict": "--model --images --out --tags --overlays --set --overwrite --json --quiet",
+        "predict": "--model --images --out --tags --overlays --fast --set --overwrite --json --quiet",
         "export": "--format --out --int8 --web --json --quiet",
         "evaluate": "--predictions --masks --classes --list --no-background --submit --competition --images "
         "--set --json --quiet",

@@ -285,6 +285,10 @@ def predict(
         Path | None, _option("--tags", "PATH", "Tags, as for `run`. A mask then shows only the tags of its image.")
     ] = None,
     overlays: Annotated[bool, _flag("--overlays", "Also write OUT/overlays/ID.jpg, to look at.")] = False,
+    fast: Annotated[
+        bool,
+        _flag("--fast", "One scale, no mirror, a short CRF, onnxruntime if `export` was run. Slightly worse masks."),
+    ] = False,
     set_: Assignments = None,
     overwrite: Annotated[
         bool, _flag("--overwrite", "Predict all images again. Replaces corrected masks as well.")
@@ -298,7 +302,7 @@ def predict(
     """
     from cian.inference.folder import predict_folder
 
-    result = predict_folder(model, images, out, tags, overlays, _assignments(set_ or ()), overwrite)
+    result = predict_folder(model, images, out, tags, overlays, _assignments(set_ or ()), overwrite, fast)
     unreadable = result.unreadable
     _print(str(out), {"folder": out, **result._asdict(), "unreadable": [each.file for each in unreadable]}, json_)
     if unreadable:

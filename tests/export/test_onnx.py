@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from cian.data.masks import read_mask
 from cian.export.model import export
 from cian.export.network import ExportedNetwork
 from cian.export.onnx_file import write_onnx
+from cian.inference.folder import predict_folder
 from tests.helpers import TINY, here
 from tests.helpers import write_onnx as write_one_operation
 from tests.inference.helpers import NAMES
@@ -161,3 +163,15 @@ def test_onnx_without_onnxruntime(model, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(CianError, match=r"needs onnxruntime\. Run `pip install '\.\[export\]'`"):
         load(model / "model.onnx")
+
+
+def test_fast_takes_the_onnx_file_unless_the_model_is_newer(model, photo, tmp_path, monkeypatch):
+    used = []
+    monkeypatch.setattr("cian.inference.folder.load", lambda *args: (used.append(Path(args[0]).name), load(*args))[1])
+    for name, newer in (("model.onnx", False), (model.name, True)):
+        time = (model / "model.onnx").stat().st_mtime + (60 if newer else -60)
+        os.utime(model / "model.safetensors", (time, time))
+        predict_folder(model, photo, tmp_path / name, settings={"runtime.device": "cpu"}, fast=True)
+        assert used.pop() == name
+    predict_folder(model, photo, tmp_path / "slow", settings={"runtime.device": "cpu"})
+    assert used == [model.name]

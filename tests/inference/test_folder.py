@@ -429,3 +429,14 @@ def test_file_names_that_are_not_text(model, photos, tmp_path):
     with pytest.raises(CianError, match=r"\\udce9t\\udce9\.png: the file name is not valid text\. Rename it"):
         predict_folder(model, photos, tmp_path / "masks")
     assert not (tmp_path / "masks").exists()
+
+
+def test_fast_is_a_set_of_settings_that_others_override(model, photos, tmp_path, monkeypatch, capsys):
+    asked = []
+    original = folder.segment_logits
+    monkeypatch.setattr(folder, "segment_logits", lambda *args: (asked.append(args[2]), original(*args))[1])
+    predict = ("predict", "--model", model, "--images", photos, "--fast")
+    assert here(monkeypatch, *predict, "--out", tmp_path / "fast") == 0
+    assert here(monkeypatch, *predict, "--out", tmp_path / "set", "--set", "predict.mirror=true") == 0
+    assert [(each.scales, each.mirror) for each in asked] == [((1.0,), False)] * 3 + [((1.0,), True)] * 3
+    assert {each.crf.iterations for each in asked} == {folder.FAST["predict.crf.iterations"]}

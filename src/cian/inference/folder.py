@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,7 +37,7 @@ from cian.inference.provenance import (
     write_overlay,
     write_predicted,
 )
-from cian.inference.segmenter import Segmenter, load
+from cian.inference.segmenter import Segmenter, load, model_folder
 from cian.parallel import cores, map_ahead
 from cian.reading.classes import ClassChanges
 from cian.reading.read import ADD_ROWS, read_dataset
@@ -45,6 +46,8 @@ from cian.runs.fingerprints import digest
 from cian.terminal import console, note
 from cian.training.device import make_accelerator
 
+# The settings of `fast`.
+FAST: Mapping[str, Any] = {"predict.scales": [1.0], "predict.mirror": False, "predict.crf.iterations": 2}
 _SETTINGS = ("predict", "runtime", "data", "max_side")  # those that have an effect on a trained model
 
 
@@ -85,6 +88,7 @@ def predict_folder(
     overlays: bool = False,
     settings: Mapping[str, Any] | None = None,
     overwrite: bool = False,
+    fast: bool = False,
 ) -> Predicted:
     """Predicts masks OUT/ID.png of images with a trained model.
 
@@ -100,16 +104,20 @@ def predict_folder(
         settings: dotted settings of predict, runtime and data, and max_side, e.g. {"predict.crf.iterations": 0,
             "runtime.device": "cpu", "data.separator": "|"}.
         overwrite: predict all images again, and replace corrected masks.
+        fast: one scale, no mirrored image and a short CRF, unless `settings` say otherwise; on a CPU by onnxruntime, if
+            `cian export` has written model.onnx beside the model.
 
     Raises:
         CianError: a file is missing; a tag is not a class of the model; a setting has no effect here; or OUT lies in
             the folder of the images, holds masks of another model, of other images or of something else, or is being
             written by another process.
     """
-    overrides = _checked(settings or {})
+    overrides = _checked({**(FAST if fast else {}), **flatten(settings or {})})
     given = load_config(None, {k: v for k, v in overrides.items() if k.startswith(("runtime.", "data."))})
     limit_pixels(given.data.max_megapixels)
     accelerator = make_accelerator(given.runtime)
+    if fast and accelerator.device.type == "cpu":
+        model = _as_onnx(model)
     segmenter = load(model, accelerator.device)
     config = changed(segmenter.config, overrides)
     check_kernels("predict.crf", config.predict.crf, config.max_side)
@@ -196,6 +204,16 @@ def _checked(settings: Mapping[str, Any]) -> dict[str, Any]:
                 "Leave it out, or give it to `cian run`."
             )
     return overrides
+
+
+def _as_onnx(model: str | Path) -> str | Path:
+    """The ONNX file beside a model, if it is newer than the model and onnxruntime is installed; else the model."""
+    folder = model_folder(Path(model))
+    if folder is None or find_spec("onnxruntime") is None:
+        return model
+    onnx, weights = folder / "model.onnx", folder / "model.safetensors"
+    both = onnx.is_file() and weights.is_file()
+    return onnx if both and onnx.stat().st_mtime >= weights.stat().st_mtime else model
 
 
 def _find_images(images: Path, out: Path) -> tuple[Path, list[Path], list[Path]]:
