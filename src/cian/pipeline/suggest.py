@@ -1,9 +1,10 @@
 """Which images to correct first: those whose label maps teach the seeds of all other images most.
 
 Classes take turns, so that a few corrections reach all of them: the next image is one of the class that has the fewest
-label maps. Of its images, it is the one in which objects cover most: it shows most of what the class looks like.
+label maps. Of its images, it is the one whose seeds call least of the image background: there, objects are large, or
+the seeds take the usual background of the class for the object.
 
-Images in doubt are no better than random ones. See docs/what-we-tried.md.
+Images in doubt, or unlike each other, teach no more than random ones: see docs/what-we-tried.md.
 """
 
 from __future__ import annotations
@@ -52,11 +53,11 @@ class Suggestion(NamedTuple):
 
 @dataclass
 class _Seen:
-    """What a mask says.
+    """What the seeds of an image say.
 
     Attributes:
-        stamp: changes with the mask.
-        objects: the share of the image that objects cover, 0 … 1.
+        stamp: changes with the seed map.
+        objects: the share of the image that they do not call background, 0 … 1.
     """
 
     stamp: str
@@ -66,9 +67,8 @@ class _Seen:
 def suggest(run: str | Path | Run, count: int | None = None, table: Table | None = None) -> list[Suggestion]:
     """The images of a run whose correction teaches most, the first one first.
 
-    They are training images with tags and without a label map. The masks say how large their objects are: those of the
-    network, or the seeds where there are none. What was found is kept in the run (suggest.json), so that only masks
-    that have changed are read the next time.
+    They are training images with tags and without a label map. What was found in their seeds is kept in the run
+    (suggest.json), so that only seeds that have changed are read the next time.
 
     Args:
         run: the run directory, after `cian seed` or `cian run`.
@@ -93,7 +93,7 @@ def suggest(run: str | Path | Run, count: int | None = None, table: Table | None
             rank,
             table.ids[row],
             table.images[row],
-            f"{names[class_id]} has {_counted(number)}; objects cover {objects[row]:.0%} of this image",
+            f"{names[class_id]} has {_counted(number)}; objects may cover {objects[row]:.0%} of this image",
         )
         for rank, (row, class_id, number) in enumerate(_order(table, objects, label_maps)[:count], start=1)
     ]
@@ -167,7 +167,7 @@ def _order(table: Table, objects: np.ndarray, label_maps: np.ndarray) -> list[tu
     label maps of the class then.
 
     Args:
-        objects: (N,), the share of each image that objects cover.
+        objects: (N,), the share of each image that objects may cover.
         label_maps: (K,), of each class before.
     """
     by_share = np.argsort(-objects, kind="stable")  # (N,)
@@ -195,14 +195,14 @@ def _counted(number: int) -> str:
     return "no label map yet" if number == 0 else f"{number} label map{'s' * (number > 1)}"
 
 
-# The masks.
+# The seeds, and the masks to correct.
 
 
 def _object_shares(run: Run, table: Table) -> np.ndarray:
-    """(N,) the share of each image that objects cover in its mask, 0 … 1.
+    """(N,) the share of each image that its seeds do not call background, 0 … 1.
 
     Raises:
-        CianError: an image has no seeds yet, or a mask cannot be read.
+        CianError: an image has no seeds yet, or they cannot be read.
     """
     file = run.path / "suggest.json"
     try:
@@ -210,18 +210,16 @@ def _object_shares(run: Run, table: Table) -> np.ndarray:
     except CianError:  # nothing but time depends on it
         earlier = {}
 
-    def look(image_id: str) -> _Seen:
-        mask = _mask_file(run, image_id)
-        status = mask.stat()
-        stamp = f"{mask.parent.name}:{status.st_size}:{status.st_mtime_ns}"
-        known = earlier.get(image_id)
-        return known if known is not None and known.stamp == stamp else _Seen(stamp, _object_share(mask))
-
-    seen = []
-    with Ticker("masks", len(table)) as ticker, ThreadPoolExecutor(cores()) as pool:
-        for found in map_ahead(pool, look, table.ids):
-            seen.append(found)
-            ticker.advance()
+    files = [_existing(run, image_id, _SEEDS) for image_id in table.ids]
+    stamps = [f"{status.st_size}:{status.st_mtime_ns}" for status in (file.stat() for file in files)]
+    seen = [earlier.get(image_id, _Seen("", 0.0)) for image_id in table.ids]
+    changed = [row for row, stamp in enumerate(stamps) if seen[row].stamp != stamp]
+    if changed:
+        with Ticker("seeds", len(changed)) as ticker, ThreadPoolExecutor(cores()) as pool:
+            shares = map_ahead(pool, _object_share, (files[row] for row in changed))
+            for row, share in zip(changed, shares, strict=True):
+                seen[row] = _Seen(stamps[row], share)
+                ticker.advance()
     now = dict(zip(table.ids, seen, strict=True))
     if now != earlier:
         with contextlib.suppress(OSError):  # a run that can only be read
@@ -229,21 +227,22 @@ def _object_shares(run: Run, table: Table) -> np.ndarray:
     return np.array([each.objects for each in seen])
 
 
-def _mask_file(run: Run, image_id: str) -> Path:
-    """The final mask of an image, or its seeds.
+def _existing(run: Run, image_id: str, *folders: str) -> Path:
+    """The mask of an image in the first folder that has one.
 
     Raises:
-        CianError: it has neither.
+        CianError: none has one.
     """
-    for folder in (_FINAL, _SEEDS):
-        if (file := run.mask(folder, image_id)).is_file():
-            return file
-    raise CianError(f"{file}: no seeds yet. Run `cian seed --out {run.path}` first.")
+    files = [run.mask(folder, image_id) for folder in folders]
+    found = next((file for file in files if file.is_file()), None)
+    if found is None:
+        raise CianError(f"{files[-1]}: no seeds yet. Run `cian seed --out {run.path}` first.")
+    return found
 
 
-def _object_share(file: Path) -> float:
-    counts = count_ids(read_mask(file))
-    return float(counts[1:IGNORE].sum() / counts.sum())
+def _object_share(seeds: Path) -> float:
+    counts = count_ids(read_mask(seeds))
+    return 1 - float(counts[0] / counts.sum())
 
 
 def _items(run: Run, table: Table, ticker: Ticker) -> Iterator[Item]:
@@ -263,8 +262,8 @@ def _masks(run: Run, table: Table) -> Iterator[np.ndarray]:
     """(H, W) of each image, at its full size."""
     segmenter = None
     for row, image_id in enumerate(table.ids):
-        file, size = _mask_file(run, image_id), image_size(table.images[row])
-        if file.parent != run.folder(_FINAL) and (run.model / "config.json").is_file():
+        file, size = _existing(run, image_id, _FINAL, _SEEDS), image_size(table.images[row])
+        if file == run.mask(_SEEDS, image_id) and (run.model / "config.json").is_file():
             if segmenter is None:
                 from cian.inference.segmenter import load
 
