@@ -292,7 +292,7 @@ class Lit {
       const from = Math.min(height - 1, Math.max(0, row - 1)) * width;
       for (let column = 0; column < wide; column++, at += 4) {
         const value = (heat[from + Math.min(width - 1, Math.max(0, column - 1))] / most) ** 0.7;
-        dark.data.set([9, 10, 20, 226 * (1 - value)], at);
+        dark.data.set([9, 10, 20, 200 * (1 - value)], at);
         glow.data.set([255, 120 + 110 * value, 40 + 120 * value * value, 150 * value ** 1.6], at);
       }
     }
@@ -320,18 +320,28 @@ class Lit {
     const mask = await this.mask;
     if (!mask) return;
     const { width, height, origin, size } = map;
+    // A cell's heat is spread over the pixels of the mask that it covers.
+    const covered = new Float64Array(heat.length);
+    const cells = new Int32Array(mask.ids.length);
+    for (let y = 0, at = 0; y < mask.height; y++) {
+      const row = Math.floor((((y + 0.5) / mask.height - origin[1]) / size[1]) * height);
+      for (let x = 0; x < mask.width; x++, at++) {
+        const column = Math.floor((((x + 0.5) / mask.width - origin[0]) / size[0]) * width);
+        const inside = row >= 0 && row < height && column >= 0 && column < width && mask.ids[at] !== 255;
+        cells[at] = inside ? row * width + column : -1;
+        if (inside) covered[cells[at]]++;
+      }
+    }
     const sums = new Map();
     let all = 0;
-    heat.forEach((value, at) => {
-      const x = origin[0] + (size[0] * ((at % width) + 0.5)) / width;
-      const y = origin[1] + (size[1] * (Math.floor(at / width) + 0.5)) / height;
-      const column = Math.min(mask.width - 1, Math.max(0, Math.floor(x * mask.width)));
-      const row = Math.min(mask.height - 1, Math.max(0, Math.floor(y * mask.height)));
-      const id = mask.ids[row * mask.width + column];
-      sums.set(id, (sums.get(id) ?? 0) + value);
+    cells.forEach((cell, at) => {
+      if (cell < 0 || !heat[cell]) return;
+      const value = heat[cell] / covered[cell];
+      sums.set(mask.ids[at], (sums.get(mask.ids[at]) ?? 0) + value);
       all += value;
     });
-    const shares = [...sums].filter(([id, sum]) => id !== 255 && sum / all >= 0.005)
+    if (!all) return;
+    const shares = [...sums].filter(([, sum]) => sum / all >= 0.005)
       .sort(([a, one], [b, two]) => Number(a === 0) - Number(b === 0) || two - one);
     this.bar.replaceChildren(...shares.map(([id, sum]) => {
       const part = el("i", {});

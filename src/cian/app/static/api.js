@@ -16,7 +16,7 @@
  * @typedef {{strokes: Stroke[], state: State, version: number}} Label
  * @typedef {{i: number, changed: number, before: number | null, after: number | null}} Change
  * @typedef {{scores: {before: Record<string, number> | number | null, after: Record<string, number> | number | null}
- *   | null, images: Change[]}} Changes
+ *   | null, images: Change[], pending?: number}} Changes
  * @typedef {{i: number, width: number, height: number, origin: number[], size: number[], shares: string,
  *   scale: number}} AffinityMap
  * @typedef {{width: number, height: number, found: {id: number, name: string, share: number}[], mask: string,

@@ -115,6 +115,7 @@ async function start() {
   store.addEventListener("learning", showLearning);
   store.addEventListener("learned", () => {
     if (store.learning?.error) note(store.learning.error, { kind: "error" });
+    else if (store.learning?.kind === "seed") note("The seeds are ready.", { action: ["Show images", () => (location.hash = "#/images")] });
     else if (current !== "learn") note("Learning has finished.", { action: ["See what changed", () => (location.hash = "#/learn")] });
   });
   if (store.run.learning?.running) store.watch();

@@ -150,6 +150,8 @@ export function correctView(root) {
     const unsaved = [...pending].find((each) => each.i === i);
     const mine = unsaved ?? new Session(i);
     session = mine;
+    const { tags } = store.rows[i];
+    if (tags.length && !tags.includes(classId)) useClass(tags[0]);
     points = [];
     drawing = false;
     photo = other = null;

@@ -22,7 +22,7 @@ const SORTS = [
   {
     value: "worth",
     text: "Most worth a look",
-    compare: (a, b) => (a.rank ?? Infinity) - (b.rank ?? Infinity) || 0,
+    compare: (a, b) => (a.rank ?? 1e9) - (b.rank ?? 1e9),
   },
   { value: "low", text: "Lowest score", compare: (a, b) => (a.score ?? 101) - (b.score ?? 101) },
   { value: "high", text: "Highest score", compare: (a, b) => (b.score ?? -1) - (a.score ?? -1) },

@@ -6,6 +6,7 @@ import { Tile } from "./images.js";
 import { look } from "./paint.js";
 import { store } from "./store.js";
 
+const AGAIN = 3000; // ms
 const PAGE = 48; // changed images that are shown at a time
 
 /** @param {HTMLElement} root @returns {import("./store.js").View} */
@@ -13,6 +14,7 @@ export function learnView(root) {
   root.classList.add("wide");
   /** @type {import("./api.js").Change[]} */
   let changes = [];
+  let timer = 0;
   /** @type {Tile[]} */
   let tiles = [];
 
@@ -107,6 +109,8 @@ export function learnView(root) {
     tiles = [];
     grid.replaceChildren();
     addTiles();
+    clearTimeout(timer);
+    if (answer.pending) timer = setTimeout(showChanges, AGAIN); // the server still compares masks
   }
 
   function addTiles() {

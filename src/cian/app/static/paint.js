@@ -93,7 +93,7 @@ export function paint(canvas, mask, opacity = look.opacity) {
 }
 
 const MOST = 600; // masks that are kept
-const AT_ONCE = 2; // patient requests at a time: a mask may have to be computed, and photos go first
+const AT_ONCE = 3; // patient requests at a time: a mask may have to be computed, and photos go first
 /** @type {Map<string, {mask: Promise<Mask | null>, patient?: AbortSignal}>} */
 const kept = new Map();
 /** @type {(() => void)[]} */

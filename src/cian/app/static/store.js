@@ -33,6 +33,7 @@ class Store extends EventTarget {
   touched = new Map();
   /** @type {import("./api.js").Learning | null} */
   learning = null;
+  learned = 0; // how often learning has ended since this page was opened
   #timer = 0;
   #watching = false;
 
@@ -86,6 +87,7 @@ class Store extends EventTarget {
       this.#watching = false;
     }
     if (!was) return;
+    this.learned++;
     await this.load();
     this.dispatchEvent(new Event("learned"));
   }
@@ -108,7 +110,7 @@ class Store extends EventTarget {
    * @param {number} i @param {Kind} kind
    */
   version(i, kind) {
-    return this.run.rounds * 100_000 + (kind === "label" ? (this.touched.get(i) ?? 0) : 0);
+    return (1000 * this.run.rounds + this.learned) * 100_000 + (kind === "label" ? (this.touched.get(i) ?? 0) : 0);
   }
 
   /** @param {number} id */

@@ -22,8 +22,8 @@ export function tryView(root) {
   let name = "image";
   let asked = 0;
 
-  const picker = el("input", { type: "file", accept: "image/*", class: "hidden-input", "aria-label": "Image file", onchange: picked });
-  const camera = el("input", { type: "file", accept: "image/*", capture: "environment", class: "hidden-input", "aria-label": "Take a photo", onchange: picked });
+  const picker = el("input", { type: "file", accept: "image/*", class: "hidden-input", tabindex: -1, "aria-hidden": "true", onchange: picked });
+  const camera = el("input", { type: "file", accept: "image/*", capture: "environment", class: "hidden-input", tabindex: -1, "aria-hidden": "true", onchange: picked });
   const state = el("p", { class: "quiet-text", role: "status" }, "Or drop an image here, or paste one.");
   const drop = el("div", { class: "drop" },
     el("div", { class: "controls" },
