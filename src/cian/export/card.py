@@ -100,7 +100,8 @@ def _data(config: Config, rows: Sequence[dict[str, str]], metrics: dict[str, Any
         labelled = sum(label is not None for label in train.labels)
         held_out = len(table) - len(train)
         counts = f"{len(train)} training images, {labelled} of them with label maps; {held_out} held-out images. "
-    learned = "Tags of whole images say which classes an image shows. " if config.data.labels is None else ""
+    learned = "The network learned from tags, which say what an image shows but not where"
+    learned += "." if config.data.labels is None else ", and from the label maps."
     lines = ["| class | training images | images labelled with it | IoU % |", "|---|---|---|---|"]
     for row in rows:
         iou = metrics["iou"].get(row["class"])
@@ -195,8 +196,9 @@ def _source(backbone: str) -> str:
     if package is not None:
         try:
             about = metadata(package).json
-            licence = about.get("license_expression") or about.get("license") or "not stated"
-            return f"those of the package `{about['name']}` {about['version']}, licence {licence}."
+            licence = about.get("license_expression") or about.get("license") or ""
+            stated = "not stated there" if str(licence).upper() in ("", "UNKNOWN") else licence
+            return f"those of the package `{about['name']}` {about['version']}, licence {stated}."
         except PackageNotFoundError:
             pass
     cfg = timm.get_pretrained_cfg(backbone)
