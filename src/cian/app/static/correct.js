@@ -151,7 +151,8 @@ export function correctView(root) {
     const mine = unsaved ?? new Session(i);
     session = mine;
     const { tags } = store.rows[i];
-    if (tags.length && !tags.includes(classId)) useClass(tags[0]);
+    const object = classId !== 0 && classId !== OPEN; // background and "not sure" stay chosen
+    if (object && tags.length && !tags.includes(classId)) useClass(tags[0]);
     points = [];
     drawing = false;
     photo = other = null;
