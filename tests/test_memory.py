@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import os
+import platform
 import subprocess
 import sys
 
@@ -38,6 +39,36 @@ def test_images_of_many_sizes_take_no_more_memory_than_few():
     """Without bounds, PyTorch keeps convolutions that were prepared for each size: 30 MB here, 4 with them."""
     result = subprocess.run([sys.executable, "-c", PREDICT], capture_output=True, text=True, check=True)
     assert float(result.stdout) < 15
+
+
+FREED = """
+import sys
+from pathlib import Path
+from threading import Thread
+from cian.memory import give_back
+
+def megabytes():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
+
+kept = []
+
+def work():
+    blocks = [b"x" * (100_000 + i) for i in range(2000)]  # each below the size that the system gives apart
+    kept.extend(blocks[::100])  # so that no large part is free
+
+thread = Thread(target=work)
+thread.start()
+thread.join()
+before = megabytes()
+give_back()
+print(before - megabytes())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the memory of glibc")
+def test_free_memory_is_given_back():
+    result = subprocess.run([sys.executable, "-c", FREED], capture_output=True, text=True, check=True)
+    assert float(result.stdout) > 150
 
 
 @pytest.mark.parametrize("before", [True, False])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from PIL import Image
 
 from cian.config import CrfConfig
 from cian.crf.dense import dense_crf
+from cian.inference import decide
 from cian.inference.decide import border, label_map, probabilities
 
 
@@ -74,3 +76,15 @@ def test_label_map_enlarges_without_blending_classes():
     result[0, :, 0] = result[2, :, 1] = 1
     assert np.array_equal(label_map(result, (2, 2)), [[0, 2], [0, 2]])
     assert np.array_equal(label_map(result, (4, 8)), [[0] * 4 + [2] * 4] * 4)
+
+
+def test_label_map_is_that_of_the_whole_maps(monkeypatch):
+    """It is made from a few columns at a time. The probabilities are those that Pillow gives for the whole map."""
+    monkeypatch.setattr(decide, "_PART", 5000)
+    result = np.random.default_rng(0).random((4, 37, 53), np.float32)
+    result[2] = 0
+    size = (411, 602)
+    whole = [np.asarray(Image.fromarray(each).resize(size[::-1], Image.Resampling.BILINEAR)) for each in result]
+    assert np.array_equal(label_map(result, size), np.argmax(whole, 0))
+    for each, expected in zip(result, whole, strict=True):
+        assert np.array_equal(np.concatenate([part for _, part in decide._enlarged(each, size)], 1), expected)

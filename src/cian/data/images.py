@@ -30,6 +30,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from cian.data.problems import FileError, file_error, reason
 from cian.errors import CianError
+from cian.memory import give_back
 
 try:
     import fcntl
@@ -146,6 +147,7 @@ def read_image(path: Path, max_side: int | None = None) -> np.ndarray:
         size = None if max_side is None else _reduced(image.size, max_side)
         with _drafted(image, size):
             pixels = _file_rgb(path, image)  # (H, W, 3)
+            image.close()  # its own pixels take more memory than these
             if max_side is not None:
                 pixels = reduced(pixels, max_side)
             return turned(pixels, turn)
@@ -188,6 +190,7 @@ def alone(pixels: int) -> Iterator[None]:
         if fcntl is not None:
             with contextlib.suppress(OSError):  # a file system without locks
                 fcntl.flock(file, fcntl.LOCK_EX)
+        give_back()  # what work on another large image has left
         yield
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from cian.seeds.otsu import otsu
 
 _CELLS = 64  # pixels, along the longer side, that an image's own threshold is estimated from
 _SURE = 1.5  # nats; at one pixel an object must be 4.5 times as probable as background
+_PART = 1 << 22  # pixels that are enlarged at a time
 _HOPELESS = 1 / 250  # a class is hopeless if no pixel gives it this share of the most probable class
 
 
@@ -107,8 +109,24 @@ def label_map(result: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     for class_id, each in enumerate(result):
         if not each.any():
             continue
-        if each.shape != size:
-            each = np.asarray(Image.fromarray(each).resize(size[::-1], Image.Resampling.BILINEAR))
-        np.putmask(mask, each > best, class_id)
-        np.maximum(best, each, out=best)
+        for columns, part in _enlarged(each, size):
+            np.copyto(mask[:, columns], class_id, where=part > best[:, columns])
+            np.maximum(best[:, columns], part, out=best[:, columns])
     return mask
+
+
+def _enlarged(values: np.ndarray, size: tuple[int, int]) -> Iterator[tuple[slice, np.ndarray]]:
+    """(h, w) float32 enlarged to `size` (H, W): columns, a few at a time, and their values (H, columns).
+
+    Pillow enlarges along x first, so that each column then depends on itself alone.
+    """
+    if values.shape == size:
+        yield slice(None), values
+        return
+    (height, width), rows = size, len(values)
+    wide = Image.fromarray(values).resize((width, rows), Image.Resampling.BILINEAR)
+    step = max(1, _PART // height)
+    for left in range(0, width, step):
+        right = min(left + step, width)
+        part = wide.crop((left, 0, right, rows)).resize((right - left, height), Image.Resampling.BILINEAR)
+        yield slice(left, right), np.asarray(part)
