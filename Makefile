@@ -15,7 +15,7 @@ test: $(READY)  ## all tests
 
 soak: $(READY)  ## an hour of kills, damaged files and hostile inputs, and a table of what failed: docs/promises.md
 	CIAN_EXAMPLES=2000 $(BIN)/python -m pytest -q tests/formats/test_any_content.py
-	$(BIN)/python -m tests.stress --seeds 1 2 3 --page docs/promises.md
+	$(BIN)/python -m tests.stress --seeds 1 2 3 --minutes 60 --page docs/promises.md
 
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check .

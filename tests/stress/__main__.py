@@ -1,6 +1,6 @@
 """Runs the trials and prints a table: what was tried, and what failed.
 
-python -m tests.stress                           all, within an hour on one core: `make soak`
+python -m tests.stress --minutes 60              all, as far as this time goes: `make soak`
 python -m tests.stress --share 0.05 csv kills    a part of some items
 python -m tests.stress --seeds 3 --trial 17 csv  one trial again; its files are kept
 """
@@ -53,6 +53,7 @@ def main() -> int:
     parser.add_argument("items", nargs="*", metavar="ITEM", help=f"{', '.join(GROUPS)}, {', '.join(NAMES)}")
     parser.add_argument("--share", type=float, default=1.0, help="share of a whole soak")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="random seeds, which trials take in turn")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="after which no trial starts")
     parser.add_argument("--trial", type=int, help="the number of one trial")
     parser.add_argument("--work", type=Path, help="where the folder of all files is made")
     parser.add_argument("--page", type=Path, help="the page that the table is written into")
@@ -62,40 +63,41 @@ def main() -> int:
     work = Path(tempfile.mkdtemp(prefix="cian-stress-", dir=options.work))
     stand, rows, start = Stand(work.resolve()), [], time.monotonic()
     for item in [item for name in options.items or GROUPS for item in GROUPS.get(name) or [NAMES[name]]]:
-        rows.append((item.__name__, *_run(item, stand, options)))
+        rows.append((item.__name__, *_run(item, stand, options, start + 60 * options.minutes)))
         text = table(rows, options, time.monotonic() - start)
         if options.page:
             before, begin, rest = options.page.read_text(encoding="utf-8").partition(BEGIN)
             options.page.write_text(f"{before}{begin}\n{text}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
     print(f"\n{text}")
-    failed = sum(row[2] for row in rows)
+    failed = sum(row[3] for row in rows)
     if not failed and options.trial is None:
         shutil.rmtree(work)
     return int(bool(failed))
 
 
-def table(rows: list[tuple[str, int, int]], options: argparse.Namespace, seconds: float) -> str:
+def table(rows: list[tuple[str, int, int, int]], options: argparse.Namespace, seconds: float) -> str:
     """Markdown: what was tried, when, and what failed."""
     lines = ["| item | what is tried | tried | failed |", "|---|---|---|---|"]
-    for name, tried, failed in rows:
+    for name, tried, drawn, failed in rows:
         about = (NAMES[name].__doc__ or "").partition("\n")[0]
-        lines.append(f"| `{name}` | {about} | {tried or 'not here'} | {failed} |")
+        count = f"{tried} of {drawn}" if tried < drawn else tried or "not here"
+        lines.append(f"| `{name}` | {about} | {count} | {failed} |")
     command = ["git", "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(command, capture_output=True, text=True).stdout.strip()
     head = f"{datetime.date.today():%d %B %Y}, commit {commit}, random seeds {', '.join(map(str, options.seeds))}, "
     head += f"{seconds / 60:.0f} minutes:"
-    head += f" {sum(row[1] for row in rows)} tried, {sum(row[2] for row in rows)} failed."
+    head += f" {sum(row[1] for row in rows)} tried, {sum(row[3] for row in rows)} failed."
     return "\n".join([head, "", *lines])
 
 
-def _run(item: Item, stand: Stand, options: argparse.Namespace) -> tuple[int, int]:
-    """The numbers of trials and of failed ones."""
-    name, tried, failed = item.__name__, 0, 0
+def _run(item: Item, stand: Stand, options: argparse.Namespace, end: float) -> tuple[int, int, int]:
+    """The numbers of trials: tried before `end`, drawn, and failed."""
+    name, tried, number, failed = item.__name__, 0, -1, 0
     start, used = time.monotonic(), _cpu_seconds()
     drawn = [item(stand, random.Random(f"{name} {seed}"), options.share) for seed in options.seeds]
     for number, choices in enumerate(zip(*drawn, strict=True)):
         what, act = choices[number % len(choices)]
-        if options.trial not in (None, number):
+        if options.trial not in (None, number) or time.monotonic() > end:
             continue
         folder = stand.work / f"{name}-{number}"
         shutil.rmtree(folder, ignore_errors=True)
@@ -112,7 +114,7 @@ def _run(item: Item, stand: Stand, options: argparse.Namespace) -> tuple[int, in
             print(f"{what}: {wrong or 'ok'}; files in {folder}")
     took, used = time.monotonic() - start, _cpu_seconds() - used
     print(f"{name}: {tried} tried, {failed} failed, {took:.0f} s ({used:.0f} s of a core)", flush=True)
-    return tried, failed
+    return tried, number + 1, failed
 
 
 def _cpu_seconds() -> float:
