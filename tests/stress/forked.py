@@ -174,7 +174,7 @@ class Forked:
         with contextlib.suppress(ProcessLookupError):
             (os.killpg if group else os.kill)(self.pid, number)
 
-    def wait(self, seconds: float = 300, most: float = 4e9) -> Ended:
+    def wait(self, seconds: float = 900, most: float = 4e9) -> Ended:
         """Waits for the end; kills it after some seconds, or where it takes more memory than `most` bytes."""
         late = not self.ends_within(seconds, until=lambda: size(self.pid) > most)
         if late:
@@ -196,7 +196,7 @@ class Forked:
         return found
 
 
-def call(args: Sequence[str | Path], log: Path, seconds: float = 300, **more) -> Ended:
+def call(args: Sequence[str | Path], log: Path, seconds: float = 900, **more) -> Ended:
     """Runs `cian ARGS` to its end. `more` as of `Forked`."""
     log.unlink(missing_ok=True)
     return Forked(args, log, **more).wait(seconds)

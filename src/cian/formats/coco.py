@@ -8,10 +8,11 @@ categories of its instances, crowds included; areas, boxes and keypoints are not
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from cian.data.problems import ProblemList, file_error, quoted
@@ -160,11 +161,22 @@ def _by_id(
             problems.add(where, "has no id", CURE)
         elif not isinstance(text, str) or not clean(text):
             problems.add(where, f"has no {name}", CURE)
+        elif name == "file_name" and not _names_a_file(text):
+            problems.add(where, f"its file_name {quoted(text)} is no name of a file", CURE)
         elif key in seen:
             problems.add(where, f"its id {quoted(str(key))} occurred before", CURE)
         else:
             seen.add(key)
             yield key, values
+
+
+def _names_a_file(text: str) -> bool:
+    """Whether a file can have this path. Its last part must not be empty, as of "." and "/"."""
+    try:
+        encoded = os.fsencode(text)
+    except UnicodeEncodeError:  # half a character
+        return False
+    return b"\0" not in encoded and bool(PurePosixPath(text.strip().replace("\\", "/")).name)
 
 
 FORMAT = Format("a COCO JSON file, or a folder of COCO's instances_*.json", _recognises, _read)
