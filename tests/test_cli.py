@@ -394,3 +394,10 @@ def test_output_in_any_encoding(tmp_path: Path, encoding: str) -> None:
         assert b"Traceback" not in result.stderr
     result = subprocess.run([*CLI, "check", "--json", *data], capture_output=True, env=env)
     assert json.loads(result.stdout.decode(encoding))["data"]["classes"] == ["chien écossais", "猫"]
+
+
+def test_an_empty_out_is_not_this_folder(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    for out in (["--out", ""], ["--out="]):
+        assert here(monkeypatch, "predict", "--model", "m", "--images", "i", *out) == 1
+        assert "--out: is empty" in capsys.readouterr().err

@@ -18,6 +18,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, get_type_hints
 
@@ -686,6 +687,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # class names are in any script, but not all logs are UTF-8
             stream.reconfigure(errors="replace")
+    if "--out=" in sys.argv or ("--out", "") in pairwise(sys.argv):  # it would stand for this folder
+        _fail("--out: is empty, perhaps a variable that is not set. Give a folder.")
     try:
         app()
     except SystemExit as end:
