@@ -25,6 +25,7 @@ import cian
 from cian.build import build_network
 from cian.config import absolute, changed, dump_config
 from cian.data.masks import indexed
+from cian.files import copy_file
 from cian.inference.segmenter import Segmenter
 from cian.pipeline.run import versions
 from cian.reading.read import read_dataset
@@ -57,6 +58,7 @@ def draw_run(folder: Path, count: int) -> Path:
     table, problems = read_dataset(config.data, config.seed)
     assert table is not None, problems
     Segmenter(build_network(config, table.num_classes, weights="random"), config, table.class_names).save(run.model)
+    copy_file(run.model / "model.safetensors", run.folder("train") / "model.safetensors")
     run.write_config(dump_config(config), versions())
     run.write_table(table)
     run.forget()

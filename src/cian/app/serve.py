@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import socket
 import threading
@@ -39,6 +40,7 @@ def serve(path: Path, host: str = "127.0.0.1", port: int = 8000, browser: bool =
     settings = uvicorn.Config(app, log_level="warning", ws="none", server_header=False, timeout_graceful_shutdown=2)
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn has stopped in order, and passes the signal on
         uvicorn.Server(settings).run(sockets=[listening])
+    os._exit(0)  # threads may be loading PyTorch or computing, and a process does not end in order while they do
 
 
 def _listen(host: str, port: int) -> socket.socket:
