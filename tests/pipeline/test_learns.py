@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm
@@ -13,11 +15,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 import cian
-from cian.data.masks import write_mask
 from cian.runs.class_labels import class_labels
 from tests.helpers import TINY
+from tests.workspace import ROOT
 
-COLOURS = {"red": (250, 60, 60), "green": (30, 200, 60)}
 SIDE = 64
 COUNT = 48
 SETTINGS = {
@@ -40,21 +41,22 @@ SETTINGS = {
 }
 
 
-def test_shapes_of_two_colours(tmp_path):
-    draw(tmp_path)
-    write_weights(tmp_path / "images", tmp_path / "weights.safetensors")
-    settings = {
-        **SETTINGS,
-        "backbone.weights": str(tmp_path / "weights.safetensors"),
-        "data.masks": str(tmp_path / "masks"),
-        "data.classes": str(tmp_path / "classes.txt"),
-    }
-    run = cian.run(tmp_path / "images", tmp_path / "tags.csv", tmp_path / "run", until="evaluate", **settings)
-    scores = json.loads(run.metrics_file.read_text())
-    assert scores["split"] == "val"
-    assert scores["stages"]["seeds"]["val"]["miou"] > 80  # what the classifier has learned
-    assert scores["stages"]["CIAN"]["val"]["miou"] > 80  # what the network has learned, without the CRF's help
-    assert scores["miou"] > 80
+def test_the_notebook_learns_shapes_of_two_colours():
+    """The example runs from top to bottom, and learns to segment from tags alone."""
+    cells = json.loads((ROOT / "examples/first_run.ipynb").read_text(encoding="utf-8"))["cells"]
+    names: dict[str, Any] = {"__name__": "__main__"}
+    for number, cell in enumerate(cells):
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), f"cell {number}", "exec"), names)
+    try:
+        scores = names["scores"]
+        assert scores["split"] == "val"
+        assert scores["stages"]["seeds"]["val"]["miou"] > 80  # what the classifier has learned
+        assert scores["stages"]["CIAN"]["val"]["miou"] > 80  # what the network has learned, without the CRF's help
+        assert scores["miou"] > 80
+        assert set(names["result"].classes) == {"disc", "square"}
+    finally:
+        shutil.rmtree(names["folder"])
 
 
 def test_a_face_that_is_never_without_its_body_keeps_labels(tmp_path, capsys):
@@ -90,30 +92,6 @@ def draw_figures(folder: Path) -> None:
         Image.fromarray(image.astype(np.uint8)).save(folder / "images" / f"{i:02}.png")
         rows.append(f"{i:02}.png,{';'.join(tags)}")
     (folder / "tags.csv").write_text("\n".join(rows) + "\n")
-
-
-def draw(folder: Path) -> None:
-    """Images of one shape, or of one of each colour, with tags.csv, classes.txt and, to score with, masks."""
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[:SIDE, :SIDE]
-    rows = ["image,tags"]
-    (folder / "images").mkdir()
-    for i in range(COUNT):
-        kinds = [[0], [1], [0], [0], [1], [0, 1]][i % 6]
-        image = rng.normal(120, 25, (SIDE, SIDE, 3)).clip(0, 255)
-        mask = np.zeros((SIDE, SIDE), np.uint8)
-        for place, kind in enumerate(kinds):
-            radius = rng.integers(11, 15)
-            left, right = (radius, SIDE - radius) if len(kinds) == 1 else (15 + 33 * place, 16 + 33 * place)
-            dy, dx = np.abs(y - rng.integers(radius, SIDE - radius)), np.abs(x - rng.integers(left, right))
-            shape = np.maximum(dy, dx) < radius if kind else np.hypot(dy, dx) < radius
-            mask[shape] = kind + 1
-            image[shape] = 0.2 * image[shape] + 0.8 * np.array(list(COLOURS.values())[kind])
-        Image.fromarray(image.astype(np.uint8)).save(folder / "images" / f"{i:02}.png")
-        write_mask(folder / "masks" / f"{i:02}.png", mask)
-        rows.append(f"{i:02}.png,{';'.join(list(COLOURS)[kind] for kind in kinds)}")
-    (folder / "tags.csv").write_text("\n".join(rows) + "\n")
-    (folder / "classes.txt").write_text("\n".join(["background", *COLOURS]) + "\n")
 
 
 def write_weights(images: Path, file: Path) -> None:
