@@ -489,6 +489,12 @@ class RuntimeConfig(Section):
     checkpoint_seconds: Positive = more(
         60.0, "Seconds between checkpoints. This is the most training time that a killed run loses."
     )
+    trackers: Annotated[tuple[Literal["tensorboard", "mlflow", "wandb"], ...], Listed] = more(
+        ("tensorboard",),
+        "The programs that get the losses of training, besides metrics.jsonl: tensorboard, mlflow and wandb, e.g. "
+        "tensorboard,mlflow. Install the last two yourself. They are told where to write by their own environment "
+        "variables.",
+    )
 
 
 class Config(Section):

@@ -268,7 +268,9 @@ def _check_settings(config: Config) -> None:
     """
     from cian.backbone.dense import Backbone
     from cian.backbone.pretrained import check_weights
+    from cian.training.log import check_trackers
 
+    check_trackers(config.runtime.trackers)
     Backbone(config.backbone.name, config.backbone.output_stride, config.backbone.frozen_stages)
     check_weights(config.backbone.weights)
     for stage in STAGES:

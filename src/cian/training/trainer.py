@@ -113,7 +113,7 @@ class _Training:
         self.epoch, self.step, self.total = load_checkpoint(task.checkpoint, task.model, self.optimizer, accelerator)
         accelerator.step = 0  # gradient accumulation begins with the task, and with each checkpoint
         self.per_step = task.sampler.batch_size * accelerator.num_processes  # images
-        self.log = Log(task.folder, self.total) if accelerator.is_main_process else None
+        self.log = Log(task.folder, self.total, runtime.trackers) if accelerator.is_main_process else None
         self.saved = time.monotonic()
         self.ask = False  # whether the processes agree on a checkpoint at the next step that allows one
         self.text = ""  # beside the progress
