@@ -6,6 +6,7 @@ import math
 import signal
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,7 +124,8 @@ class _Training:
         task = self.task
         plan = BatchPlan(task.sampler, task.epochs, self.epoch, self.step)
         loader = make_loader(task.data, plan, self.runtime, self.accelerator.device.type == "cuda")
-        with loading_errors(), self._ticker() as ticker, Batches(loader) as batches:
+        log: AbstractContextManager = nullcontext() if self.log is None else closing(self.log)
+        with log, loading_errors(), self._ticker() as ticker, Batches(loader) as batches:
             while self.epoch < task.epochs:
                 steps = len(task.sampler.epoch(self.epoch))
                 while self.step < steps:
@@ -133,8 +135,6 @@ class _Training:
                     ticker.advance(self.per_step, f"epoch {self.epoch + 1}/{task.epochs}{self.text}")
                     self._save_when_due(steps, stop)
                 self.epoch, self.step = self.epoch + 1, 0
-        if self.log is not None:
-            self.log.close()
 
     def _ticker(self) -> Ticker:
         first = [len(self.task.sampler.epoch(epoch)) for epoch in range(min(self.task.epochs, 3))]
