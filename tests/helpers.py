@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import FrameType
 
@@ -154,10 +155,11 @@ def write_onnx(file: Path, operation: str, axis: int | None = None, number: int 
 def lines_run(call: Callable[[], object]) -> int:
     """How many lines of cian's Python code a call runs: its work, the same on every machine."""
     count = 0
+    ours = cache(lambda file: "cian" in Path(file).parts)  # asked at each call of a function
 
     def trace(frame: FrameType, event: str, argument: object) -> Callable | None:
         nonlocal count
-        if "cian" not in Path(frame.f_code.co_filename).parts:
+        if not ours(frame.f_code.co_filename):
             return None
         count += event == "line"
         return trace
