@@ -2,9 +2,9 @@
 
 Usage: python benchmarks/oracles.py FOLDER
 
-FOLDER keeps an environment for each program, made at the first call (some GB): pycocotools, datumaro (CVAT's files),
-label-studio-sdk, datasets (Hugging Face). None of them is a dependency of cian. The first line that differs is printed,
-and the exit code is 1.
+FOLDER keeps an environment for each program, made at the first call (some GB): pycocotools (COCO, and the polygons of
+YOLO and LabelMe), datumaro (CVAT's files), label-studio-sdk, datasets (Hugging Face, also Parquet). None of them is a
+dependency of cian. The first line that differs is printed, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cian.data.masks import write_mask
+from cian.data.masks import read_mask, write_mask
 from cian.data.table import IGNORE
 from cian.formats.convert import convert
 
@@ -53,6 +53,7 @@ PROGRAMS = {
     "pycocotools": (
         ["pycocotools", "pillow"],
         """
+import json
 from pycocotools import mask as masks
 from pycocotools.coco import COCO
 
@@ -63,6 +64,27 @@ for file in ("lengths.json", "polygons.json"):
         same(coco.annToMask(each), name, coco.cats[each["category_id"]]["name"])
         lengths = coco.annToRLE(each)
         assert masks.area(lengths) == each["area"] and masks.toBbox(lengths).tolist() == each["bbox"], each["id"]
+
+
+def all_same(polygons, name, height, width):  # polygons of YOLO and LabelMe, drawn by pycocotools
+    for label in set(label for label, _ in polygons):
+        parts = [points for other, points in polygons if other == label]
+        same(masks.decode(masks.merge(masks.frPyObjects(parts, height, width))), name, label)
+
+
+for file in (root / "labelme").rglob("*.json"):
+    content = json.loads(file.read_text())
+    found = [(each["label"], np.ravel(each["points"]).tolist()) for each in content["shapes"]]
+    name = file.relative_to(root / "labelme").with_suffix("").as_posix()
+    all_same(found, name, content["imageHeight"], content["imageWidth"])
+labels = root / "yolo" / "labels" / "train"
+for file in labels.rglob("*.txt"):
+    name = file.relative_to(labels).with_suffix("").as_posix()
+    height, width = truth(name).shape
+    rows = [line.split() for line in file.read_text().splitlines()]
+    names = [*NAMES[1:], "background"]
+    found = [(names[int(row[0])], (np.array(row[1:], float).reshape(-1, 2) * (width, height)).ravel()) for row in rows]
+    all_same([(label, points.tolist()) for label, points in found], name, height, width)
 """,
     ),
     "datumaro": (
@@ -107,6 +129,7 @@ for task in json.loads((root / "tasks.json").read_text()):
         ["datasets", "pillow"],
         """
 from datasets import load_dataset
+from datasets.table import embed_table_storage
 
 data = load_dataset("imagefolder", data_dir=str(root / "imagefolder"), cache_dir=str(root / "cache"))["train"]
 for row in data:
@@ -117,6 +140,8 @@ for row in data:
     assert row["image"].size == row["mask"].size
     compared += 1
 assert compared == len(list((root / "masks").rglob("*.png")))
+embedded = data.with_format("arrow").map(embed_table_storage, batched=True).with_format(None)
+embedded.to_parquet(str(root / "masks.parquet"))
 """,
     ),
 }
@@ -150,6 +175,8 @@ def write_data(root: Path) -> None:
         "cvat": "cvat/annotations.xml",
         "cvat-masks": "masks.zip",
         "imagefolder": "imagefolder",
+        "labelme": "labelme",
+        "yolo": "yolo",
     }.items():
         convert(root / "masks", to, root / out, root / "photos")
     convert(root / "masks", "coco", root / "polygons.json", root / "photos", polygons=True)
@@ -191,11 +218,23 @@ def check_brushes(root: Path) -> str:
     return ""
 
 
+def check_parquet(root: Path) -> str:
+    """Reads the Parquet file that `datasets` wrote."""
+    out = root / "from-parquet"
+    convert(root / "masks.parquet", "masks", out, None, root / "masks" / "classes.txt")
+    found = [read_mask(file) for file in out.rglob("*.png")]
+    for name, values in label_maps().items():
+        if not any(np.array_equal(values, mask) for mask in found):
+            return f"masks.parquet: {name} is read differently"
+    print(f"datasets: {len(found)} masks of its Parquet file are the same")
+    return ""
+
+
 def main() -> None:
     folder = Path(sys.argv[1])
     write_data(folder / "data")
     failed = [said for name in PROGRAMS if (said := check(name, folder))]
-    failed += [said for said in [check_brushes(folder / "data")] if said]
+    failed += [said for said in [check_brushes(folder / "data"), check_parquet(folder / "data")] if said]
     print("\n".join(failed))
     sys.exit(bool(failed))
 

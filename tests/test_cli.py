@@ -394,6 +394,10 @@ def test_output_in_any_encoding(tmp_path: Path, encoding: str) -> None:
         assert b"Traceback" not in result.stderr
     result = subprocess.run([*CLI, "check", "--json", *data], capture_output=True, env=env)
     assert json.loads(result.stdout.decode(encoding))["data"]["classes"] == ["chien écossais", "猫"]
+    if encoding == "ascii":  # a locale without UTF-8, and Python's UTF-8 mode switched off
+        locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+        result = subprocess.run([*CLI, "check", "--json", *data], capture_output=True, env={**os.environ, **locale})
+        assert json.loads(result.stdout)["data"]["classes"] == ["chien écossais", "猫"]
 
 
 def test_an_empty_out_is_not_this_folder(monkeypatch, tmp_path, capsys):

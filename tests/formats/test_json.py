@@ -109,6 +109,10 @@ LABEL_STUDIO = [
             {"name": "b.jpg", "labels": [{"category": "dog"}, {"category": "cat"}]},
         ],
         {"a.jpg": {"label": "dog", "id": 5}, "b.jpg": [{"name": "cat"}, {"name": "dog"}]},
+        {
+            "a.jpg": {"tags": [{"name": "blurred"}], "objects": [{"classTitle": "dog", "tags": [{"name": "far"}]}]},
+            "b.jpg": {"tags": [], "objects": [{"classTitle": "dog"}, {"classTitle": "cat", "tags": []}]},
+        },
     ],
 )  # fmt: skip
 def test_json_of_programs(tmp_path: Path, content: Any) -> None:

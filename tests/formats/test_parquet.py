@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 
 from cian.data.masks import read_mask
+from cian.data.problems import FileError
 from cian.errors import CianError
 from cian.formats.convert import convert
-from tests.formats.helpers import read, splits_of, tags_of, write
+from tests.formats.helpers import opened, read, splits_of, tags_of, write
 
 SIZE = (10, 20)  # height, width
 BOX = np.zeros(SIZE, np.uint8)
@@ -66,6 +67,14 @@ def test_tags(tmp_path: Path) -> None:
     table, _ = read(tmp_path, None, "a b", tags=tmp_path / "data", min_images=0)
     assert tags_of(table) == {"a": ("fox", "rabbit"), "b": ("rabbit",)}
     assert splits_of(table) == {"a": "train", "b": "test"}
+
+
+def test_masks_that_are_not_in_the_file(tmp_path: Path) -> None:
+    """`datasets` writes paths unless the files are embedded."""
+    mask = {"bytes": None, "path": "masks/a.png"}
+    source = parquet(tmp_path / "a.parquet", {"image": [struct("a.jpg")], "mask": [mask]})
+    with pytest.raises(FileError, match=r"row 0: holds the path of a mask \(masks/a\.png\), not its pixels. Embed"):
+        opened(source)
 
 
 def test_broken_files(tmp_path: Path) -> None:

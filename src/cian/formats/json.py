@@ -46,11 +46,12 @@ _OBJECT_KEYS = ("annotations", "annotation", "choice", "choices", "objects", "sh
 _TAG_KEYS = (*TAGS_COLUMNS, *TAG_COLUMNS, *_OBJECT_KEYS)
 _NAME_KEYS = (
     *TAG_COLUMNS,
+    "classtitle",
+    "classname",
+    "objects",  # before the tags of an image or an object, which may say how it was made (Supervisely)
     *TAGS_COLUMNS,
     "name",
     "title",
-    "classtitle",
-    "classname",
     "choices",
     "value",
     "result",
@@ -249,7 +250,8 @@ def _names(content: JsonObject, separator: str, classes: Sequence[str]) -> tuple
     if not values or values.get("was_cancelled") is True or values.get("type") == "relation":
         return ()
     key = next((key for key in values if key.endswith("labels") and key != "labels"), None)  # Label Studio
-    key = key or next((key for key in _NAME_KEYS if key in values), None)
+    known = [key for key in _NAME_KEYS if key in values]
+    key = key or next((key for key in known if values[key] not in (None, "", [])), next(iter(known), None))
     if key is not None:
         return tags_in(values[key], separator, classes)
     if all(isinstance(value, int) and value in (0, 1) for value in values.values()) and _NO_NAMES.isdisjoint(values):

@@ -77,7 +77,7 @@ def _rows(tree: Tree, file: str) -> list[tuple[str | None, bytes | None, list[st
         image = next((name for name in structs if name != mask), None)
         named = next((name for name in IMAGE_COLUMNS if name in names and name not in structs), None)
         tags = next((name for name in (*TAGS_COLUMNS, *TAG_COLUMNS) if name in names and name not in structs), None)
-        wanted = [f"{image}.path" if image else None, f"{mask}.bytes" if mask else None, named, tags]
+        wanted = [f"{image}.path" if image else None, *((f"{mask}.bytes", f"{mask}.path") if mask else ()), named, tags]
         table = source.read(columns=[name for name in wanted if name]).to_pylist()
         classes = _classes(source.schema_arrow.metadata or {}, tags)
     except CianError:
@@ -85,10 +85,14 @@ def _rows(tree: Tree, file: str) -> list[tuple[str | None, bytes | None, list[st
     except Exception as error:  # noqa: BLE001 (of a damaged file, pyarrow raises errors of its own)
         raise file_error(where, f"cannot be read ({reason(error)})", "Download it again") from None
     rows = []
-    for row in table:
+    for number, row in enumerate(table):
         name = row.get(named) if named else None
         name = name if isinstance(name, str) else (row.get(image) or {}).get("path") if image else None
-        content = (row.get(mask) or {}).get("bytes") if mask else None
+        stored = (row.get(mask) or {}) if mask else {}
+        content = stored.get("bytes")
+        if content is None and stored.get("path"):
+            value = f"holds the path of a mask ({stored['path']}), not its pixels"
+            raise file_error(f"{where}, row {number}", value, "Embed the files when you write it")
         value = row.get(tags) if tags else None
         listed = value if isinstance(value, list) else [] if value is None else [value]
         rows.append((name, content, [_name(each, classes) for each in listed]))
