@@ -300,3 +300,9 @@ def test_names_that_are_hardly_classes_are_noted(tmp_path: Path) -> None:
     text = "\n".join(map(str, problems))
     assert "line 2: the tag '147 616' holds ' '. If these are several tags, set data.separator=' '" in text
     assert "the class 'Unlabeled' sounds like images without tags. If it is none, leave it out (data.drop" in text
+
+
+def test_rows_above_the_header_are_noted(tmp_path: Path) -> None:
+    table, problems = read(tmp_path, "Export of 1 December\nimage,tags\na,dog\n", "a")
+    assert tags_of(table) == {"a": ("dog",)}
+    assert "tags.csv: 1 row above the header is left out ('Export of 1 December'). Write" in only(problems, False)

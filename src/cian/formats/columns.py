@@ -26,7 +26,7 @@ TAG_COLUMNS = (
 )  # one row for each image and tag
 
 _KNOWN = {name.replace("_", ""): name for name in (*TAG_COLUMNS, *TAGS_COLUMNS, *reversed(IMAGE_COLUMNS))}
-CONFIDENCE = "confidence"
+CONFIDENCES = ("confidence", "probability")
 SPLIT_COLUMNS = frozenset({"split", "set", "subset", "partition", "fold"})
 
 # What programs write where a value is missing, in lower case.

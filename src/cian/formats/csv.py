@@ -23,12 +23,12 @@ from itertools import islice
 from pathlib import Path
 
 from cian.data.images import KNOWN_SUFFIXES
-from cian.data.problems import ProblemList, file_error, quoted, reason
+from cian.data.problems import ProblemList, counted, file_error, quoted, reason
 from cian.data.table import TRAIN
 from cian.errors import CianError
 from cian.files import without_apostrophe
 from cian.formats.columns import (
-    CONFIDENCE,
+    CONFIDENCES,
     IMAGE_COLUMNS,
     SPLIT_COLUMNS,
     TAG_COLUMNS,
@@ -160,6 +160,10 @@ def _layout(request: Request, delimiter: str, head: Sequence[Sequence[str]]) -> 
     if not head:
         raise file_error(path, "is empty", _EXAMPLE)
     start = _header(head, request.images)
+    if start:
+        value = f"{counted(start, 'row')} above the header {'is' if start == 1 else 'are'} left out"
+        value += f" ({quoted(', '.join(filter(None, head[0])))})"
+        request.problems.add(path, value, "Write the header as the first line if this is wrong", fatal=False)
     names = [clean(cell) for cell in head[start]]
     keys = list(map(column_key, names))
     width = len(names)
@@ -184,7 +188,7 @@ def _layout(request: Request, delimiter: str, head: Sequence[Sequence[str]]) -> 
     _note_image_column(path, names, rows, image, rivals, request)
     others = [i for i in range(width) if i not in (image, split) and names[i]]
     others = [i for i in others if keys[i] not in IMAGE_COLUMNS or _all_flags(rows, i)]
-    confidence = next((i for i in others if keys[i] == CONFIDENCE), None)
+    confidence = next((i for i in others if keys[i] in CONFIDENCES), None)
     tags = _tag_columns(keys, rows, others)
     if tags:
         return _Layout(start + 1, width, image, tags, (), split, keys[tags[0]] in TAG_COLUMNS, confidence)
