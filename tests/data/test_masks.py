@@ -12,6 +12,8 @@ from cian.data import images
 from cian.data.masks import read_mask, read_note, reduce_labels, resize_mask, write_mask
 from cian.data.palette import COLOURS, VOC_COLOURS
 from cian.errors import CianError
+from cian.formats.label_maps import read_ids
+from cian.formats.tree import Tree
 
 ALL_IDS = np.arange(256, dtype=np.uint8).reshape(8, 32)
 
@@ -203,6 +205,7 @@ def test_grey_ids_in_colour_files(tmp_path: Path, mode: str) -> None:
     ids = np.array([[0, 1, 2], [3, 20, 255]], np.uint8)
     Image.fromarray(ids).convert(mode).save(tmp_path / "a.png")
     assert np.array_equal(read_mask(tmp_path / "a.png"), ids)
+    assert np.array_equal(read_ids(Tree(tmp_path), "a.png", ()), ids)
     grey = next(i for i, colour in enumerate(VOC_COLOURS.tolist()) if i and len(set(colour)) == 1)
     Image.fromarray(VOC_COLOURS[np.array([[0, grey]])]).save(tmp_path / "b.png")
     assert np.array_equal(read_mask(tmp_path / "b.png"), [[0, grey]])

@@ -60,8 +60,8 @@ def test_wrong_values(tmp_path: Path) -> None:
     save(tmp_path / "masks" / "a.png", np.full(SIZE, 300, np.uint16))
     with pytest.raises(CianError, match=r"a\.png: holds the values 300, which are no class"):
         convert(tmp_path / "masks", "masks", tmp_path / "out", classes=classes(tmp_path))
-    save(tmp_path / "masks" / "a.png", np.full((*SIZE, 3), 77, np.uint8))
-    with pytest.raises(CianError, match=r"colour \(77, 77, 77\) at x=0, y=0 is not one of"):
+    save(tmp_path / "masks" / "a.png", np.full((*SIZE, 3), (77, 77, 78), np.uint8))
+    with pytest.raises(CianError, match=r"colour \(77, 77, 78\) at x=0, y=0 is not one of"):
         convert(tmp_path / "masks", "masks", tmp_path / "out", classes=classes(tmp_path))
 
 

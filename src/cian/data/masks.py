@@ -98,7 +98,7 @@ def _decoded(image: Image.Image, path: Path) -> np.ndarray:
     if image.mode == "I" or image.mode.startswith("I;16"):
         return _narrow(np.array(image), path)
     if image.mode in ("LA", "RGB", "RGBA"):
-        if (grey := _grey_ids(image)) is not None:
+        if (grey := grey_ids(image)) is not None:
             return grey
         values = np.empty((image.height, image.width), np.uint8)
         for rows in strips(values):
@@ -108,7 +108,7 @@ def _decoded(image: Image.Image, path: Path) -> np.ndarray:
     raise file_error(path, f"a mask of mode {image.mode}", _CURE)
 
 
-def _grey_ids(image: Image.Image) -> np.ndarray | None:
+def grey_ids(image: Image.Image) -> np.ndarray | None:
     """(H, W) uint8: the class ids of a colour file whose bands are alike, as image libraries save them; None if it is
     none, if it is black and white, or if all its greys are colours of classes."""
     red, green, blue, alpha = image.convert("RGBA").split()

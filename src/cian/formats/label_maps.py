@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from cian.data.images import raw_mode, strips
-from cian.data.masks import indexed
+from cian.data.masks import grey_ids, indexed
 from cian.data.palette import COLOURS, VOC_COLOURS
 from cian.data.problems import counted, file_error
 from cian.data.table import BACKGROUND, IGNORE
@@ -94,6 +94,8 @@ def decode_ids(image: Image.Image, colours: Colours, where: str) -> np.ndarray:
         return values.astype(np.uint8) if image.mode == "1" else values // step if step > 1 else values
     if image.mode == "P" and (not colours or not _same_colours(image, colours)):
         return np.array(image)
+    if not colours and (grey := grey_ids(image)) is not None:
+        return grey
     known = (np.array(colours) if colours else np.concatenate((COLOURS, VOC_COLOURS))) @ _WEIGHTS
     order = np.argsort(known, kind="stable")
     ids = np.empty((image.height, image.width), np.uint16)

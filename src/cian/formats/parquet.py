@@ -91,8 +91,8 @@ def _rows(tree: Tree, file: str) -> list[tuple[str | None, bytes | None, list[st
         stored = (row.get(mask) or {}) if mask else {}
         content = stored.get("bytes")
         if content is None and stored.get("path"):
-            value = f"holds the path of a mask ({stored['path']}), not its pixels"
-            raise file_error(f"{where}, row {number}", value, "Embed the files when you write it")
+            what = f"holds the path of a mask ({stored['path']}), not its pixels"
+            raise file_error(f"{where}, row {number}", what, "Embed the files when you write it")
         value = row.get(tags) if tags else None
         listed = value if isinstance(value, list) else [] if value is None else [value]
         rows.append((name, content, [_name(each, classes) for each in listed]))
