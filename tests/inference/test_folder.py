@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -440,3 +441,14 @@ def test_fast_is_a_set_of_settings_that_others_override(model, photos, tmp_path,
     assert here(monkeypatch, *predict, "--out", tmp_path / "set", "--set", "predict.mirror=true") == 0
     assert [(each.scales, each.mirror) for each in asked] == [((1.0,), False)] * 3 + [((1.0,), True)] * 3
     assert {each.crf.iterations for each in asked} == {folder.FAST["predict.crf.iterations"]}
+
+
+def test_a_mask_that_claims_too_many_pixels(model, photos, tmp_path, monkeypatch, capsys):
+    """Pillow refuses it when it is opened, with an error of its own."""
+    assert here(monkeypatch, "predict", "--model", model, "--images", photos, "--out", tmp_path / "masks") == 0
+    mask = next((tmp_path / "masks").rglob("*.png"))
+    content = mask.read_bytes()
+    head = b"IHDR" + b"\0\0\xc3\x50" * 2 + content[24:29]  # 50,000 x 50,000
+    mask.write_bytes(content[:12] + head + zlib.crc32(head).to_bytes(4, "big") + content[33:])
+    here(monkeypatch, "predict", "--model", model, "--images", photos, "--out", tmp_path / "masks")
+    assert mask.name in capsys.readouterr().err

@@ -69,7 +69,7 @@ def attempt(stand: Stand, make: Make, folder: Path) -> list[str]:
     after = dict(_files(folder, stand.home, stand.temporary, but=place / "out"))
     wrong += [f"writes {name}" for name in after if before.get(name) != after[name]]
     wrong += ["sends control characters to the terminal"] * ("\x1b" in shown or "\0" in shown)
-    wrong += ["runs code of the input"] * any(CANARY in name for name in after)
+    wrong += ["runs code of the input"] * any(Path(name).name == CANARY for name in after)
     return wrong
 
 

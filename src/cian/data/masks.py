@@ -59,7 +59,7 @@ def read_note(path: Path) -> str | None:
     try:
         with Image.open(path, formats=("PNG",)) as image:
             return image.info.get(_NOTE)
-    except (OSError, ValueError):
+    except (OSError, ValueError, Image.DecompressionBombError):  # reading the mask says it
         return None
 
 
