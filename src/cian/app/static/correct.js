@@ -136,7 +136,7 @@ export function correctView(root) {
   }
 
   function approve() {
-    if (!session) return;
+    if (!session?.loaded) return;
     if (session.state === "approved") {
       session.approve(false);
       return;
@@ -275,7 +275,7 @@ export function correctView(root) {
 
   /** @param {Point} point */
   function down(point) {
-    if (!session || !photo) return;
+    if (!session?.loaded || !photo) return;
     if (tool === "polygon") {
       const [first] = points;
       const near = first && Math.hypot(point[0] - first[0], point[1] - first[1]) * stage.scale < 12;

@@ -36,6 +36,7 @@ export class Session extends EventTarget {
   /** @type {"saved" | "saving" | "failed"} */
   saving = "saved";
   version = 0;
+  loaded = false; // whether the strokes on disk are known
   /** @type {(Mask | undefined)[]} the mask after so many strokes */
   #masks = [];
   /** With so many strokes or more, the approved mask is what strokes are snapped on. */
@@ -67,19 +68,20 @@ export class Session extends EventTarget {
   }
 
   async load() {
-    const [label, prediction] = await Promise.all([
-      getLabel(this.i),
-      maskOf(this.i, "prediction", WORKING, store.version(this.i, "prediction")),
-    ]);
+    const label = await getLabel(this.i);
+    const { length } = label.strokes;
     this.strokes = label.strokes;
     this.state = label.state;
     this.version = label.version;
-    this.#masks = [prediction ?? undefined];
-    this.#approvedAt = Infinity;
+    this.#masks = [];
+    this.#approvedAt = label.state === "approved" ? length : Infinity;
+    this.loaded = true; // from here on, strokes may come
+    const first = this.#masks;
+    first[0] = (await maskOf(this.i, "prediction", WORKING, store.version(this.i, "prediction"))) ?? undefined;
     if (label.state === "approved") {
-      this.#approvedAt = label.strokes.length;
       const mask = await maskOf(this.i, "label", WORKING, store.version(this.i, "label") + 0.5 + label.version / 1e6);
-      this.#masks[label.strokes.length] = mask ?? undefined;
+      if (this.#approvedAt === length) first[length] ??= mask ?? undefined;
+      if (length === 0) first[0] = mask ?? first[0];
     }
     this.#changed();
     await this.settle();
