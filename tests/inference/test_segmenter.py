@@ -115,6 +115,31 @@ def test_save_and_load(tmp_path, config, segmenter, image):
     np.testing.assert_array_equal(loaded.predict(image).mask, segmenter.predict(image).mask)
 
 
+def test_weights_that_changed_since_they_were_saved_are_refused(tmp_path, segmenter):
+    """Also where they are still numbers: zeros at the end of a file that was cut and filled up."""
+    segmenter.save(tmp_path)
+    assert load(tmp_path, "cpu").digest() == segmenter.digest()
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1000] + bytes(1000))
+    with pytest.raises(
+        CianError, match=r"model\.safetensors: damaged, or not of the same model as config\.json\. Copy"
+    ):
+        load(tmp_path, "cpu")
+    description = json.loads((tmp_path / "config.json").read_text())
+    del description["weights"]  # as the message says
+    write_json(tmp_path / "config.json", description)
+    load(tmp_path, "cpu")
+
+
+def test_weights_that_are_too_large_are_named(tmp_path, segmenter, image):
+    segmenter.save(tmp_path)
+    loaded = load(tmp_path, "cpu")
+    for parameter in loaded.network.parameters():
+        parameter.data.fill_(1e30)
+    with pytest.raises(CianError, match="NaN or infinite: its weights are damaged"):
+        loaded.predict(image)
+
+
 def test_paths_of_the_machine_that_trained_stay_behind(segmenter, config, tmp_path):
     places = {"backbone.weights": "/secret/a", "seeds.folder": "/secret/b", "seeds.background": "/secret/c"}
     trained = load_config(None, {**TINY, **places, "data.images": "/secret/d"})

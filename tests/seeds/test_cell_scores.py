@@ -34,9 +34,22 @@ def objectness(scores: CellScores, cell: torch.Tensor, tag: int) -> float:
 def test_labelled_water_becomes_background_where_boats_are(scores):
     assert objectness(scores, WATER, 1) > 0.6
     y = scores.described(torch.stack([BOAT, WATER]), torch.zeros(2, 2))
-    scores.learn_objectness(scores.guessed, [LabelledCells(frozenset({1}), y[:1], y[1:])] * 3)
+    scores.learn_objectness(
+        scores.guessed, [LabelledCells(frozenset({1}), y[:1].expand(200, -1), y[1:].expand(200, -1))] * 3
+    )
     assert objectness(scores, WATER, 1) < 0.4 < 0.6 < objectness(scores, WATER, 2)
     assert objectness(scores, BOAT, 1) > 0.9
+
+
+def test_a_click_counts_less_than_a_mask(scores):
+    before, found = objectness(scores, WATER, 1), {}
+    y = scores.described(torch.stack([BOAT, WATER]), torch.zeros(2, 2))
+    for cells in (1, 100):
+        scores.learn_objectness(
+            scores.guessed, [LabelledCells(frozenset({1}), y[:1].expand(cells, -1), y[1:].expand(cells, -1))] * 3
+        )
+        found[cells] = before - objectness(scores, WATER, 1)
+    assert 0 < found[1] < found[100] / 2
 
 
 def test_without_labelled_cells_every_tag_keeps_the_guesses(scores):

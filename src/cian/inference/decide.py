@@ -14,6 +14,7 @@ from torch import Tensor
 from cian.config import CrfConfig
 from cian.crf import gpu
 from cian.crf.dense import dense_crf
+from cian.errors import CianError
 from cian.seeds.otsu import otsu
 
 _CELLS = 64  # pixels, along the longer side, that an image's own threshold is estimated from
@@ -38,8 +39,15 @@ def probabilities(
 
     Returns:
         (K, H, W) float32.
+
+    Raises:
+        CianError: logits are NaN or infinite.
     """
     device = logits.device
+    if not torch.isfinite(logits).all():
+        raise CianError(
+            "the network's output is NaN or infinite: its weights are damaged. Train again, or take another model."
+        )
     taking_part = torch.ones(len(logits), dtype=torch.bool) if allowed is None else torch.tensor(allowed)
     taking_part = taking_part.to(device)
     values = _rows(logits, taking_part)

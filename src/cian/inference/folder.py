@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,7 @@ from cian.formats.file_index import skipped
 from cian.inference.decide import label_map, probabilities
 from cian.inference.found import FOUND, Shares, count_classes, update_found
 from cian.inference.logits import segment_logits
+from cian.inference.onnx_network import OnnxNetwork
 from cian.inference.provenance import (
     check_image,
     check_maker,
@@ -37,7 +39,7 @@ from cian.inference.provenance import (
     write_overlay,
     write_predicted,
 )
-from cian.inference.segmenter import Segmenter, load, model_folder
+from cian.inference.segmenter import Segmenter, load, model_folder, saved_weights
 from cian.parallel import cores, map_ahead
 from cian.reading.classes import ClassChanges
 from cian.reading.read import ADD_ROWS, read_dataset
@@ -207,13 +209,14 @@ def _checked(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _as_onnx(model: str | Path) -> str | Path:
-    """The ONNX file beside a model, if it is newer than the model and onnxruntime is installed; else the model."""
+    """The ONNX file beside a model, if it was made of these weights and onnxruntime is installed; else the model."""
     folder = model_folder(Path(model))
     if folder is None or find_spec("onnxruntime") is None:
         return model
-    onnx, weights = folder / "model.onnx", folder / "model.safetensors"
-    both = onnx.is_file() and weights.is_file()
-    return onnx if both and onnx.stat().st_mtime >= weights.stat().st_mtime else model
+    onnx = folder / "model.onnx"
+    weights = saved_weights(folder / "config.json") if onnx.is_file() else None
+    made_of = None if weights is None else json.loads(OnnxNetwork(onnx).description).get("weights")
+    return onnx if made_of is not None and made_of == weights else model
 
 
 def _find_images(images: Path, out: Path) -> tuple[Path, list[Path], list[Path]]:

@@ -50,12 +50,14 @@ class _Saved:
         classes: by id, background first.
         config: the settings.
         cian: the version that wrote it.
+        weights: the SHA-256 of model.safetensors. None: not known, as in models of earlier versions.
     """
 
     format: int
     classes: list[str]
     config: dict[str, Any]
     cian: str = "of an unknown version"
+    weights: str | None = None
 
 
 class Segmenter:
@@ -70,6 +72,7 @@ class Segmenter:
     Attributes:
         runs: the run that the model was loaded from, for its card. Append runs that differ from it by their random seed
             alone to get the spread of the scores.
+        weights: the SHA-256 of the model.safetensors that it was loaded from, or saved to. None: neither.
     """
 
     def __init__(self, network: CIAN, config: Config, class_names: Sequence[str], device: str | torch.device = "cpu"):
@@ -77,6 +80,7 @@ class Segmenter:
         self.config = config
         self.class_names = tuple(class_names)
         self.runs: tuple[Path, ...] = ()
+        self.weights: str | None = None
 
     @overload
     def predict(  # type: ignore[overload-overlap] # a text is an iterable as well
@@ -160,6 +164,7 @@ class Segmenter:
             raise CianError(f"{self.network.path}: an ONNX file is a model by itself. Copy the file.")
         folder = Path(folder)
         save_weights(self.network, folder / "model.safetensors")
+        self.weights = _sha256(folder / "model.safetensors")
         write_json(folder / "config.json", self.description())
 
     def description(self) -> dict[str, Any]:
@@ -177,7 +182,8 @@ class Segmenter:
         defaults = dump_config(Config())
         for section, key in (name.split(".") for name in FILES):
             tree[section][key] = defaults[section][key]
-        return {"format": FORMAT, "cian": __version__, "classes": list(self.class_names), "config": tree}
+        known = {} if self.weights is None else {"weights": self.weights}
+        return {"format": FORMAT, "cian": __version__, "classes": list(self.class_names), "config": tree, **known}
 
     def save_pretrained(self, folder: str | Path, failures: int = 0) -> None:
         """Writes the model, as `save` does, and its card, README.md, made from `runs`.
@@ -293,9 +299,38 @@ def load(source: str | Path, device: str | torch.device = "auto") -> Segmenter:
     network = build_network(config, len(classes), weights="random")
     load_weights(network, folder / "model.safetensors")
     segmenter = Segmenter(network, config, classes, device)
+    segmenter.weights = _checked_weights(file, folder / "model.safetensors")
     if (folder.parent / "stages.json").is_file():
         segmenter.runs = (folder.parent,)
     return segmenter
+
+
+def saved_weights(file: Path) -> str | None:
+    """What a model's config.json says of its weights: their SHA-256, or None.
+
+    Raises:
+        CianError: it is missing or damaged.
+    """
+    return read_json(file, _Saved, _COPY).weights
+
+
+def _checked_weights(file: Path, weights: Path) -> str:
+    """The SHA-256 of weights, compared with what config.json says of them.
+
+    Raises:
+        CianError: they have changed since they were written.
+    """
+    expected, found = saved_weights(file), _sha256(weights)
+    if expected not in (None, found):
+        raise CianError(
+            f"{weights}: damaged, or not of the same model as {file.name}. {_COPY}. If you changed it yourself, remove "
+            f'"weights" from {file.name}.'
+        )
+    return found
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _load_onnx(file: Path, device: str | torch.device) -> Segmenter:

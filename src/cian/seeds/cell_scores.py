@@ -24,6 +24,7 @@ TAG = 0.1  # weight of what images with the tag have in common, beside that of w
 RIDGE = 3.0  # added to the covariance's diagonal, in units of its mean
 DETAIL = 2.0  # weight of fine features beside the last ones, in objectness
 GUESSES = 10  # the labelled images whose cells count as much as all guesses
+FEW = 12  # the labelled cells with which an image counts half: a click is less than a mask
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,15 @@ class Contrast:
         return direction / span, -(direction @ self.outside) / span
 
     def moved(self, images: Sequence[LabelledCells]) -> Contrast:
-        """With the means moved towards those over labelled cells: half of the way for `GUESSES` images."""
+        """With the means moved towards those over labelled cells: half of the way for `GUESSES` images. An image with n
+        cells counts n / (n + `FEW`)."""
 
         def mean(before: Tensor, parts: list[Tensor]) -> Tensor:
             parts = [part for part in parts if len(part)]
             if not parts:
                 return before
-            return before.lerp(torch.cat(parts).mean(0), len(parts) / (len(parts) + GUESSES))
+            images = sum(len(part) / (len(part) + FEW) for part in parts)
+            return before.lerp(torch.cat(parts).mean(0), images / (images + GUESSES))
 
         return replace(
             self,
@@ -156,8 +159,8 @@ class CellScores(nn.Module):
     def learn_objectness(self, guessed: Contrast, labelled: Sequence[LabelledCells]) -> None:
         """Sets a linear function of objectness for each tag, from cells that people have labelled and from guesses.
 
-        The means over labelled cells count as much as those that were guessed after `GUESSES` images: first those of
-        all labelled images together, then those of the images with the tag.
+        The means over labelled cells count as much as those that were guessed after `GUESSES` whole images: first those
+        of all labelled images together, then those of the images with the tag.
 
         Args:
             guessed: what `estimate_objectness` returned.
