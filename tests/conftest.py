@@ -9,8 +9,11 @@ from pathlib import Path
 if "PYTEST_XDIST_WORKER" in os.environ:  # several of them share the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a background job of a script; programs inherit it
+# A background job of a script ignores SIGINT, nohup ignores SIGHUP, and programs inherit it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 import pytest
 

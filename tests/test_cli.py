@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,9 +19,7 @@ from cian.cli import app
 from cian.config import settings
 from cian.data.masks import read_mask, write_mask
 from cian.pipeline.stages import STAGES
-from tests.helpers import TINY, cli, fails, here
-
-CLI = [sys.executable, "-m", "cian"]
+from tests.helpers import CLI, TINY, cli, fails, here
 
 
 @pytest.fixture
@@ -405,3 +404,11 @@ def test_an_empty_out_is_not_this_folder(monkeypatch, tmp_path, capsys):
     for out in (["--out", ""], ["--out="]):
         assert here(monkeypatch, "predict", "--model", "m", "--images", "i", *out) == 1
         assert "--out: is empty" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell")
+@pytest.mark.parametrize(("end", "code"), [(">&-", 0), ("2>&-", 0), ("2>/dev/full", 0)])
+def test_output_that_is_closed_or_full(end: str, code: int):
+    command = shlex.join([*CLI, "settings", "seed"])
+    result = subprocess.run(f"{command} {end}", shell=True, capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stderr) == (code, "")

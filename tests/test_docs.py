@@ -324,7 +324,8 @@ def test_readme_is_short() -> None:
 
 
 def test_what_we_tried_is_short() -> None:
-    assert len((ROOT / "docs" / "what-we-tried.md").read_text(encoding="utf-8").split()) <= 1500
+    text = (ROOT / "docs" / "what-we-tried.md").read_text(encoding="utf-8")
+    assert len([word for word in text.split() if re.search(r"\w", word)]) <= 1500  # bars of tables are no words
 
 
 def test_readme_leads_to_the_index_and_that_to_every_page() -> None:

@@ -20,7 +20,8 @@ def main() -> None:
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
         with suppress(OSError):
-            sys.stdout.flush()
+            if sys.stdout is not None:  # it is None where it was closed
+                sys.stdout.flush()
         handle_signals(lambda *_: os._exit(code))
         raise
 

@@ -6,6 +6,7 @@ Results go to stdout, all else to stderr. Exit codes: 0 = done, 1 = failed (one 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import functools
@@ -197,7 +198,8 @@ def _print(text: str, result: Any = None, as_json: bool = False) -> None:
 
         if not PartialState().is_main_process:
             return
-    escaped = not (sys.stdout.encoding or "").casefold().startswith("utf")
+    encoding = getattr(sys.stdout, "encoding", None) or ""  # stdout is None where it was closed
+    escaped = not encoding.casefold().startswith("utf")
     print(json.dumps(result, indent=2, ensure_ascii=escaped, default=str) if as_json else text)
 
 
@@ -730,5 +732,6 @@ def _fail(message: str, code: int = 1) -> NoReturn:
     from cian.terminal import wrapped
 
     lines = f"cian: {message}".split("\n")
-    print("\n".join(wrapped(line, "      ") for line in lines), file=sys.stderr)
+    with contextlib.suppress(OSError):  # of a stderr that is full
+        print("\n".join(wrapped(line, "      ") for line in lines), file=sys.stderr)
     sys.exit(code)

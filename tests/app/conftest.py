@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,15 @@ from tests.helpers import TINY, draw_images
 TOKEN = "the-token"
 HOST = "http://127.0.0.1:8000"
 HELD_OUT = ("010", "011")  # the last two of twelve images
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _threads_end() -> Iterator[None]:
+    """Waits for what still looks at images: Python must not end while its threads compute."""
+    yield
+    for thread in threading.enumerate():
+        if thread.name in ("cian-ranks", "cian-scan"):
+            thread.join(60)
 
 
 @pytest.fixture(scope="session")

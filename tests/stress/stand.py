@@ -100,12 +100,19 @@ def results(run: Path) -> dict[str, str]:
     for file in sorted(path for path in run.rglob("*") if path.is_file()):
         name = file.relative_to(run).as_posix()
         if name.endswith("metrics.jsonl"):  # the speed differs
-            lines = [json.loads(line) for line in file.read_text().splitlines()]
-            content = json.dumps([{k: v for k, v in line.items() if k != "images_per_second"} for line in lines])
-            found[name] = content
+            found[name] = "\n".join(map(_without_speed, file.read_text(errors="replace").splitlines()))
         elif file.suffix in (".safetensors", ".png", ".csv", ".json") and not name.startswith(OWN):
             found[name] = hashlib.sha256(file.read_bytes()).hexdigest()
     return found
+
+
+def _without_speed(line: str) -> str:
+    """A line of a log, which may be damaged, without the speed."""
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError):
+        return line
+    return json.dumps({**content, "images_per_second": None} if isinstance(content, dict) else content)
 
 
 def unlike(whole: Path, run: Path) -> list[str]:

@@ -23,7 +23,7 @@ class Ranking:
         now = self.project.model_stamp(), frozenset(self.labels.states())
         if now != self._of and (self._thread is None or not self._thread.is_alive()):
             self._of = now
-            self._thread = threading.Thread(target=self._find, daemon=True)
+            self._thread = threading.Thread(target=self._find, name="cian-ranks", daemon=True)
             self._thread.start()
         return self._ranks
 

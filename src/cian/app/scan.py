@@ -47,7 +47,7 @@ class Scan(Generic[Found]):
         """Looks at all images again, unless that was done just now or goes on."""
         idle = self._thread is None or not self._thread.is_alive()
         if idle and time.monotonic() - self._ended >= _OFTEN:
-            self._thread = threading.Thread(target=self._run, daemon=True)
+            self._thread = threading.Thread(target=self._run, name="cian-scan", daemon=True)
             self._thread.start()
 
     def _run(self) -> None:
