@@ -147,7 +147,7 @@ def read_image(path: Path, max_side: int | None = None) -> np.ndarray:
         size = None if max_side is None else _reduced(image.size, max_side)
         with _drafted(image, size):
             pixels = _file_rgb(path, image)  # (H, W, 3)
-            image.close()  # its own pixels take more memory than these
+            image.im = None  # type: ignore[assignment] # its own pixels take more memory than these
             if max_side is not None:
                 pixels = reduced(pixels, max_side)
             return turned(pixels, turn)
