@@ -95,6 +95,23 @@ def test_while_a_module_is_loaded(tmp_path, number):
     assert (result.returncode, result.stderr) == (128 + number, MESSAGE)
 
 
+@pytest.mark.parametrize("loads", [True, False], ids=["while it loads", "at work"])
+def test_of_several_processes_one_says_that_it_was_stopped(tmp_path, monkeypatch, loads):
+    monkeypatch.setenv("RANK", "1")
+    stop = f"import os; os.kill(os.getpid(), {signal.SIGTERM})"
+    (tmp_path / "heavy.py").write_text(stop)
+    code = f"""
+from cian import cli
+def work():
+    with cli.interruptible():
+        {"import heavy" if loads else stop}
+cli.app = work
+cli.main()
+"""
+    result = python(tmp_path, "-c", code)
+    assert (result.returncode, result.stderr) == (128 + signal.SIGTERM, "")
+
+
 def test_after_its_work_a_process_ends_at_once(tmp_path):
     """Nothing is left to stop, so that the exit code is that of the work."""
     (tmp_path / "sitecustomize.py").write_text(

@@ -29,7 +29,7 @@ from typer.core import TyperCommand, TyperGroup
 from cian._version import __version__
 from cian.config import Config, DataConfig, load_config, load_run_config, parse_assignment, require_images, settings
 from cian.config import listing as settings_text
-from cian.errors import CianError, DataError, Interrupted, ReportedByMain
+from cian.errors import CianError, DataError, Interrupted, ReportedByMain, is_silent
 from cian.pipeline.stage import Stage
 from cian.pipeline.stages import STAGES
 from cian.signals import interruptible
@@ -702,9 +702,11 @@ def main() -> None:
     except ReportedByMain:
         _end_after_main()
     except Interrupted as error:
+        if is_silent():  # torchrun stops all processes when one of them fails
+            sys.exit(128 + error.number)
         _fail(str(error), 128 + error.number)
     except CianError as error:
-        if "torch" not in sys.modules and os.environ.get("RANK", "0") != "0":
+        if "torch" not in sys.modules and is_silent():
             _end_after_main()  # every process of a distributed run finds the same wrong setting; the first prints it
         _fail(str(error))
     except OSError as error:

@@ -6,6 +6,7 @@ in cian.
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 from collections.abc import Sequence
@@ -92,3 +93,8 @@ class Interrupted(CianError):
 
 class ReportedByMain(CianError):
     """The main process of a distributed run failed and prints the error. This process ends without a message."""
+
+
+def is_silent() -> bool:
+    """Whether another process of a distributed run, the first one, shows the progress and the errors."""
+    return os.environ.get("RANK", "0") != "0"

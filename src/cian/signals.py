@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, NoReturn
 
-from cian.errors import CianError, Interrupted
+from cian.errors import CianError, Interrupted, is_silent
 
 Handler = Callable[[int, FrameType | None], Any]
 
@@ -136,7 +136,8 @@ def end_at_once(number: int, _: FrameType | None = None) -> NoReturn:
     _leave_closed_terminal()
     show_cursor = "\x1b[?25h" if os.isatty(2) else ""  # a bar of progress hides it
     with suppress(OSError):
-        os.write(2, f"{show_cursor}cian: {STOPPED}\n".encode())
+        if not is_silent():
+            os.write(2, f"{show_cursor}cian: {STOPPED}\n".encode())
     os._exit(128 + number)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from cian.errors import Problem
+from cian.errors import Problem, is_silent
 
 # File names may contain brackets, and have to stay on one line to be copied.
 console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
@@ -25,12 +25,7 @@ SMOOTHING = 0.7  # weight of the earlier speed in the shown one
 
 def speak(aloud: bool) -> None:
     """Turns progress and notes on or off. Of several processes only the first one shows them."""
-    console.quiet = not aloud or _is_silent()
-
-
-def _is_silent() -> bool:
-    """Whether another process of a distributed run shows the progress."""
-    return os.environ.get("RANK", "0") != "0"
+    console.quiet = not aloud or is_silent()
 
 
 def note(problem: Problem) -> None:
@@ -116,7 +111,7 @@ class Ticker:
 
     def _tell(self) -> None:
         """Writes how far the work is, for a program that watches."""
-        if (name := os.environ.get(PROGRESS)) and not _is_silent():
+        if (name := os.environ.get(PROGRESS)) and not is_silent():
             from cian.files import write_json
 
             self._told = time.monotonic()

@@ -118,6 +118,8 @@ def _draw(page: Page, *, to: float = 0.6) -> None:
 
 
 def _ready(page: Page) -> None:
+    """Until the image is shown: the note over it is there from the start, and hidden then."""
+    expect(page.locator(".canvas .empty")).to_have_count(1)
     expect(page.locator(".canvas .empty")).to_be_hidden()
 
 
@@ -156,6 +158,7 @@ def test_correct(open_page: Open, run: Path, size: str, name: str) -> None:
     expect(page.locator(".head .name")).not_to_have_text(name)  # the next image
     page.go_back()
     expect(page.get_by_role("button", name="Approved")).to_be_visible()
+    expect(page.locator(".saving")).to_have_text("Saved")  # is shown as approved before it is saved
     approved = np.array(Image.open(label))
     assert approved.shape == drawn.shape
     assert (approved[drawn == 1] == 1).mean() > 0.9, "the mask follows the stroke"
