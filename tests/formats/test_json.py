@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,14 @@ from tests.formats.helpers import PETS, fatal, read, tags_of
 )
 def test_json(tmp_path: Path, content: Any) -> None:
     table, problems = read(tmp_path, content, file="tags.JSON")
+    assert not problems
+    assert tags_of(table) == PETS
+
+
+@pytest.mark.parametrize("file", ["tags.manifest", "tags.txt", "tags"])
+def test_json_of_any_name(tmp_path: Path, file: str) -> None:
+    lines = "\n".join(json.dumps({"source-ref": f"s3://x/{name}.jpg", "tags": tags}) for name, tags in PETS.items())
+    table, problems = read(tmp_path, f"\n{lines}", file=file)
     assert not problems
     assert tags_of(table) == PETS
 

@@ -41,7 +41,7 @@ from cian.formats.columns import (
     split_tags,
 )
 from cian.formats.file_index import MISSING, FileIndex
-from cian.formats.format import JSON_SUFFIXES, Format, Request, TagRow, TagSource
+from cian.formats.format import Format, Request, TagRow, TagSource
 from cian.formats.json import tags_in
 from cian.formats.split_names import SPLIT_NAMES
 from cian.formats.text import clean, decode_json, text_encoding
@@ -52,7 +52,6 @@ _NEVER = frozenset({"-1", "-1.0"})  # no, if the other cells are not 0
 _EXAMPLE = "Start it with the line `image,tags`, followed by lines like `photo.jpg,dog;cat`"
 _PEEK = 100  # rows that are looked at to tell the layout
 _TITLES = 10  # rows that may stand above the header
-_OTHERS = JSON_SUFFIXES | {".xml"}  # suffixes of files that are no CSV
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,8 @@ class _Layout:
 
 
 def _recognises(request: Request) -> bool:
-    return not request.images_alone and not request.path.is_dir() and request.path.suffix.lower() not in _OTHERS
+    is_file = not request.images_alone and not request.path.is_dir()
+    return is_file and not request.is_json and request.path.suffix.lower() != ".xml"
 
 
 def _read(request: Request) -> TagSource:

@@ -5,6 +5,7 @@ A format is one file of this package that ends in one `Format` object, and one l
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -72,6 +73,17 @@ class TagSource:
         return self.at(self.first[tag]) if tag in self.first else str(self.path)
 
 
+def _is_json(path: Path) -> bool:
+    if path.suffix.lower() in JSON_SUFFIXES:
+        return True
+    try:
+        with path.open("rb") as file:
+            start = file.read(1000)
+    except OSError:
+        return False  # whoever reads it says why
+    return re.match(rb'(\xef\xbb\xbf)?\s*(\{\s*"|\[\s*[{["])', start) is not None
+
+
 @dataclass(frozen=True)
 class Request:
     """What a user gave, and what a format needs to read it.
@@ -95,8 +107,9 @@ class Request:
 
     @property
     def is_json(self) -> bool:
-        """Whether the path is a file called .json, or .jsonl for JSON lines."""
-        return not self.images_alone and self.path.suffix.lower() in JSON_SUFFIXES and not self.path.is_dir()
+        """Whether the path is a file called .json, or .jsonl for JSON lines, or one of another name that begins like
+        JSON."""
+        return not self.images_alone and not self.path.is_dir() and _is_json(self.path)
 
     @cached_property
     def json(self) -> Any:

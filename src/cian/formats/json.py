@@ -40,7 +40,8 @@ _IMAGE_KEYS = (
     "img",
     "uri",
     "url",
-    "external_id",
+    "source-ref",
+    "imagegcsuri",
 )
 _OBJECT_KEYS = ("annotations", "annotation", "choice", "choices", "objects", "shapes", "regions", "instances")
 _TAG_KEYS = (*TAGS_COLUMNS, *TAG_COLUMNS, *_OBJECT_KEYS)
