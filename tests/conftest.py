@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,15 +8,11 @@ from pathlib import Path
 if "PYTEST_XDIST_WORKER" in os.environ:  # several of them share the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# A background job of a script ignores SIGINT, nohup ignores SIGHUP, and programs inherit it.
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
-
 import pytest
 
-from tests.helpers import draw_images
+from tests.helpers import draw_images, heed_signals
+
+heed_signals()
 
 LONGEST = ("test_distributed.py", "test_faults.py", "test_recipes.py", "test_run.py", "test_docs.py")
 

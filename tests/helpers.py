@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +20,15 @@ from safetensors.numpy import load_file
 from cian.data.masks import write_mask
 
 SHARED = Path(__file__).parents[2] / "shared"  # real photographs and reference numbers; absent on users' machines
+
+
+def heed_signals() -> None:
+    """Makes Ctrl-C and a closed terminal work again, for this process and the programs that it starts: a background job
+    of a script ignores SIGINT, and nohup ignores SIGHUP."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
+
 
 # A network of a few layers and two steps of training: the whole pipeline in seconds.
 TINY = {

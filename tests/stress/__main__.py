@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.helpers import heed_signals
 from tests.stress import (
     damage,
     hostile_images,
@@ -60,6 +61,7 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := [name for name in options.items if name not in NAMES.keys() | GROUPS.keys()]:
         parser.error(f"no item is called {unknown[0]}")
+    heed_signals()
     work = Path(tempfile.mkdtemp(prefix="cian-stress-", dir=options.work))
     stand, rows, start = Stand(work.resolve()), [], time.monotonic()
     for item in [item for name in options.items or GROUPS for item in GROUPS.get(name) or [NAMES[name]]]:

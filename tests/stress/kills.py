@@ -37,7 +37,10 @@ def _kill(stand: Stand, moments: list[float], workers: int, folder: Path) -> lis
         if process.ends_within(moment * seconds):
             break
         process.send(signal.SIGKILL)
-        wrong += [f"killed: {text}" for text in process.wait().wrong(-signal.SIGKILL)]
+        ended = process.wait()
+        if ended.code == 0:  # just before
+            break
+        wrong += [f"killed: {text}" for text in ended.wrong(-signal.SIGKILL)]
         wrong += [f"{file} was made again" for file, time_ in done.items() if _changed(file, time_)]
         done = _finished(out)
     wrong += resumed(stand, folder, out, **settings)
