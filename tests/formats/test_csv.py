@@ -10,6 +10,7 @@ import pytest
 from cian.config import DataConfig
 from cian.data.table import TRAIN
 from cian.files import write_csv
+from cian.formats.columns import split_tags
 from cian.reading.read import read_dataset
 from tests.formats.helpers import PETS, PETS_CSV, fatal, images, only, read, splits_of, tags_of, write
 
@@ -306,3 +307,17 @@ def test_rows_above_the_header_are_noted(tmp_path: Path) -> None:
     table, problems = read(tmp_path, "Export of 1 December\nimage,tags\na,dog\n", "a")
     assert tags_of(table) == {"a": ("dog",)}
     assert "tags.csv: 1 row above the header is left out ('Export of 1 December'). Write" in only(problems, False)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "array(['cat', 'dog'], dtype=object)",
+        "np.array(['cat' 'dog'])",
+        "frozenset({'cat', 'dog'})",
+        "Index(['cat', 'dog'])",
+    ],
+)
+def test_lists_as_python_shows_them(cell: str) -> None:
+    assert split_tags(cell, ";") == ("cat", "dog")
+    assert split_tags("cat (large); dog", ";") == ("cat (large)", "dog")

@@ -55,6 +55,7 @@ def note_missing(where: str, cell: str, problems: ProblemList) -> None:
 
 
 _QUOTED = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""")
+_CALL = re.compile(r"[A-Za-z_.]+\(([\[{].*[\]}])(, *\w+=[^()]*)?\)", re.DOTALL)  # of Python
 
 
 @functools.lru_cache(1 << 16)  # most images share their tags with others
@@ -62,11 +63,13 @@ def split_tags(cell: str, separator: str) -> tuple[str, ...]:
     """The tags in a cell, each once, in their order. A cell that says that its value is missing has none.
 
     Tags are separated by `separator` or by line breaks, or are a list in brackets, as Python, JSON, NumPy and databases
-    write it: `['cat', 'dog']`, `["cat", "dog"]`, `['cat' 'dog']`, `{cat,dog}`.
+    write it: `['cat', 'dog']`, `["cat", "dog"]`, `['cat' 'dog']`, `{cat,dog}`, `array(['cat', 'dog'], dtype=object)`.
     """
     if is_missing(cell):
         return ()
     text = cell.strip()
+    if call := _CALL.fullmatch(text):  # `array(['cat'], dtype=object)`
+        text = call[1]
     if text[:1] + text[-1:] in ("[]", "{}", "()"):
         listed = _listed(text, separator)
         if listed is not None:
