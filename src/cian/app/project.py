@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 
 from cian.config import Config, load_run_config
-from cian.data.images import image_size, limit_pixels
+from cian.data.images import image_size
 from cian.data.known_files import KnownFiles
 from cian.data.masks import read_mask, resize_mask
 from cian.data.palette import COLOURS
 from cian.data.problems import printable
-from cian.data.table import IGNORE, Table
-from cian.errors import CianError, DataError
+from cian.data.table import IGNORE
+from cian.errors import CianError
 from cian.files import remove
 from cian.pipeline.network_stage import NetworkStage
 from cian.pipeline.stages import STAGES
 from cian.reading.read import read_dataset
-from cian.runs.directory import Run
+from cian.reading.run import open_run, read_run
 
 OWN = "app"  # the folder in the run that the page keeps its files in
 LABELS = "labels"  # what people labelled
@@ -42,15 +42,8 @@ class Project:
     """
 
     def __init__(self, path: Path):
-        self.run = Run(path)
-        if not self.run.config_file.is_file():
-            raise CianError(f"{path}: no run here. Give the folder that was given to `cian run --out`.")
-        self.config = self.read_config()
-        limit_pixels(self.config.data.max_megapixels)
-        table, problems = read_dataset(self.config.data, self.config.seed)
-        if table is None:
-            raise DataError(problems)
-        self.table: Table = table
+        self.run = open_run(path)
+        self.config, self.table = read_run(self.run)
         self.known = KnownFiles(self.run.files_record)
         self.known.look(self.table.images)
         self.roots = [self.run.path.resolve(), *(folder.resolve() for folder in _data_folders(self.config))]

@@ -16,18 +16,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from cian.config import load_run_config
 from cian.data.images import read_image
 from cian.data.masks import read_mask, resize_mask
 from cian.data.table import TRAIN, Table
-from cian.errors import CianError, DataError
 from cian.evaluation.metrics import Confusion
 from cian.export.network import NODES
 from cian.export.onnx_file import import_onnx
 from cian.files import atomic
 from cian.inference.segmenter import Segmenter, load
-from cian.reading.read import read_dataset
-from cian.runs.directory import Run
 from cian.terminal import Ticker
 
 _CALIBRATION, _SCORED, _TIMED = 64, 200, 16  # images
@@ -52,21 +48,6 @@ class Int8(NamedTuple):
         if self.images:
             scores = f"mIoU {self.miou_int8:.1f} instead of {self.miou:.1f} on {self.images} held-out images"
         return f"int8: {scores}; {self.speed:.1f} × as fast on this machine (the network, one thread)"
-
-
-def read_run(folder: Path) -> Table:
-    """The images of a run.
-
-    Raises:
-        CianError: it is no run, or its images cannot be read.
-    """
-    if not (folder / "stages.json").is_file():
-        raise CianError(f"{folder}: is no run, and --int8 needs the images of one. Give the run, not its model.")
-    config = load_run_config(None, {}, Run(folder).config_file)
-    table, problems = read_dataset(config.data, config.seed)
-    if table is None:
-        raise DataError([problem for problem in problems if problem.fatal])
-    return table
 
 
 def write_int8(network: Path, path: Path, table: Table) -> Int8:

@@ -60,9 +60,12 @@ def export(
 
     table = None
     if int8:
-        from cian.export.int8 import read_run, write_int8
+        from cian.export.int8 import write_int8
+        from cian.reading.run import is_run, open_run, read_run
 
-        table = read_run(Path(source))  # what is wrong is said before anything is written
+        if not is_run(Path(source)):
+            raise CianError(f"{source}: is no run, and --int8 needs the images of one. Give the run, not its model.")
+        _, table = read_run(open_run(source))  # what is wrong is said before anything is written
     write_onnx(segmenter, folder / ONNX)
     copy_file(Path(__file__).with_name("predict_alone.py"), folder / SCRIPT)
     files, quantised = [folder / ONNX, folder / SCRIPT], None

@@ -19,16 +19,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cian.config import load_run_config
-from cian.data.images import image_size, limit_pixels
+from cian.data.images import image_size
 from cian.data.masks import count_ids, read_mask, resize_mask
 from cian.data.table import IGNORE, TRAIN, Table
-from cian.errors import CianError, DataError
+from cian.errors import CianError
 from cian.files import read_json, write_json
 from cian.formats.annotations import Drawn, Item, Target
 from cian.formats.convert import check_target, writer
 from cian.parallel import cores, map_ahead
-from cian.reading.read import read_dataset
+from cian.reading.run import open_run, read_run
 from cian.runs.directory import Run
 from cian.terminal import Ticker
 
@@ -78,8 +77,8 @@ def suggest(run: str | Path | Run, count: int | None = None, table: Table | None
     Raises:
         CianError: there is no run with seeds here, or its data cannot be read.
     """
-    run = _open(run)
-    table = _read_table(run) if table is None else table
+    run = open_run(run)
+    table = read_run(run)[1] if table is None else table
     labelled = np.array([_has_labels(run, table, row) for row in range(len(table))], bool)
     training = np.array([split == TRAIN for split in table.splits], bool)
     tagged = np.diff(table.tag_offsets) > 0
@@ -118,40 +117,15 @@ def write_suggested(
     Raises:
         CianError: there is no such format, `out` exists, or an image or a mask cannot be read.
     """
-    run = _open(run)
+    run = open_run(run)
     form = writer(to)
     check_target(form, out)
-    table = _read_table(run)
+    _, table = read_run(run)
     rows = {image_id: row for row, image_id in enumerate(table.ids)}
     table = table.select([rows[each.id] for each in suggestions])
     assert form.write is not None
     with Ticker(f"writing {out.name}", len(table)) as ticker:
         return form.write(_items(run, table, ticker), Target(out, table.classes, prefix=prefix))
-
-
-def _open(run: str | Path | Run) -> Run:
-    """
-    Raises:
-        CianError: there is no run.
-    """
-    if isinstance(run, Run):
-        return run
-    if not (Path(run) / "stages.json").is_file():
-        raise CianError(f"{run}: no run here. Give the folder that was given to `cian run --out`.")
-    return Run(Path(run))
-
-
-def _read_table(run: Run) -> Table:
-    """
-    Raises:
-        DataError: the data of the run cannot be read any more.
-    """
-    config = load_run_config(None, {}, run.config_file)
-    limit_pixels(config.data.max_megapixels)
-    table, problems = read_dataset(config.data, config.seed)
-    if table is None:
-        raise DataError([problem for problem in problems if problem.fatal])
-    return table
 
 
 def _has_labels(run: Run, table: Table, row: int) -> bool:
