@@ -39,12 +39,12 @@ def drawn(mask: np.ndarray, kind: Kind) -> np.ndarray:
         return mask
     labels = np.full_like(mask, IGNORE)
     for class_id in np.unique(mask[mask != IGNORE]):
-        regions = _parts(mask == class_id, most=2 if class_id == 0 else None)
+        regions = parts(mask == class_id, most=2 if class_id == 0 else None)
         if class_id == 0 and len(regions) == 1 and kind == "clicks":
             regions *= 2
         before = np.zeros(mask.shape, bool)
         for region in regions:
-            path = _middle(region, min(mask.shape)) if kind == "strokes" else [_deepest(region & ~before)]
+            path = middle(region, min(mask.shape)) if kind == "strokes" else [_deepest(region & ~before)]
             line = _line(path, mask.shape, max(2, round(WIDTH * max(mask.shape)))) & region
             labels[line] = class_id
             if class_id == 0:  # the second click is far from the first one
@@ -52,7 +52,7 @@ def drawn(mask: np.ndarray, kind: Kind) -> np.ndarray:
     return labels
 
 
-def _parts(region: np.ndarray, most: int | None) -> list[np.ndarray]:
+def parts(region: np.ndarray, most: int | None) -> list[np.ndarray]:
     """The connected parts (H, W) bool of a region, largest first; its largest one is always among them."""
     found, count = label(region, np.ones((3, 3)))
     sizes = np.bincount(found.ravel(), minlength=count + 1)[1:]
@@ -70,11 +70,11 @@ def _deepest(region: np.ndarray) -> tuple[int, int]:
     return int(row), int(column)
 
 
-def _middle(region: np.ndarray, longest: float) -> Path:
+def middle(region: np.ndarray, longest: float) -> Path:
     """The line between the two ends of a region that keeps far from its border."""
     step = max(1, round(math.sqrt(region.sum()) / CELLS))
     depth = _depth(region)[step // 2 :: step, step // 2 :: step]
-    small = _parts(depth > 0, most=1)
+    small = parts(depth > 0, most=1)
     if not small or small[0].sum() < 2:
         return [_deepest(region)]
     inside = small[0]
