@@ -150,8 +150,10 @@ def test_the_cure_for_damaged_settings(original, tmp_path, monkeypatch, capsys, 
     shutil.copytree(original, tmp_path / "run")
     file = tmp_path / "run" / "config.yaml"
     whole = file.read_bytes()
-    assert isinstance(content, bytes) or yaml.safe_load(whole[:700])
-    file.write_bytes(content if isinstance(content, bytes) else whole[:700])
+    if isinstance(content, str):
+        content = whole[: whole.index(b"\n", 700) + 1]
+        assert yaml.safe_load(content)
+    file.write_bytes(content)
     assert here(monkeypatch, "run", "--out", tmp_path / "run") == 1
     assert "or give --images and all other options again" in " ".join(capsys.readouterr().err.split())
     command = ["run", *options(original.parent / "data", tmp_path / "run", **SETTINGS)]
