@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
+import signal
+import socket
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -228,3 +232,22 @@ def test_a_run_without_a_model_can_be_looked_at(client: TestClient, run: Path):
     assert client.get("/api/image/3/mask/prediction").status_code == 204
     response = client.post("/api/image/3/snap", json={"strokes": []})
     assert response.status_code == 409 and "no model yet" in response.json()["error"]
+
+
+def test_the_server_stops_without_a_traceback_while_a_request_waits(tiny_run: Path):
+    command = [sys.executable, "-m", "cian", "app", str(tiny_run), "--no-browser"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None and server.stderr is not None
+            host, token = server.stdout.readline().strip().split("/?token=")
+            port = int(host.rpartition(":")[2])
+            lines = ["POST /api/image/0/snap HTTP/1.1", f"Host: 127.0.0.1:{port}", f"Cookie: cian-{port}={token}"]
+            lines += [f"Origin: {host}", "Content-Type: application/json", "Content-Length: 100", "", "{"]
+            with socket.create_connection(("127.0.0.1", port)) as waiting:  # which is accepted as soon as it is printed
+                waiting.sendall("\r\n".join(lines).encode())
+                time.sleep(1)
+                server.send_signal(signal.SIGINT)
+                assert server.wait(30) == 0
+                assert server.stderr.read() == ""
+        finally:
+            server.kill()

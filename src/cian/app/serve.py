@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 import socket
 import threading
 import webbrowser
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
@@ -39,8 +41,14 @@ def serve(path: Path, host: str = "127.0.0.1", port: int = 8000, browser: bool =
         threading.Timer(0.5, webbrowser.open, [address]).start()
     settings = uvicorn.Config(app, log_level="warning", ws="none", server_header=False, timeout_graceful_shutdown=2)
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn has stopped in order, and passes the signal on
-        uvicorn.Server(settings).run(sockets=[listening])
+        _Server(settings).run(sockets=[listening])
     os._exit(0)  # threads may be loading PyTorch or computing, and a process does not end in order while they do
+
+
+class _Server(uvicorn.Server):
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # requests that are cut off now are no errors
+        super().handle_exit(sig, frame)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -54,6 +62,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((host, each))
+            listening.listen()  # who connects before the server runs waits
             return listening
         except (OSError, OverflowError) as error:
             listening.close()
