@@ -129,6 +129,9 @@ def test_images(open_page: Open, size: str) -> None:
     expect(page.locator(".tile")).to_have_count(12)
     expect(page.locator(".tile").first.locator('canvas:not([width="1"])')).to_be_visible()  # a mask over the image
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    rows = page.evaluate("fetch('/api/images').then((answer) => answer.json())")["images"]
+    worth = min((row for row in rows if row["rank"]), key=lambda row: row["rank"])
+    expect(page.locator(".tile").first).to_have_attribute("data-i", str(worth["i"]))  # the first to correct
     assert "token" not in page.url
     if size == "phone":
         page.get_by_role("button", name="Filter").click()

@@ -21,11 +21,16 @@ class Ranking:
         """The rank of each image without labels, by id; 1 is the first to correct. Those of a moment ago, while the
         new ones are found."""
         now = self.project.model_stamp(), frozenset(self.labels.states())
-        if now != self._of and (self._thread is None or not self._thread.is_alive()):
+        if now != self._of and not self.busy:
             self._of = now
             self._thread = threading.Thread(target=self._find, name="cian-ranks", daemon=True)
             self._thread.start()
         return self._ranks
+
+    @property
+    def busy(self) -> bool:
+        """Whether new ranks are being found."""
+        return self._thread is not None and self._thread.is_alive()
 
     def _find(self) -> None:
         from cian.pipeline.suggest import suggest

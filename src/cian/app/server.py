@@ -100,7 +100,9 @@ class _Answers:
     # Images.
 
     def images(self, request: Request) -> dict[str, Any]:
-        return {"images": self.site.overview.rows(), "pending": self.site.overview.scan.pending}
+        overview = self.site.overview
+        rows = overview.rows()
+        return {"images": rows, "pending": overview.scan.pending + overview.ranking.busy}
 
     def thumb(self, request: Request) -> Response:
         i = self._index(request)

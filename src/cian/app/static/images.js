@@ -17,16 +17,19 @@ const MASK = 320; // longest side of the masks that are asked for, in pixels
 const AHEAD = 400; // pixels above and below that are made in advance
 const STILL = 70; // ms without scrolling until images are loaded
 
+/** @param {Row} a @param {Row} b */
+const byName = (a, b) => a.id.localeCompare(b.id, undefined, { numeric: true });
+
 /** @type {{value: string, text: string, compare: (a: Row, b: Row) => number}[]} */
 const SORTS = [
   {
     value: "worth",
     text: "Most worth a look",
-    compare: (a, b) => (a.rank ?? 1e9) - (b.rank ?? 1e9),
+    compare: (a, b) => (a.rank ?? 1e9) - (b.rank ?? 1e9) || byName(a, b),
   },
   { value: "low", text: "Lowest score", compare: (a, b) => (a.score ?? 101) - (b.score ?? 101) },
   { value: "high", text: "Highest score", compare: (a, b) => (b.score ?? -1) - (a.score ?? -1) },
-  { value: "name", text: "Name", compare: (a, b) => a.id.localeCompare(b.id, undefined, { numeric: true }) },
+  { value: "name", text: "Name", compare: byName },
 ];
 
 /** @param {HTMLElement} root @returns {import("./store.js").View} */
@@ -54,7 +57,6 @@ export function imagesView(root) {
   );
   const split = choice("Split", [["", "All splits"], ...splits.map((each) => /** @type {[string, string]} */ ([each, each]))], list);
   const sort = choice("Sort", SORTS.map(({ value, text }) => [value, text]), list);
-  if (!store.rows.some((row) => row.rank !== null)) sort.value = "name";
   const scored = store.rows.some((row) => row.score !== null);
   const count = el("output", { class: "count" });
   const opacity = el("input", {
@@ -114,6 +116,7 @@ export function imagesView(root) {
     const part = search.value.trim().toLowerCase();
     const low = Number(score.value);
     const high = { 0: 50, 50: 75, 75: 101 }[low] ?? 0;
+    if (!store.pending && sort.value === "worth" && !store.rows.some((row) => row.rank !== null)) sort.value = "name";
     const compare = (SORTS.find(({ value }) => value === sort.value) ?? SORTS[0]).compare;
     store.order = store.rows
       .filter((row) => (

@@ -27,6 +27,7 @@ class Store extends EventTarget {
   run = /** @type {any} */ (null);
   /** @type {Row[]} */
   rows = [];
+  pending = 0; // images that the server has not looked at yet, and 1 while it finds their ranks
   /** @type {number[]} images as the view of images lists them: previous and next follow it */
   order = [];
   /** @type {Map<number, number>} how often each image's label has changed since this page was opened */
@@ -41,6 +42,7 @@ class Store extends EventTarget {
     const [run, { images, pending }] = await Promise.all([getRun(), getImages()]);
     const first = !this.rows.length;
     this.run = run;
+    this.pending = pending;
     this.rows = [];
     for (const row of images) this.rows[row.i] = row;
     if (first) this.order = images.map((row) => row.i);
