@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from drawn import middle, parts
 from PIL import Image
-from playwright.sync_api import Page, Response, ViewportSize, sync_playwright
+from playwright.sync_api import APIResponse, Page, Response, ViewportSize, sync_playwright
 from screenshots import served
 
 from cian.config import Config, changed, parse_assignment
@@ -113,7 +113,7 @@ def correct(page: Page, i: int, truth: np.ndarray, shown: np.ndarray, classes: l
     count = 0
     while count < STROKES and (place := wrong_place(shown, truth)):
         count += 1
-        page.get_by_role("radio", name=["background", *classes][place[0]], exact=True).click()
+        page.get_by_role("radio", name=["background", *classes][place[0]]).click()
 
         def is_answer(response: Response, count: int = count) -> bool:
             sent = response.request.post_data_json if response.url.endswith("/snap") else None
@@ -122,13 +122,17 @@ def correct(page: Page, i: int, truth: np.ndarray, shown: np.ndarray, classes: l
         with page.expect_response(is_answer) as snapped:
             draw(page, middle(place[1], min(truth.shape)), truth.shape)
         page.locator(".saving", has_text="Saved").wait_for()
-        mask = np.asarray(Image.open(io.BytesIO(snapped.value.body())))
-        shown = resize_mask(mask, truth.shape)
+        shown = resize_mask(grey(snapped.value), truth.shape)
     page.screenshot(path=picture)
     name = page.locator(".head .name").inner_text()
     page.get_by_role("button", name="Approve").click()
     page.wait_for_function("name => document.querySelector('.head .name')?.textContent !== name", arg=name)
     return count
+
+
+def grey(answer: Response | APIResponse) -> np.ndarray:
+    """The class ids (H, W) of a mask that the page is sent."""
+    return np.asarray(Image.open(io.BytesIO(answer.body())))
 
 
 def corrections(run: Run, folder: Path, classes: list[str], number: int, out: Path) -> None:
@@ -138,6 +142,7 @@ def corrections(run: Run, folder: Path, classes: list[str], number: int, out: Pa
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
         page = browser.new_page(viewport=SIZE)
         page.set_default_timeout(120_000)
+        origin = address.split("/?")[0]
         page.goto(f"{address}#/images")
         page.locator(".tile").first.wait_for()
         rows: list[dict] = []
@@ -150,7 +155,7 @@ def corrections(run: Run, folder: Path, classes: list[str], number: int, out: Pa
         counts, before, after = [], [], []
         for row in first[:number]:
             truth = of_classes(folder, row["id"], names, classes)
-            shown = resize_mask(read_mask(run.mask("predictions", row["id"])), truth.shape)
+            shown = resize_mask(grey(page.request.get(f"{origin}/api/image/{row['i']}/mask/prediction")), truth.shape)
             counts.append(correct(page, row["i"], truth, shown, classes, out / f"2-correct-{row['id']}.png"))
             page.wait_for_timeout(1000)
             label = resize_mask(read_mask(run.path / "labels" / f"{row['id']}.png"), truth.shape)
@@ -202,6 +207,7 @@ def main() -> None:
         run_config(changed(config, {"seed": seed, **own}), run)
         print(f"run from tags: {minutes(start)}", flush=True)
         before = scores(run)
+        print(f"from tags: {json.dumps(before)}", flush=True)
         corrections(run, options.data, options.classes, options.images, options.out)
         after = scores(run)
         table.append({title: (before[title], after[title]) for title in before if title in after})
