@@ -282,18 +282,20 @@ def tables(results: Sequence[dict[str, Any]]) -> str:
     texts = []
     for (data, split), some in sorted(parts.items()):
         seeds = sorted({result["seed"] for result in some})
-        lines = [
-            f"{data} → {split}, random seeds {', '.join(map(str, seeds))}\n",
-            "| labels | of images | a person's hours | mIoU | of full supervision | with CRF | of full supervision |",
-            "|---" * 7 + "|",
-        ]
         every = points(some)
         full = next((point for point in every if point.full), None)
+        of_full = ["of full supervision"] if full else []
+        titles = ["labels", "of images", "a person's hours", "mIoU", *of_full, "with CRF", *of_full]
+        lines = [
+            f"{data} → {split}, random seeds {', '.join(map(str, seeds))}\n",
+            f"| {' | '.join(titles)} |",
+            "|---" * len(titles) + "|",
+        ]
         for point in every:
             cells = [point.series, str(point.images), f"{minutes(point.results[0]) / 60:.1f}"]
             for key in ("miou", "with_crf"):
                 values = point.values(key, split)
-                cells += [spread(values), share(values, full.values(key, split)) if full else ""]
+                cells += [spread(values), *([share(values, full.values(key, split))] if full else [])]
             lines.append(f"| {' | '.join(cells)} |")
         texts.append("\n".join(lines))
     return "\n\n".join(texts)
