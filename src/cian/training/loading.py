@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -17,8 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 from cian.config import RuntimeConfig
 from cian.data.images import limit_pixels, megapixel_limit
 from cian.data.sampler import GroupSampler
-from cian.errors import CianError
-from cian.signals import ignore_signals
+from cian.errors import CianError, Interrupted
+from cian.signals import STOPPED, Stop, ignore_signals
 from cian.training.device import loader_workers
 
 Batch = dict[str, Tensor]
@@ -89,11 +90,16 @@ class Batches:
 
 
 @contextmanager
-def loading_errors() -> Iterator[None]:
+def loading_errors(stop: Stop) -> Iterator[None]:
     """Turns an error of a loading process into one message.
+
+    Args:
+        stop: the signal that the training got. One to the whole group also ends a loading process that is just
+            starting.
 
     Raises:
         CianError: an image cannot be read, or a loading process ended.
+        Interrupted: a signal ended it.
     """
     try:
         yield
@@ -105,6 +111,9 @@ def loading_errors() -> Iterator[None]:
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
+        time.sleep(0.1)  # a signal to both may come to this process last
+        if stop.number is not None:
+            raise Interrupted(STOPPED, stop.number) from None
         raise CianError(
             "A loading process ended, probably because memory ran out. Run the same command again with "
             "--set runtime.workers=0. (A script of your own needs `if __name__ == '__main__':` around its call.)"

@@ -125,7 +125,7 @@ class _Training:
         plan = BatchPlan(task.sampler, task.epochs, self.epoch, self.step)
         loader = make_loader(task.data, plan, self.runtime, self.accelerator.device.type == "cuda")
         log: AbstractContextManager = nullcontext() if self.log is None else closing(self.log)
-        with log, loading_errors(), self._ticker() as ticker, Batches(loader) as batches:
+        with log, loading_errors(stop), self._ticker() as ticker, Batches(loader) as batches:
             while self.epoch < task.epochs:
                 steps = len(task.sampler.epoch(self.epoch))
                 while self.step < steps:
