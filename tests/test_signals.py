@@ -33,13 +33,14 @@ def test_work_ends_and_cleans_up(number):
     assert stopped.value.number == number and cleaned and signal.getsignal(number) == before
 
 
-def test_a_failure_that_follows_from_a_signal_is_none():
-    """Libraries turn a KeyboardInterrupt into errors of their own."""
+@pytest.mark.parametrize("kind", [RuntimeError, CianError])
+def test_a_failure_that_follows_from_a_signal_is_none(kind):
+    """Libraries turn a KeyboardInterrupt into errors of their own, and we turn these into ours."""
     with pytest.raises(Interrupted, match="Stopped"), interruptible():
         try:
             signal.raise_signal(signal.SIGINT)
         except KeyboardInterrupt:
-            raise RuntimeError("a library was interrupted") from None
+            raise kind("these weights cannot be loaded") from None
     with pytest.raises(CianError, match="no signal") as failed, interruptible():
         raise CianError("no signal")
     assert not isinstance(failed.value, Interrupted)

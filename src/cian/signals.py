@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, NoReturn
 
-from cian.errors import CianError, Interrupted, is_silent
+from cian.errors import Interrupted, is_silent
 
 Handler = Callable[[int, FrameType | None], Any]
 
@@ -109,7 +109,7 @@ def interruptible() -> Iterator[None]:
     except Exception as error:
         if stop.number is None or isinstance(error, Interrupted):
             raise
-        raise Interrupted(str(error) if isinstance(error, CianError) else STOPPED, stop.number) from None
+        raise Interrupted(STOPPED, stop.number) from None  # what the signal broke is no error
     finally:
         sys.unraisablehook = before
 
