@@ -86,7 +86,7 @@ def open_page(browser: Browser, address: str) -> Iterator[Open]:
     yield opened
     for context in contexts:
         context.close()
-    answered = re.compile("status of (409|422)")  # by the server, and said in the page
+    answered = re.compile("status of (409|412|422)")  # by the server, and said in the page
     assert [text for text in complaints if not answered.search(text)] == []
 
 
@@ -312,6 +312,24 @@ def test_two_windows_do_not_lose_each_others_strokes(open_page: Open, run: Path)
     assert len(strokes) == 2
     two.get_by_role("button", name="Clear").click()
     expect(two.locator(".saving")).to_have_text("")
+
+
+def test_strokes_that_cannot_be_saved_stay(open_page: Open, run: Path) -> None:
+    i = _index(run, "009")
+    page = open_page(f"correct/{i}")
+    _ready(page)
+    address = f"**/api/image/{i}/label"
+    page.route(address, lambda route: route.fulfill(status=409, json={"error": "The run cannot be used (disk full)."}))
+    _draw(page)
+    expect(page.get_by_text("disk full")).to_be_visible()
+    expect(page.locator(".saving")).to_have_text("Not saved")
+    page.unroute(address)
+    _draw(page, to=0.8)
+    expect(page.locator(".saving")).to_have_text("Saved")
+    stored = json.loads((run / "app" / "strokes" / "009.json").read_text())
+    assert len(stored["strokes"]) == 2
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator(".saving")).to_have_text("")
 
 
 def test_ten_thousand_images_of_which_few_are_in_the_page(open_page: Open) -> None:

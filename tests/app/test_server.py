@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 
 from cian.app.project import Project
 from cian.app.server import build
-from cian.data.masks import read_mask
+from cian.data.masks import read_mask, write_mask
 from cian.pipeline.suggest import suggest
 from tests.app.conftest import HOST, TOKEN, client_of
 
@@ -192,11 +192,34 @@ def test_two_windows_do_not_lose_each_others_work(client: TestClient, run: Path)
     body = {"strokes": [STROKE], "state": "strokes", "version": 0}
     first = client.put("/api/image/3/label", json=body).json()["version"]
     refused = other.put("/api/image/3/label", json={**body, "strokes": []})
-    assert refused.status_code == 409 and "Another window" in refused.json()["error"]
+    assert refused.status_code == 412 and "Another window" in refused.json()["error"]
     assert (refused.json()["version"], refused.json()["strokes"]) == (first, [STROKE])
     second = other.put("/api/image/3/label", json={**body, "version": first}).json()["version"]
-    assert client.delete(f"/api/image/3/label?version={first}").status_code == 409
+    assert client.delete(f"/api/image/3/label?version={first}").status_code == 412
     assert client.delete(f"/api/image/3/label?version={second}").status_code == 200
+
+
+def test_a_label_map_of_another_program_is_not_overwritten(client: TestClient, run: Path):
+    body = {"strokes": [STROKE], "state": "strokes", "version": 0}
+    seen = client.put("/api/image/3/label", json=body).json()["version"]
+    theirs = np.full(SIZE, 1, np.uint8)
+    write_mask(run / "labels" / "003.png", theirs)
+    refused = client.put("/api/image/3/label", json={**body, "version": seen})
+    assert refused.status_code == 412 and (read_mask(run / "labels" / "003.png") == theirs).all()
+    label = client.get("/api/image/3/label").json()
+    assert (label["state"], label["strokes"]) == ("approved", [])  # the strokes were not of this label map
+    assert client.delete(f"/api/image/3/label?version={label['version']}").status_code == 200
+
+
+def test_strokes_of_a_server_that_was_killed_before_it_wrote_the_label_map(client: TestClient, run: Path):
+    body = {"strokes": [STROKE], "state": "strokes", "version": 0}
+    version = client.put("/api/image/3/label", json=body).json()["version"]
+    before = (run / "labels" / "003.png").read_bytes()
+    more = [STROKE, {**STROKE, "class": 2}]
+    client.put("/api/image/3/label", json={**body, "strokes": more, "version": version})
+    (run / "labels" / "003.png").write_bytes(before)
+    label = client_of(run).get("/api/image/3/label").json()
+    assert (label["state"], len(label["strokes"])) == ("strokes", 2)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from cian.app.refusal import Refusal, read_object
+from cian.data.problems import reason
 
 STATIC = Path(__file__).parent / "static"
 _TYPES = {
@@ -75,4 +76,4 @@ async def unknown(_: Request, error: Exception) -> Response:
 
 async def unusable(_: Request, error: Exception) -> Response:
     assert isinstance(error, OSError)
-    return JSONResponse({"error": f"The run cannot be used ({error.strerror}). Check its disk and its rights."}, 409)
+    return JSONResponse({"error": f"The run cannot be used ({reason(error)}). Check its disk and its rights."}, 409)

@@ -1,10 +1,10 @@
 """What people label: strokes to go on from, and the label maps that the next run learns from.
 
     RUN/labels/ID.png        the label map: what the strokes say, or the whole mask once it is approved; 255 elsewhere
-    RUN/app/strokes/ID.json  the strokes, the state and the version
+    RUN/app/strokes/ID.json  the strokes, the state, and which label map they belong to
 
-Every change has a version. Who changes an older one than the stored one is refused, so two windows cannot undo each
-other's work.
+The version of a label is a fingerprint of both files. Whoever changes another version than the stored one is refused,
+so two windows cannot undo each other's work. If another program changes a label map, its strokes no longer count.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import hashlib
 import io
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -27,10 +27,10 @@ from PIL import Image
 
 from cian.app.project import LABELS, Project
 from cian.app.refusal import Refusal
-from cian.data.masks import proportional, resize_mask, write_mask
+from cian.data.masks import indexed, proportional, resize_mask
 from cian.data.table import IGNORE
 from cian.errors import CianError
-from cian.files import files_in, read_json, write_json
+from cian.files import files_in, read_json, write_bytes, write_json
 
 MOST_MASK = 32 * 2**20  # bytes of a mask that a client sends
 STATES = ("strokes", "approved")
@@ -40,7 +40,7 @@ STATES = ("strokes", "approved")
 class Label:
     """
     Attributes:
-        version: grows with each change; 0 as long as there is nothing.
+        version: another one after each change; 0 as long as there is nothing.
         state: "none", "strokes" or "approved".
         strokes: as the page sent them.
     """
@@ -48,6 +48,20 @@ class Label:
     version: int = 0
     state: str = "none"
     strokes: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass
+class _Stored:
+    """The file of the strokes.
+
+    Attributes:
+        label_maps: fingerprints of their label map and of the one before it, which is still there if the server was
+            killed between the two files. Empty: not known, as in files of earlier versions.
+    """
+
+    state: str
+    strokes: list[dict[str, Any]]
+    label_maps: list[str] = field(default_factory=list)
 
 
 class LabelStore:
@@ -75,16 +89,18 @@ class LabelStore:
         return {state: counts[state] for state in STATES}
 
     def get(self, i: int) -> Label:
-        """The label of an image. If its file is damaged, the label map counts, without strokes to go on from."""
-        file, label_map = self._file(i), self._label_map(i)
-        try:
-            label: Label = read_json(file, Label)
-            if label.state in STATES and label.version > 0:
-                return label
-        except CianError:
-            pass
-        newest = max((int(each.stat().st_mtime * 1000) for each in (file, label_map) if each.is_file()), default=0)
-        return Label(newest, "approved" if label_map.is_file() else "none")
+        """The label of an image. If the file of its strokes is damaged, or belongs to another label map, the label map
+        counts, without strokes to go on from."""
+        file, label_map = self._file(i), _fingerprint(self._label_map(i))
+        written = _fingerprint(file)
+        if not written and not label_map:
+            return Label()
+        version = 1 + int.from_bytes(_digest(f"{written} {label_map}".encode(), 6), "big")  # JavaScript keeps 6 bytes
+        with contextlib.suppress(CianError):
+            stored: _Stored = read_json(file, _Stored)
+            if stored.state in STATES and (not stored.label_maps or label_map in stored.label_maps):
+                return Label(version, stored.state, stored.strokes)
+        return Label(version, "approved" if label_map else "none")
 
     def put(self, i: int, version: int, state: str, strokes: list[dict[str, Any]], label_map: np.ndarray) -> Label:
         """Stores a label. It is on disk when this returns.
@@ -94,19 +110,24 @@ class LabelStore:
             label_map: (H, W) uint8 class ids, 255 = unlabelled.
 
         Raises:
-            Refusal: another window has changed it since.
+            Refusal: another window has changed it since (412), or another server writes now.
+            OSError: it cannot be written.
         """
-        with self._changing(i, version) as before:
-            label = Label(max(before.version + 1, int(time.time() * 1000)), state, strokes)
-            write_mask(self._label_map(i), self.project.as_in_files(label_map))
-            write_json(self._file(i), vars(label))
+        content = io.BytesIO()
+        indexed(self.project.as_in_files(label_map)).save(content, format="PNG")
+        now = _digest(content.getvalue()).hex()
+        with self._changing(i, version):
+            stored = _Stored(state, strokes, [now, _fingerprint(self._label_map(i))])
+            write_json(self._file(i), vars(stored))
+            write_bytes(self._label_map(i), content.getvalue())
             self._states[i] = state
-        return label
+            return self.get(i)
 
     def delete(self, i: int, version: int) -> None:
         """
         Raises:
-            Refusal: another window has changed it since.
+            Refusal: another window has changed it since (412), or another server writes now.
+            OSError: it cannot be written.
         """
         with self._changing(i, version):
             self._label_map(i).unlink(missing_ok=True)
@@ -114,7 +135,7 @@ class LabelStore:
             self._states.pop(i, None)
 
     @contextlib.contextmanager
-    def _changing(self, i: int, version: int) -> Iterator[Label]:
+    def _changing(self, i: int, version: int) -> Iterator[None]:
         own = self.project.own("labels.lock")
         own.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -122,8 +143,8 @@ class LabelStore:
                 before = self.get(i)
                 if before.version != version:
                     error = "Another window has changed this image. Its labels are loaded again."
-                    raise Refusal(409, error, vars(before))
-                yield before
+                    raise Refusal(412, error, vars(before))
+                yield
         except Timeout:
             raise Refusal(409, "Another server writes the labels of this run. Try again.") from None
 
@@ -132,6 +153,18 @@ class LabelStore:
 
     def _label_map(self, i: int) -> Path:
         return self.project.inside(self.project.run.mask(LABELS, self.project.table.ids[i]))
+
+
+def _digest(content: bytes, size: int = 8) -> bytes:
+    return hashlib.blake2b(content, digest_size=size).digest()
+
+
+def _fingerprint(file: Path) -> str:
+    """Of the content of a file; empty if it cannot be read."""
+    try:
+        return _digest(file.read_bytes()).hex()
+    except OSError:
+        return ""
 
 
 def parse_mask(value: object, num_classes: int, size: tuple[int, int]) -> np.ndarray:

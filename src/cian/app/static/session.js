@@ -188,7 +188,7 @@ export class Session extends EventTarget {
         await this.#write();
         this.#written = wanted;
       } catch (error) {
-        if (error instanceof Refused && error.status === 409) {
+        if (error instanceof Refused && error.status === 412) {
           await this.#showNewer();
           this.#written = this.#wanted;
         } else if (error instanceof Refused && error.status === 0) {
