@@ -29,7 +29,7 @@ from cian.files import read_json
 from cian.pipeline.ablation import reusable
 from cian.pipeline.run import check_data, finished, run_config
 from cian.runs.directory import Run
-from cian.runs.made import Results, remember
+from cian.runs.outputs import Results, remember
 from cian.training.device import make_accelerator
 
 CORRECTIONS = ("background", "missed", "classes", "all")

@@ -41,7 +41,7 @@ def main() -> None:
     seeds[:, 0], seeds[:, 2, 2:4] = 0, 1
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
     for step in range(2):
-        loss = torch.stack([losses.seed_loss(logits, seeds) for logits in network(images, group_size=2)]).sum()
+        loss = torch.stack([losses.label_loss(logits, seeds) for logits in network(images, group_size=2)]).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -80,7 +80,7 @@ def test_help_names_every_command():
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("run", ("seeds.foreground=1.25", "1.5 if masks are too large")),
+        ("run", ("seeds.foreground=1.25", "1.5 makes masks smaller")),
         ("seed", ("`cian run --help` shows the settings",)),
     ],
 )

@@ -11,8 +11,8 @@ import yaml
 from cian import CianError, load_config
 from cian.config import Config, changed, choices, dump_config, flatten, parse_assignment, settings
 from cian.config.describe import annotation
-from cian.config.former import FORMER
-from cian.config.tree import GROUPS
+from cian.config.earlier_names import FORMER
+from cian.config.settings import GROUPS
 
 
 def test_an_error_names_where_the_value_came_from(tmp_path):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cian import distributed
 from cian.affinity import CrossImageAffinity
-from cian.losses import average, cian_loss
+from cian.losses import cian_loss, mean
 
 
 class Network(nn.Module):
@@ -28,7 +28,7 @@ class Network(nn.Module):
     def loss(self, features: Tensor, seeds: Tensor, average) -> Tensor:
         self_features, cross_features = self.affinity(features, 2)
         logits = self.head(self_features), self.head(cross_features)
-        return cian_loss(*logits, seeds, balanced="seeds", average=average)["total"]
+        return cian_loss(*logits, seeds, balance="seeds", average=average)["total"]
 
 
 def batch() -> tuple[Tensor, Tensor]:
@@ -59,7 +59,7 @@ def half(rank: int, folder: str) -> None:
 
 def test_gradients_and_statistics(tmp_path):
     network = Network()
-    network.loss(*batch(), average).backward()
+    network.loss(*batch(), mean).backward()
     expected = {name: p.grad for name, p in network.named_parameters()} | dict(network.named_buffers())
     torch.multiprocessing.spawn(half, (str(tmp_path),), nprocs=2)
     found = torch.load(tmp_path / "found.pt", weights_only=True)
@@ -73,5 +73,5 @@ def test_one_process_is_left_alone():
     distributed.join_batch_norms(network)
     assert not any("forward" in module.__dict__ for module in network.modules())
     total, count = torch.tensor(6.0), torch.tensor(4)
-    assert distributed.average(total, count) == average(total, count) == 1.5
-    assert average(torch.tensor(0.0), torch.tensor(0)) == 0
+    assert distributed.average(total, count) == mean(total, count) == 1.5
+    assert mean(torch.tensor(0.0), torch.tensor(0)) == 0

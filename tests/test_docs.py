@@ -25,7 +25,7 @@ import yaml
 import cian
 from cian.cli import app
 from cian.config import load_config, parse_assignment, settings
-from cian.config.former import FORMER
+from cian.config.earlier_names import FORMER
 from cian.config.listing import markdown
 from cian.reading.read import read_dataset
 from tests.helpers import TINY, here

@@ -54,7 +54,7 @@ def test_step_as_on_a_cpu(settings):
         model = network(load_config(None, {**TINY, **settings})).to(device).train()
         with full_float32():
             logits = model(images.to(device).contiguous(memory_format=torch.channels_last), 2)
-            losses = cian_loss(*logits, seeds.to(device), completion=True, balanced="seeds", robust=0.7)
+            losses = cian_loss(*logits, seeds.to(device), completion=True, balance="seeds", robust=0.7)
             losses["total"].backward()
         gradients = {name: p.grad.cpu() for name, p in model.named_parameters() if p.grad is not None}
         found[device] = [logits[0].cpu(), logits[1].cpu(), losses["total"].cpu()], gradients

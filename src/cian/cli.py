@@ -38,7 +38,7 @@ COMPETITION = "comp6"
 PREFIX = "/data/local-files/?d="  # Label Studio: a folder of its own machine
 MAIN_SECONDS = 10.0  # in which the main process of a distributed run prints its error and ends
 _SETTINGS = "`cian run --help` shows the settings that people change, `cian settings` shows all."
-WORK, STEPS, TOOLS = "Commands", "One stage of `run` (and all before it)", "Tools"
+WORK, STEPS, TOOLS = "Commands", "Run up to one stage", "Tools"
 
 
 class _Commands(TyperGroup):
@@ -105,7 +105,7 @@ def _split(text: str) -> tuple[str, Path]:
     return name, Path(file)
 
 
-Out = Annotated[Path, _option("--out", "DIR", "The run directory. A stopped run resumes.")]
+Out = Annotated[Path, _option("--out", "DIR", "The folder of all results. The same command resumes it.")]
 Overwrite = Annotated[bool, _flag("--overwrite", "Discard earlier results and start over.")]
 Json = Annotated[bool, _flag("--json", "Print the result as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only errors and the result.")]
@@ -122,17 +122,17 @@ class _Given:
 
     images: Annotated[Path | None, _option("--images", "DIR", "The images, searched recursively.")] = None
     tags: Annotated[Path | None, _option("--tags", "PATH", "The tags. Default: sub-folders are classes.")] = None
-    masks: Annotated[Path | None, _option("--masks", "PATH", "True masks to score with: a folder, or annotations.")] = (
-        None
-    )
+    masks: Annotated[
+        Path | None, _option("--masks", "PATH", "True masks, to score with alone: a folder or annotations.")
+    ] = None
     labels: Annotated[
-        Path | None, _option("--labels", "PATH", "Label maps to learn from, of some images: a folder, or annotations.")
+        Path | None, _option("--labels", "PATH", "Masks of some images to learn from: a folder, or annotations.")
     ] = None
     classes: Annotated[
-        Path | None, _option("--classes", "FILE", "Class names, in the order of their ids in masks.")
+        Path | None, _option("--classes", "FILE", "Class names, one a line, in the order of their ids.")
     ] = None
     split: Annotated[
-        list[str] | None, _option("--split", "NAME=FILE", "The images of a split, e.g. val=val.txt; repeatable.")
+        list[str] | None, _option("--split", "NAME=FILE", "A split, and a file with its images, one a line.")
     ] = None
     config: Annotated[Path | None, _option("--config", "FILE", "A YAML file of settings; --set overrides it.")] = None
     set_: Assignments = None
@@ -436,7 +436,7 @@ def suggest(
     prefix: Prefix = PREFIX,
     json_: Json = False,
 ) -> None:
-    """Lists the images whose correction teaches most, best first.
+    """Lists the images most worth correcting, best first.
 
     Correct their masks in another program: --format label-studio (or cvat, coco, …) --out FILE writes them for it. Give
     what it exports to --labels, and run again. --json says why an image is suggested.
@@ -468,7 +468,7 @@ def demo(
     overwrite: Overwrite = False,
     json_: Json = False,
 ) -> None:
-    """Runs everything on a small data set of its own, in minutes."""
+    """Draws a small data set and runs everything on it, in minutes."""
     from cian.demo.run import run_demo
 
     _print_run(run_demo(out, data, _assignments(set_ or ()), overwrite), STAGES[-1].name, json_)
@@ -483,7 +483,7 @@ def open_app(
     ),
     no_browser: Annotated[bool, _flag("--no-browser", "Print the address, and do not open it.")] = False,
 ) -> None:
-    """Opens a page on a run: to look, to correct masks, and to learn again."""
+    """Opens a page to look at a run, correct masks and learn again."""
     if missing := [name for name in ("starlette", "uvicorn") if importlib.util.find_spec(name) is None]:
         raise CianError(f"cian app: {' and '.join(missing)} not installed. Run `pip install '.[app]'`.")
     from cian.app.serve import serve
@@ -506,7 +506,7 @@ def ablate(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Compares the paper's steps and choices over random seeds.
+    """Trains variants of the method and compares their scores.
 
     Each variant is a run of its own, OUT/seed-S/VARIANT. Held-out images that have masks are scored. The result is a
     table and a plot.
@@ -528,7 +528,7 @@ def coco_masks(
     ] = None,
     set_: Assignments = None,
 ) -> None:
-    """Draws COCO's instances as masks to score with.
+    """Makes masks to score with from COCO's annotations.
 
     Also writes their class names, classes.txt. A stopped call resumes. Annotations that changed are drawn again.
     --set takes data.max_megapixels.
@@ -549,7 +549,7 @@ def convert(
     out: Annotated[Path, _option("--out", "PATH", "The new file or folder.")],
     images: Annotated[Path | None, _option("--images", "DIR", "The images.")] = None,
     classes: Annotated[
-        Path | None, _option("--classes", "FILE", "Class names, in the order of their ids in masks.")
+        Path | None, _option("--classes", "FILE", "Class names, one a line, in the order of their ids.")
     ] = None,
     split: Annotated[
         list[str] | None, _option("--split", "NAME=FILE", "A list of images: train, val, …; repeatable.")

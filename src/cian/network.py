@@ -13,10 +13,11 @@ class CIAN(nn.Module):
     """The segmentation network.
 
     Args:
-        backbone: the network that computes the features X, or timm's name of one (with ImageNet weights).
+        backbone: the network that computes the features X, with C `channels`, or timm's name of one (with ImageNet
+            weights). A cell of X is `grid.stride` pixels wide.
         num_classes: K, with background.
         affinity: the affinity module, or None for the same network without it.
-        head_dilation: dilation of the head's 3×3 convolution; default 96 pixels of the image (12 cells at stride 8).
+        head_dilation: dilation of the head's 3×3 convolution, in cells; default: as many as span 96 pixels.
     """
 
     def __init__(
@@ -26,15 +27,16 @@ class CIAN(nn.Module):
         super().__init__()
         self.backbone = build_backbone(backbone) if isinstance(backbone, str) else backbone
         self.affinity, self.num_classes = affinity, num_classes
-        gap = head_dilation or max(1, 96 // self.backbone.grid.stride)
-        self.head = nn.Conv2d(self.backbone.channels, num_classes, 3, padding=gap, dilation=gap, bias=False)  # LargeFOV
-        nn.init.normal_(self.head.weight, std=0.01)
+        d = head_dilation or max(1, 96 // self.backbone.grid.stride)
+        self.head = nn.Conv2d(self.backbone.channels, num_classes, 3, padding=d, dilation=d, bias=False)
+        nn.init.normal_(self.head.weight, std=0.01)  # the head is that of DeepLab-LargeFOV
 
     def forward(self, images: Tensor, group_size: int = 1) -> tuple[Tensor, Tensor | None]:
-        """Logits of the self branch and of the cross branch. In prediction an image is its own reference: group_size 1.
+        """Logits of the self branch and of the cross branch, by the same head. For prediction, group_size is 1: an
+        image has no references, and only the self branch runs.
 
-        Shape: normalised images (N, 3, H, W), in `group_size` chunks (see `cross_image_affinity`) → two (N, K, h, w) at
-            the backbone's stride; cross is None for group_size 1 and without affinity.
+        Shape: normalised images (N, 3, H, W), groups as in `cross_image_affinity` → two (N, K, h, w), one value a cell;
+            cross is None for group_size 1 and without affinity.
         """
         features = self.backbone(images)  # X, (N, C, h, w)
         if self.affinity is None:

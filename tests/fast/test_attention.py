@@ -26,7 +26,7 @@ def test_equals_the_plain_module(similarity, train, group_size, dtype):
     fast = twin(plain)
     for module, name, function in exchanges(fast):
         setattr(module, name, function)
-    assert fast.attend.keywords["retrieve"] is attention.retrieve
+    assert fast.attend.keywords["attention"] is attention.retrieve
     x = torch.randn(4, 8, 9, 7, dtype=dtype)
     rounding = 1e-11 if dtype == torch.float64 else 1e-5 if similarity == "dot" else 1e-3
     assert_equal(plain, fast, lambda module: module(x, group_size), rounding)

@@ -255,7 +255,7 @@ def test_masks_that_are_unchanged_are_not_read_again(model, photos, tmp_path, mo
     predict_folder(model, photos, out)
     found = (out / "found.csv").read_bytes()
     read: list[str] = []
-    monkeypatch.setattr("cian.inference.found.read_mask", lambda path: (read.append(path.name), read_mask(path))[1])
+    monkeypatch.setattr("cian.inference.found_csv.read_mask", lambda path: (read.append(path.name), read_mask(path))[1])
     assert predict_folder(model, photos, out).written == 0 and not read
     assert (out / "found.csv").read_bytes() == found
     write_mask(out / "a.png", np.full((30, 40), 2, np.uint8))

@@ -17,10 +17,10 @@ from cian.seeds.cam import class_activation_maps, object_cells
 from cian.seeds.cell_scores import CellScores, at_cells
 from cian.seeds.classifier import Classifier, classification_loss
 from cian.seeds.estimate_cells import some_of_each_class
-from cian.seeds.otsu import otsu
 from cian.seeds.saliency import SaliencyFolder, SaliencyNetwork, saliency_source
-from cian.seeds.seed_map import along_edges, seed_map, threshold
+from cian.seeds.seed_map import along_edges, seed_map
 from cian.seeds.similarity import spread
+from cian.seeds.threshold import otsu, seed_threshold
 from tests.helpers import ONNX_DOUBLE, ONNX_FLOAT, shared, write_onnx
 
 SETTINGS = SeedConfig(
@@ -106,8 +106,8 @@ def bimodal(low: float, high: float) -> np.ndarray:
 )
 def test_threshold_is_over_otsus_but_never_over_all(low, high, factor):
     objects = bimodal(low, high)
-    assert threshold(objects[0], 1.25) / otsu(objects, 0, 1) == pytest.approx(factor, abs=0.03)
-    assert threshold(objects[0], 1) == otsu(objects, 0, 1)
+    assert seed_threshold(objects[0], 1.25) / otsu(objects, 0, 1) == pytest.approx(factor, abs=0.03)
+    assert seed_threshold(objects[0], 1) == otsu(objects, 0, 1)
     image, settings = np.zeros((20, 50, 3), np.uint8), SeedConfig(crf=CrfConfig(iterations=0))
     assert {0, 1} <= set(
         np.unique(seed_map(image, np.ones_like(objects), objects, np.array([1]), np.eye(1, dtype=bool), settings))

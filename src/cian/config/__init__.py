@@ -15,7 +15,7 @@ from cian.config.load import (
     parse_assignment,
     require_images,
 )
-from cian.config.tree import (
+from cian.config.settings import (
     AffinityConfig,
     AugmentConfig,
     BackboneConfig,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, get_args, get_origin
 
-from cian.config.tree import Config, Section
+from cian.config.settings import Config, Section
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def _settings(section: Section, prefix: str, main: dict[str, str] | None = None)
     """
     Args:
         section: holds the defaults of this place of the tree, which may differ from those of the section's type.
-        main: see `cian.config.tree.section`.
+        main: see `cian.config.settings.section`.
     """
     for name, field in type(section).model_fields.items():
         extra: dict[str, Any] = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}

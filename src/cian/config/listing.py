@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from cian.config.describe import Setting, nearest, of_section, search, sections, settings
-from cian.config.former import FORMER
-from cian.config.tree import GROUPS
+from cian.config.earlier_names import FORMER
+from cian.config.settings import GROUPS
 from cian.errors import CianError
 
 Lines = Iterator[tuple[str, str]]  # a line and its style: "bold", "dim" or ""

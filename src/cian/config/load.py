@@ -11,8 +11,8 @@ import yaml
 from pydantic import ValidationError
 
 from cian.config.describe import annotation, nearest, settings
-from cian.config.former import from_earlier, refuse_former
-from cian.config.tree import Config
+from cian.config.earlier_names import from_earlier, refuse_former
+from cian.config.settings import Config
 from cian.errors import CianError
 
 _MOST_VALUES = 100_000  # in a file of settings

@@ -20,7 +20,7 @@ def exchanges(network: nn.Module) -> Iterator[tuple[nn.Module, str, Callable[...
     """`attend` of each affinity module: the same, by the `retrieve` of this file."""
     for module in network.modules():
         if isinstance(module, CrossImageAffinity):
-            yield module, "attend", partial(module.attend, retrieve=retrieve)
+            yield module, "attend", partial(module.attend, attention=retrieve)
 
 
 def retrieve(query: Tensor, key: Tensor, value: Tensor, similarity: Similarity = "dot") -> Tensor:

@@ -15,7 +15,7 @@ from cian.config import CrfConfig
 from cian.crf import gpu
 from cian.crf.dense import dense_crf
 from cian.errors import CianError
-from cian.seeds.otsu import otsu
+from cian.seeds.threshold import otsu
 
 _CELLS = 64  # pixels, along the longer side, that an image's own threshold is estimated from
 _SURE = 1.5  # nats; at one pixel an object must be 4.5 times as probable as background

@@ -26,7 +26,7 @@ from cian.errors import CianError, DataError, Problem
 from cian.files import lock, refuse_within, remove_temporaries
 from cian.formats.file_index import skipped
 from cian.inference.decide import label_map, probabilities
-from cian.inference.found import FOUND, Shares, count_classes, update_found
+from cian.inference.found_csv import FOUND, Shares, count_classes, update_found
 from cian.inference.logits import segment_logits
 from cian.inference.onnx_network import OnnxNetwork
 from cian.inference.provenance import (

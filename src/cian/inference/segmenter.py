@@ -22,7 +22,7 @@ from torch import Tensor
 from cian._version import __version__
 from cian.build import build_network
 from cian.config import FILES, Config, PredictConfig, dump_config
-from cian.config.former import from_earlier
+from cian.config.earlier_names import from_earlier
 from cian.data.images import alone, image_size, read_image, reduced, upright
 from cian.data.problems import ProblemList, quoted
 from cian.errors import CianError

@@ -37,7 +37,7 @@ from cian.pipeline.up_to_date import changes, same_inputs, stage_inputs, stage_r
 from cian.reading.check import check_dataset
 from cian.runs.class_labels import hardly_labelled
 from cian.runs.directory import Record, Run
-from cian.runs.made import Losses, described, losses, remember
+from cian.runs.outputs import Losses, described, losses, remember
 from cian.terminal import Stopwatch, console, duration, note, ticking
 from cian.training.device import make_accelerator
 

@@ -11,7 +11,7 @@ from cian.pipeline.context import Context
 from cian.pipeline.stage import Stage
 from cian.runs.directory import Record
 from cian.runs.fingerprints import digest, files_digest
-from cian.runs.made import Results, losses
+from cian.runs.outputs import Results, losses
 
 _FILES_OF = "files of "
 _AFTER = "after "

@@ -11,10 +11,10 @@ from cian.report.curves import LossCurves
 
 _LINES = {
     "total": ("total", "#22262b"),
-    "self_seed": ("self · labels", "#1b6ca8"),
-    "cross_seed": ("cross · labels", "#e07a1f"),
-    "self_completion": ("self · completion", "#3f8f5b"),
-    "cross_completion": ("cross · completion", "#b5446e"),
+    "self_seed": ("self branch · labels", "#1b6ca8"),
+    "cross_seed": ("cross branch · labels", "#e07a1f"),
+    "self_completion": ("self branch · completion", "#3f8f5b"),
+    "cross_completion": ("cross branch · completion", "#b5446e"),
 }
 
 

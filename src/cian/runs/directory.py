@@ -104,7 +104,7 @@ class Run:
 
     @property
     def seen_file(self) -> Path:
-        """How files and folders looked when they were last compared with their fingerprints, see `cian.runs.made`."""
+        """How files and folders looked when last compared with their fingerprints, see `cian.runs.outputs`."""
         return self.path / "fingerprints" / "last.json"
 
     # The start of a run, and the record of its stages.

@@ -12,8 +12,8 @@ from torch import Tensor
 from cian.config import SeedConfig
 from cian.seeds.cell_scores import at_cells
 from cian.seeds.classifier import Classifier
-from cian.seeds.otsu import otsu
 from cian.seeds.similarity import spread
+from cian.seeds.threshold import otsu
 
 
 def class_activation_maps(

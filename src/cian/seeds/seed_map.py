@@ -11,9 +11,8 @@ from cian.config import CrfConfig, SeedConfig
 from cian.crf.dense import dense_crfs
 from cian.data.masks import reduce_labels, resize_mask
 from cian.data.table import IGNORE
-from cian.seeds.otsu import otsu
+from cian.seeds.threshold import seed_threshold
 
-HIGHEST = 0.85  # Otsu's threshold of an object map (0 … 1) is raised up to this
 CERTAINTY = 0.7  # probability of a label before the CRF
 FIXED = 0.9999  # the same of a label by a person
 SHRINK = 2  # the CRF works on the image reduced by this factor, which is still finer than feature cells
@@ -32,9 +31,9 @@ def seed_map(
     """The seeds of one image.
 
     A class is scored by the geometric mean of its CAM and its object map. A pixel is foreground if the object map of
-    its best class reaches the image's threshold (see `threshold`), and the class leads the next one by `margin`. With a
-    saliency map, the map must also reach `salient_above`. Between classes that are often together, such as a face and
-    its body, any lead will do: their scores are similar everywhere, and both would be left without labels.
+    its best class reaches the image's threshold (see `seed_threshold`), and the class leads the next one by `margin`.
+    With a saliency map, the map must also reach `salient_above`. Between classes that are often together, such as a
+    face and its body, any lead will do: their scores are similar everywhere, and both would be left without labels.
 
     A pixel is background if every object map is below `background_below` times the threshold. With a saliency map, it
     is background if the map is below `salient_below` and the object map of its best class is below the threshold.
@@ -59,7 +58,7 @@ def seed_map(
     others = np.where(together[:, best], 0, scores)  # (T, H, W)
     lead = scores.max(0) - others.max(0)  # (H, W)
     highest = objects.max(0)  # (H, W)
-    level = threshold(highest, settings.foreground)
+    level = seed_threshold(highest, settings.foreground)
     claimed = np.take_along_axis(objects, best[None], 0)[0] >= level  # (H, W)
     certain = claimed & (lead >= settings.margin)  # (H, W)
     if saliency is None:
@@ -76,21 +75,6 @@ def seed_map(
     if saliency is None and settings.crf.iterations:
         labels = along_edges(image, labels, best + 1, len(tags) + 1, settings.crf, fixed)
     return np.where(known == IGNORE, classes[labels], known)
-
-
-def threshold(objects: np.ndarray, factor: float) -> float:
-    """The value from which an object map shows an object: `factor` times Otsu's threshold.
-
-    It is at most `HIGHEST`, or Otsu's threshold itself if that is higher.
-
-    Otsu's threshold alone is too low: it labels background as objects, which harms the network more than parts of
-    objects that are left out.
-
-    Shape:
-        objects: (H, W) in [0, 1].
-    """
-    found = otsu(objects, 0, 1)
-    return min(found * factor, max(found, HIGHEST))
 
 
 def along_edges(

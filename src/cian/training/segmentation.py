@@ -112,7 +112,7 @@ def _loss(
         completion=settings.completion and progress >= settings.completion_after,
         allowed=batch["tags"] if settings.tag_filter else None,
         known=grid.cells(batch["known"]) != IGNORE if "known" in batch else None,
-        balanced=settings.balanced,
+        balance=settings.balanced,
         robust=settings.robust if progress >= settings.robust_after else 0.0,
         average=average,
     )

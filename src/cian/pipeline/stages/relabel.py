@@ -15,7 +15,7 @@ _FOLDER = "relabel"
 class Relabel(Stage):
     name = "relabel"
     title = "relabelling"
-    command = "Makes dense masks of the training images; sets retrain.enabled."
+    command = "Makes dense masks of the training images, for retrain."
     implies = ("retrain.enabled=true",)
     settings = (
         "relabel",

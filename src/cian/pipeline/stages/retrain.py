@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Retrain(NetworkStage):
     name = "retrain"
     title = "retraining"
-    command = "Trains again on the relabelled masks; sets retrain.enabled."
+    command = "Trains again on the relabelled masks."
     implies = ("retrain.enabled=true",)
     settings = (*NETWORK_SETTINGS, "retrain")
     labels = "relabel"

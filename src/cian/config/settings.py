@@ -151,7 +151,7 @@ class DataConfig(Section):
     untagged: Literal["error", "negative"] = main(
         "error",
         "What an image with an empty tag is: an error, or a negative image, which shows none of the classes.",
-        when="negative if some images show no class",
+        when="'negative' if images without a tag show no class",
     )
     drop: Annotated[tuple[Name, ...], BeforeValidator(_listed)] = more(
         (),
@@ -292,13 +292,13 @@ class SeedConfig(Section):
         1.25,
         "A pixel can become a seed of a class where the object map is above this multiple of the image's own threshold "
         "(Otsu's). Object maps go from 0 to 1; the multiple is capped at 0.85.",
-        when="1.5 if masks are too large, 1 if too small",
+        when="1.5 makes masks smaller, 1 larger",
     )
     background: str = main(
         "cam",
         "Where background seeds come from: 'cam' (the images alone), a folder of saliency maps ID.png (8-bit grey), or "
         "a saliency network FILE.onnx.",
-        when="u2netp.onnx if you have that saliency network",
+        when="the path of u2netp.onnx, a saliency network",
     )
     background_below: Fraction = more(
         0.88,
@@ -431,7 +431,7 @@ class PredictConfig(Section):
         2.5,
         "How far, in nats, the threshold between objects and background may move towards the image's own (Otsu's). 0 "
         "disables it, as in the paper.",
-        when="0 if most images show no class",
+        when="0 if most new images show no class",
     )
     crf: CrfConfig = section(CrfConfig(), main={"iterations": "0 if masks lose thin parts, or for speed"})
     splits: Annotated[tuple[str, ...] | None, Listed] = more(

@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 from cian.data.masks import write_mask
 from cian.runs import made
 from cian.runs.directory import Record, Run
-from cian.runs.made import Losses, Results, losses, remember
+from cian.runs.outputs import Losses, Results, losses, remember
 
 RESULTS = Results(["train/model.safetensors"], {"seeds": ["a", "b/c", "d"], "compare/none": []})
 NAMES = ["train/model.safetensors", "seeds/a.png", "seeds/b/c.png", "seeds/d.png"]
