@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from cian.app.overview import Changes
+from cian.app.project import Project
 from cian.data.masks import read_mask
 from cian.runs.directory import Run
 from tests.app.test_server import SIZE, encoded, mask_of
@@ -31,7 +33,9 @@ def correct(client: TestClient, run: Path) -> None:
     assert client.put("/api/image/3/label", json=body).status_code == 200
 
 
-def test_the_run_learns_from_the_labels(client: TestClient, run: Path):
+def test_the_run_learns_from_the_labels(client: TestClient, run: Path, monkeypatch: pytest.MonkeyPatch):
+    made: list[Project] = []
+    monkeypatch.setattr("cian.app.site.Changes", lambda project: made.append(project) or Changes(project))
     assert client.get("/api/changes").json() == {"scores": None, "images": [], "pending": 0}
     before = mask_of(client.get("/api/image/3/mask/prediction"))
     held_out = read_mask(run / "predictions/011.png")
@@ -42,7 +46,11 @@ def test_the_run_learns_from_the_labels(client: TestClient, run: Path):
     seen = []
     while (state := client.get("/api/learn").json())["running"]:
         seen.append(state)
+        client.get("/api/changes")  # as the page does, which is open meanwhile
         time.sleep(0.2)
+    compared = len(made)
+    client.get("/api/changes")
+    assert len(made) == compared + 1, "what was compared while the old masks were there counts no more"
     assert (state["error"], state["round"], state["kind"]) == (None, 1, "run")
     fractions = [each["fraction"] for each in seen]
     assert fractions == sorted(fractions) and any(0 < each < 1 for each in fractions)

@@ -60,8 +60,10 @@ def test_the_page_segments_an_image_in_a_browser(model, segmenter, tmp_path):
         page = browser.new_page()
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto((tmp_path / "out" / "model.html").as_uri())
-        page.wait_for_selector("html[data-ready]", timeout=60_000)
+        page.goto((tmp_path / "out" / "model.html").as_uri(), wait_until="commit")
+        page.set_input_files("#file", tmp_path / "small.png")  # before the model is loaded
+        page.wait_for_selector("#result:not([hidden])", timeout=60_000)
+        assert page.get_attribute("html", "data-ready") == "yes"
         page.set_input_files("#file", tmp_path / "broken.png")
         page.wait_for_function("document.querySelector('#status').textContent.includes('cannot be read as an image')")
         page.set_input_files("#file", tmp_path / "small.png")

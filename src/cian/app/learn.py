@@ -40,6 +40,7 @@ class Learner:
         self.project, self.ended = project, ended
         self._starting = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._waiting: threading.Thread | None = None
         self._kind: str | None = None
         self._seconds: dict[str, float] = {}  # of the stages, before
         self._first: str | None = None  # the first stage that is run again
@@ -48,7 +49,7 @@ class Learner:
 
     @property
     def running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
+        return self._waiting is not None and self._waiting.is_alive()
 
     def start(self, preview: bool) -> None:
         """
@@ -78,7 +79,8 @@ class Learner:
                     env={**os.environ, PROGRESS: str(self._progress_file)},
                     start_new_session=True,  # Ctrl-C ends the server, which then stops it
                 )
-            threading.Thread(target=self._wait, args=(self._process,), daemon=True).start()
+            self._waiting = threading.Thread(target=self._wait, args=(self._process,), daemon=True)
+            self._waiting.start()
 
     def stop(self) -> None:
         """Asks the process to stop, as Ctrl-C does: finished work is kept."""

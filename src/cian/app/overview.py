@@ -14,6 +14,8 @@ from cian.app.scan import Scan, stamp
 from cian.data.masks import count_ids, read_mask, resize_mask
 from cian.evaluation.folders import object_iou
 
+CHANGES = "changes.json"  # in the folder of a round
+
 
 @dataclass
 class Seen:
@@ -97,7 +99,7 @@ class Changes:
         last = project.last_round
         assert last is not None
         self.round = last
-        self.scan = Scan(project.table.ids, Changed(), self._look, self.round / "changes.json")
+        self.scan = Scan(project.table.ids, Changed(), self._look, self.round / CHANGES)
 
     def _look(self, i: int, known: Changed) -> Changed:
         project = self.project

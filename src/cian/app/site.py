@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
 import numpy as np
@@ -10,7 +11,7 @@ from cian.app.labels import LabelStore
 from cian.app.learn import Learner
 from cian.app.look import Looker
 from cian.app.network import Network, Worker
-from cian.app.overview import Changes, Overview
+from cian.app.overview import CHANGES, Changes, Overview
 from cian.app.project import Project
 from cian.app.snap import Snapper
 
@@ -68,6 +69,9 @@ class Site:
         last = self.project.last_round
         if last is None or not self.project.has_model:
             return
+        with self._lock, contextlib.suppress(OSError):
+            self._changes = None  # it has compared the masks of before with themselves
+            (last / CHANGES).unlink(missing_ok=True)
         for i, image_id in enumerate(self.project.table.ids):
             before = (last / "predictions" / f"{image_id}.png").is_file()
             if before and self.project.mask_file("prediction", i) is None:

@@ -115,7 +115,7 @@ export function learnView(root) {
 
   function addTiles() {
     for (const { i, changed: share, before, after } of changes.slice(tiles.length, tiles.length + PAGE)) {
-      const score = before === null || after === null ? "" : ` · ${before.toFixed(0)} → ${percent(after)}`;
+      const score = before === null || after === null ? "" : ` · ${before.toFixed(1)} → ${percent(after)}`;
       const tile = new Tile(i, ["before", "prediction"], `${(100 * share).toFixed(1)} % changed${score}`);
       tile.shape(2);
       tiles.push(tile);
