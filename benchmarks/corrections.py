@@ -145,10 +145,13 @@ def corrections(run: Run, folder: Path, classes: list[str], number: int, out: Pa
         origin = address.split("/?")[0]
         page.goto(f"{address}#/images")
         page.locator(".tile").first.wait_for()
-        rows: list[dict] = []
-        while not rows or all(row["rank"] is None for row in rows):
+        answer = {"images": [], "pending": 1}
+        while answer["pending"]:
             time.sleep(1)
-            rows = page.evaluate("fetch('/api/images').then((answer) => answer.json())")["images"]
+            answer = page.evaluate("fetch('/api/images').then((answer) => answer.json())")
+        rows = answer["images"]
+        if all(row["rank"] is None for row in rows):
+            raise SystemExit(f"{run.path}: `cian suggest` finds no order. Finish the run with `cian run` first.")
         page.screenshot(path=out / "1-images.png")
         first = sorted((row for row in rows if row["rank"] and row["split"] == TRAIN), key=lambda row: row["rank"])
         start = time.monotonic()
