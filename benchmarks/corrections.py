@@ -20,6 +20,7 @@ import json
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from drawn import middle, parts
@@ -145,7 +146,7 @@ def corrections(run: Run, folder: Path, classes: list[str], number: int, out: Pa
         origin = address.split("/?")[0]
         page.goto(f"{address}#/images")
         page.locator(".tile").first.wait_for()
-        answer = {"images": [], "pending": 1}
+        answer: dict[str, Any] = {"images": [], "pending": 1}
         while answer["pending"]:
             time.sleep(1)
             answer = page.evaluate("fetch('/api/images').then((answer) => answer.json())")

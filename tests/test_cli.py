@@ -16,7 +16,7 @@ import typer
 from PIL import Image
 
 from cian.cli import app
-from cian.config import settings
+from cian.config import all_settings
 from cian.data.masks import read_mask, write_mask
 from cian.pipeline.stages import STAGES
 from tests.helpers import CLI, TINY, cli, fails, here
@@ -43,7 +43,7 @@ def test_public_surface():
     import cian
 
     commands = typer.main.get_command(app).commands
-    given = "--images --tags --masks --labels --classes --split --config --set"
+    given = "--images --tags --masks --labels --classes --split --config --preset --set"
     pipeline = f"--out {given} --overwrite --json --quiet"
     assert {
         name: " ".join(each.opts[0] for each in command.params if each.name != "help" and each.opts[0][0] == "-")
@@ -60,6 +60,7 @@ def test_public_surface():
         "app": "--port --host --no-browser --quiet",
         "ablate": f"--out {given} --repeat --only --saliency --json --quiet",
         "convert": "--to --out --images --classes --split --polygons --prefix --set --json --quiet",
+        "doctor": "--no-run --json --quiet",
         "coco-masks": "--annotations --out --classes --set --quiet",
         "settings": "--markdown",
         **{stage.name: pipeline for stage in STAGES if stage.command is not None},
@@ -99,7 +100,7 @@ class TestSettings:
         assert "  train       " in out and "max_side=512" in out and "cian settings paper" in out
 
     def test_every_setting_is_in_its_section_and_in_its_group(self, monkeypatch, capsys):
-        for each in settings():
+        for each in all_settings():
             section = each.key.partition(".")[0] if "." in each.key else each.key
             for words in {section, each.group}:
                 assert here(monkeypatch, "settings", words) == 0
@@ -133,7 +134,7 @@ class TestSettings:
         assert here(monkeypatch, "settings", "--markdown") == 0
         rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| `")]
         assert [row.split("`")[1] for row in rows] != []
-        assert sorted(row.split("`")[1] for row in rows) == sorted(each.key for each in settings())
+        assert sorted(row.split("`")[1] for row in rows) == sorted(each.key for each in all_settings())
 
     def test_completion_offers_keys(self):
         given = {"_CIAN_COMPLETE": "complete_bash", "COMP_WORDS": "cian run --set train.ep", "COMP_CWORD": "3"}

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from cian import CianError, load_config
-from cian.config import Config, changed, choices, dump_config, flatten, parse_assignment, settings
+from cian.config import Config, all_settings, changed, choices, dump_config, flatten, parse_assignment
 from cian.config.describe import annotation
 from cian.config.earlier_names import FORMER
 from cian.config.settings import GROUPS
@@ -126,7 +126,7 @@ def test_choices_are_known():
 
 
 def test_every_setting_is_described():
-    found = {each.key: each for each in settings()}
+    found = {each.key: each for each in all_settings()}
     assert set(found) == set(flatten(dump_config(Config()))) | {"data.splits"}
     assert found["classify.optimizer.name"].default == "sgd"  # the default of this place, not of the section's type
     for each in found.values():
@@ -137,7 +137,7 @@ def test_every_setting_is_described():
 
 
 def test_the_default_can_be_typed():
-    typed = [f"{each.key}={each.value}" for each in settings() if each.value]
+    typed = [f"{each.key}={each.value}" for each in all_settings() if each.value]
     assert load_config(None, dict(map(parse_assignment, typed))) == Config()
 
 

@@ -27,8 +27,9 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from cian._version import __version__
-from cian.config import Config, DataConfig, load_config, load_run_config, parse_assignment, require_images, settings
+from cian.config import Config, DataConfig, all_settings, load_config, load_run_config, parse_assignment, require_images
 from cian.config import listing as settings_text
+from cian.config.presets import preset
 from cian.errors import CianError, DataError, Interrupted, ReportedByMain, is_silent
 from cian.pipeline.stage import Stage
 from cian.pipeline.stages import STAGES
@@ -81,11 +82,11 @@ app = typer.Typer(
 
 
 def _complete_assignment(incomplete: str) -> list[str]:
-    return [f"{each.key}=" for each in settings() if each.key.startswith(incomplete)]
+    return [f"{each.key}=" for each in all_settings() if each.key.startswith(incomplete)]
 
 
 def _complete_setting(incomplete: str) -> list[str]:
-    names = [*filter(None, settings_text.sections()), *(each.key for each in settings())]
+    names = [*filter(None, settings_text.sections()), *(each.key for each in all_settings())]
     return [name for name in names if name.startswith(incomplete)]
 
 
@@ -135,6 +136,9 @@ class _Given:
         list[str] | None, _option("--split", "NAME=FILE", "A split, and a file with its images, one a line.")
     ] = None
     config: Annotated[Path | None, _option("--config", "FILE", "A YAML file of settings; --set overrides it.")] = None
+    preset: Annotated[
+        str | None, _option("--preset", "NAME", "small (the default), base or large: `cian doctor` says which fits.")
+    ] = None
     set_: Assignments = None
 
     def load(self, of_run: Path | None = None, more: Iterable[str] = ()) -> Config:
@@ -144,7 +148,8 @@ class _Given:
             of_run: the run's config.yaml, which need not exist.
             more: assignments that come before those of --set.
         """
-        overrides = _assignments([*more, *(self.set_ or ())])
+        overrides = {} if self.preset is None else dict(preset(self.preset))
+        overrides |= _assignments([*more, *(self.set_ or ())])
         for key in ("images", "tags", "masks", "labels", "classes"):
             if (value := getattr(self, key)) is not None:
                 overrides[f"data.{key}"] = str(value)
@@ -489,6 +494,39 @@ def open_app(
     from cian.app.serve import serve
 
     serve(run, host, port, not no_browser)
+
+
+@_command(TOOLS)
+def doctor(
+    no_run: Annotated[bool, _flag("--no-run", "Only look, without the trial run.")] = False,
+    json_: Json = False,
+) -> None:
+    """Says whether all works here: versions, machine, a trial run.
+
+    Also which --preset fits the machine. The trial run takes less than a minute. Exit code 1: something is wrong.
+    """
+    from rich.console import Console
+
+    from cian.doctor import Finding, examine, try_out
+
+    out = Console(highlight=False, markup=False, soft_wrap=True, quiet=json_)
+    found: list[Finding] = []
+
+    def tell(finding: Finding) -> None:
+        found.append(finding)
+        out.print(
+            f"{finding.what:16}{finding.found}{f'. {finding.cure}' if finding.cure else ''}",
+            style="yellow" if finding.cure else None,
+        )
+
+    for finding in examine():
+        tell(finding)
+    if not no_run:
+        tell(try_out())
+    if json_:
+        _print("", [dataclasses.asdict(each) for each in found], as_json=True)
+    if wrong := [each for each in found if each.cure]:
+        raise CianError("\n".join(f"{each.what}: {each.found}. {each.cure}" for each in wrong))
 
 
 @_command(TOOLS, epilog=_SETTINGS)

@@ -19,10 +19,10 @@ IMAGE, UNARY = scene(9, 6, 40, 56)
 @pytest.fixture
 def tried_afresh():
     """Lets the next call find out whether the compiled loops work."""
-    for cached in (dense._loops_work, dense._say_slower):
+    for cached in (dense.loops_work, dense._say_slower):
         cached.cache_clear()
     yield
-    for cached in (dense._loops_work, dense._say_slower):
+    for cached in (dense.loops_work, dense._say_slower):
         cached.cache_clear()
 
 
@@ -53,7 +53,7 @@ def test_only_live_classes_get_a_probability():
 
 def test_plain_loops_by_environment(tried_afresh, monkeypatch, capsys):
     expected = dense_crf(IMAGE, UNARY)
-    dense._loops_work.cache_clear()
+    dense.loops_work.cache_clear()
     monkeypatch.setenv("CIAN_PLAIN", "1")
     monkeypatch.setattr(mean_field, "infer", without_loops)
     assert_agrees(dense_crf(IMAGE, UNARY), expected)
@@ -66,7 +66,7 @@ def test_plain_loops_with_huge_energies(tried_afresh, monkeypatch, energy):
     unary[1] = energy
     unary[2, :20] = -min(energy, 3e38)
     expected = dense_crf(IMAGE, unary)
-    dense._loops_work.cache_clear()
+    dense.loops_work.cache_clear()
     monkeypatch.setenv("CIAN_PLAIN", "1")
     found = dense_crf(IMAGE, unary)
     assert np.isfinite(found).all() and not found[1].any()
@@ -89,7 +89,7 @@ def test_plain_loops_where_the_compiled_ones_do_not_work(tried_afresh, monkeypat
     """The note comes once, for any number of images and classes."""
     expected = [dense_crf(IMAGE, unary) for unary in (UNARY, UNARY[:3])]
     capsys.readouterr()
-    dense._loops_work.cache_clear()
+    dense.loops_work.cache_clear()
     monkeypatch.setattr(mean_field, "infer", replacement)
     for unary, result in zip((UNARY, UNARY[:3]), expected, strict=True):
         assert_agrees(dense_crf(IMAGE, unary), result)

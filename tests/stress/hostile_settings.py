@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from cian.config import settings
+from cian.config import all_settings
 from tests.stress.hostile import CANARY, Input, Make, checked, sound, trials
 from tests.stress.mutations import mutated
 from tests.stress.stand import Stand, Trials
@@ -70,7 +70,7 @@ def yaml(stand: Stand, rng: random.Random, share: float) -> Trials:
     def one(rng: random.Random) -> Input:
         if rng.random() < 0.3:
             return "mutated", file(mutated(SOUND, rng))
-        setting = f"{rng.choice(settings()).key}={rng.choice(ODD)}"
+        setting = f"{rng.choice(all_settings()).key}={rng.choice(ODD)}"
         return f"--set {setting}".encode("ascii", "backslashreplace").decode(), checked(
             "x", b"", "--tags", "tags.csv", "--set", setting
         )

@@ -3,7 +3,7 @@
 This package imports no torch, so that `--help` is instant.
 """
 
-from cian.config.describe import choices, settings
+from cian.config.describe import all_settings, choices
 from cian.config.load import (
     FILES,
     absolute,
@@ -57,5 +57,5 @@ __all__ = [
     "load_run_config",
     "parse_assignment",
     "require_images",
-    "settings",
+    "all_settings",
 ]

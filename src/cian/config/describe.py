@@ -42,7 +42,7 @@ class Setting:
 
 
 @cache
-def settings() -> tuple[Setting, ...]:
+def all_settings() -> tuple[Setting, ...]:
     """Every setting, in the order of the tree."""
     return tuple(_settings(Config(), ""))
 
@@ -79,14 +79,16 @@ def _sections(section: Section, prefix: str) -> Iterator[tuple[str, str]]:
 
 def of_section(name: str) -> list[Setting]:
     """The settings of a section and of the sections in it. For "": the settings outside of all sections."""
-    return [each for each in settings() if (each.key.startswith(f"{name}.") if name else "." not in each.key)]
+    return [each for each in all_settings() if (each.key.startswith(f"{name}.") if name else "." not in each.key)]
 
 
 def search(text: str) -> list[Setting]:
     """The settings whose key or description holds every word of a text."""
     words = text.casefold().split()
     return [
-        each for each in settings() if all(word in f"{each.key} {each.text} {each.when}".casefold() for word in words)
+        each
+        for each in all_settings()
+        if all(word in f"{each.key} {each.text} {each.when}".casefold() for word in words)
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from cian.config.describe import Setting, nearest, of_section, search, sections, settings
+from cian.config.describe import Setting, all_settings, nearest, of_section, search, sections
 from cian.config.earlier_names import FORMER
 from cian.config.settings import GROUPS
 from cian.errors import CianError
@@ -19,7 +19,7 @@ TOP = "Top level"
 def main_settings(width: int) -> Lines:
     """The settings that people change, for the end of a command's help."""
     yield "Settings that people change, their defaults, and what to try", "bold"
-    for each in settings():
+    for each in all_settings():
         if each.group == "main":
             head = f"  {each.key}={each.value}  "
             yield from _hanging(head.ljust(29), each.when, width, 29)
@@ -36,10 +36,10 @@ def listing(words: str, width: int) -> Lines:
     if words in sections():
         return _section(words, width)
     if words in GROUPS:
-        return _grouped([each for each in settings() if each.group == words], width)
+        return _grouped([each for each in all_settings() if each.group == words], width)
     if words in FORMER:
         raise CianError(f"setting {words}: {FORMER[words].says}")
-    keys = {each.key: each for each in settings()}
+    keys = {each.key: each for each in all_settings()}
     named = [keys[word] for word in words.split() if word in keys]
     found = named if len(named) == len(words.split()) else search(words)
     if found:
@@ -51,7 +51,7 @@ def listing(words: str, width: int) -> Lines:
 
 
 def _overview(width: int) -> Lines:
-    yield from _wrapped(f"{len(settings())} settings. {HOW}", width)
+    yield from _wrapped(f"{len(all_settings())} settings. {HOW}", width)
     yield "", ""
     yield "Sections, for cian settings SECTION", "bold"
     for name, text in sections().items():
@@ -127,7 +127,7 @@ def markdown() -> str:
     lines = [
         "# Settings",
         "",
-        f"All {len(settings())} settings, with their defaults. {HOW} `cian settings WORD` searches this list.",
+        f"All {len(all_settings())} settings, with their defaults. {HOW} `cian settings WORD` searches this list.",
         "",
         "Groups:",
         "",
@@ -140,7 +140,7 @@ def markdown() -> str:
     ]
     lines += [
         f"| [`{each.key}`](#{_anchor(each.key)}) | {_code(each.value)} | {_cell(each.when)} |"
-        for each in settings()
+        for each in all_settings()
         if each.group == "main"
     ]
     for name, text in sections().items():

@@ -10,7 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import yaml
 from pydantic import ValidationError
 
-from cian.config.describe import annotation, nearest, settings
+from cian.config.describe import all_settings, annotation, nearest
 from cian.config.earlier_names import from_earlier, refuse_former
 from cian.config.settings import Config
 from cian.errors import CianError
@@ -95,7 +95,7 @@ def _validated(tree: Mapping[str, Any], file: Path | None, overrides: Mapping[st
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        known = [each.key for each in settings()]
+        known = [each.key for each in all_settings()]
         lines = []
         for item in error.errors()[:_MOST_LINES]:
             key = ".".join(str(part) for part in item["loc"])

@@ -163,7 +163,7 @@ def _infer(
 ) -> np.ndarray:
     """Mean-field inference by the compiled loops or, where these do not work, in numpy; (K, N) → (K, N)."""
     with _trying:
-        compiled = _loops_work(live.size)
+        compiled = loops_work(live.size)
     if not compiled:
         return plain_mean_field.infer(unary, lowest, live, lattice, iterations)
     from cian.crf import mean_field
@@ -172,7 +172,7 @@ def _infer(
 
 
 @functools.cache
-def _loops_work(classes: int) -> bool:
+def loops_work(classes: int) -> bool:
     """Whether the compiled loops work for so many classes with this numba and on this processor.
 
     They use internals of numba. They work if they compile, and agree with numpy on a few pixels. CIAN_PLAIN=1 switches
