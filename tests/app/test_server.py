@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import queue
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from cian.app.network import Network
 from cian.app.project import Project
 from cian.app.server import build
 from cian.data.masks import read_mask, write_mask
@@ -148,6 +150,13 @@ def test_a_fill_takes_a_part_of_the_mask(looking: TestClient):
     mask = mask_of(looking.post("/api/image/3/snap", json={"strokes": [square, fill]}))
     assert before[20, 20] == 1 and mask[20, 20] == 255
     assert ((mask == 255) <= (before == 1)).all()
+
+
+def test_an_image_that_is_opened_is_ready_for_the_first_stroke(client: TestClient, monkeypatch: pytest.MonkeyPatch):
+    asked = queue.Queue[int]()
+    monkeypatch.setattr(Network, "scores", lambda self, i: asked.put(i))
+    client.get("/api/image/3/label")
+    assert asked.get(timeout=60) == 3
 
 
 def test_strokes_are_on_disk(client: TestClient, run: Path):

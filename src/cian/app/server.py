@@ -130,7 +130,9 @@ class _Answers:
     # Labels.
 
     def label(self, request: Request) -> dict[str, Any]:
-        return vars(self.site.labels.get(self._index(request)))
+        i = self._index(request)
+        self.site.snapper.prepare(i)  # a page asks for the label when it opens an image to correct
+        return vars(self.site.labels.get(i))
 
     def store(self, request: Request, body: dict[str, Any]) -> dict[str, Any]:
         i, classes = self._index(request), self.project.table.num_classes

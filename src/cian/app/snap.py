@@ -54,6 +54,11 @@ class Snapper:
             self._masks.keep(key, mask)
         return mask
 
+    def prepare(self, i: int) -> None:
+        """Asks the network about an image that someone has opened, before the first stroke."""
+        if self.project.has_model:
+            self.network.worker.do(lambda: self.network.scores(i), urgent=False)
+
     def draw(self, i: int, strokes: tuple[Stroke, ...], base: str, shape: tuple[int, int]) -> np.ndarray:
         """(h, w) int16 for a shape (h, w): the strokes, in order. A fill takes the part of the mask that its point was
         in when it was made."""
