@@ -168,35 +168,35 @@ def _rabbit(a: Animal, f: Frame, turn: float) -> None:
 
 KINDS = (  # in the order of CLASSES
     Kind(
-        coats={"chocolate": 0.35, "brown": 0.3, "charcoal": 0.2, "cream": 0.15},
+        coats={"chocolate": 0.4, "charcoal": 0.3, "brown": 0.25, "cream": 0.05},
         scenes={"forest": 0.45, "snow": 0.3, "autumn": 0.15, "meadow": 0.1},
         tails=("short", "short", "puff"),
         legs=0.26,
         face=_bear,
     ),
     Kind(
-        coats={"pied black": 0.4, "pied brown": 0.2, "chocolate": 0.2, "cream": 0.2},
+        coats={"pied black": 0.45, "pied brown": 0.3, "chocolate": 0.15, "cream": 0.1},
         scenes={"meadow": 0.55, "desert": 0.15, "shore": 0.15, "autumn": 0.15},
         tails=("thin", "thin", "short"),
         legs=0.32,
         face=_cow,
     ),
     Kind(
-        coats={"fawn": 0.4, "brown": 0.25, "russet": 0.2, "grey": 0.15},
+        coats={"fawn": 0.55, "brown": 0.3, "grey": 0.15},
         scenes={"autumn": 0.4, "forest": 0.3, "snow": 0.15, "meadow": 0.15},
         tails=("short", "puff", "thin"),
         legs=0.38,
         face=_deer,
     ),
     Kind(
-        coats={"russet": 0.4, "grey": 0.2, "charcoal": 0.2, "cream": 0.2},
+        coats={"russet": 0.65, "grey": 0.15, "charcoal": 0.1, "cream": 0.1},
         scenes={"snow": 0.4, "desert": 0.25, "forest": 0.2, "autumn": 0.15},
         tails=("bushy", "bushy", "thin"),
         legs=0.30,
         face=_fox,
     ),
     Kind(
-        coats={"grey": 0.3, "pied brown": 0.2, "cream": 0.2, "pied black": 0.15, "fawn": 0.15},
+        coats={"grey": 0.45, "cream": 0.3, "fawn": 0.15, "pied brown": 0.1},
         scenes={"shore": 0.35, "meadow": 0.3, "desert": 0.25, "snow": 0.1},
         tails=("puff", "puff", "short"),
         legs=0.24,
