@@ -19,7 +19,7 @@ from failures import ALPHA, seed_view, sheet
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
-import cian
+from cian.build import build_network
 from cian.config import load_config
 from cian.data.images import read_image
 from cian.data.masks import read_mask, resize_mask
@@ -30,6 +30,7 @@ from cian.pipeline.context import Context
 from cian.pipeline.run import check_data
 from cian.runs.directory import Run
 from cian.seeds.cam import class_activation_maps
+from cian.training.checkpoint import load_weights
 from cian.training.device import make_accelerator
 
 STEPS = ("image", "CAM", "object map", "seeds", "mask", "with CRF", "true mask")
@@ -74,7 +75,8 @@ def steps(context: Context, row: int) -> list[np.ndarray]:
 def looks(context: Context, row: int) -> list[np.ndarray]:
     """A held-out image with a cell marked, and where that cell looks, there and in others of its class."""
     table = context.held_out_seed_table
-    network = cian.load(context.run.model, "cpu").network
+    network = build_network(context.config, table.num_classes, weights="random").eval()  # shipped may be another
+    load_weights(network, context.run.folder("train") / "model.safetensors")
     class_id, (y, x) = innermost(read_mask_of(context, row))
     others = [other for other in range(len(table)) if other != row and class_id in table.tags(other)][:REFERENCES]
     images = [read_image(table.images[each], context.config.max_side) for each in (row, *others)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import time
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from cian.app.learn import Learner
 from cian.app.overview import Changes
 from cian.app.project import Project
 from cian.data.masks import read_mask
+from cian.files import TEMPORARY, copy_file, read_json, write_json
 from cian.runs.directory import Run
 from tests.app.test_server import SIZE, encoded, mask_of
 
@@ -88,6 +91,47 @@ def test_a_learning_is_stopped_and_a_failure_is_said(client: TestClient, run: Pa
     client.post("/api/learn", json={"preview": True})
     error = wait(client)["error"]
     assert "003.png" in error and "Traceback" not in error
+
+
+def test_rounds(run: Path):
+    """Each has a number of its own, and is whole. A preview that was stopped takes none away."""
+    learner = Learner(Project(run), lambda: None)
+    rounds = run / "rounds"
+    (run / "predictions" / f"{TEMPORARY}x.png").write_bytes(b"half")
+    learner._keep_round()
+    assert [each.name for each in rounds.iterdir()] == ["1"]
+    assert not list(rounds.glob(f"**/{TEMPORARY}*")) and (rounds / "1" / "predictions" / "011.png").is_file()
+    (rounds / "1").rename(rounds / "7")
+    (rounds / f"{TEMPORARY}8").mkdir()  # of a server that was killed
+    os.utime(run / "model" / "model.safetensors", (1, 1))
+    os.utime(rounds / "7" / "model" / "model.safetensors", (2, 2))
+    copy_file(rounds / "7" / "model" / "model.safetensors", run / "model" / "model.safetensors")
+    records = read_json(run / "stages.json")
+    records["seed"]["done"] = False
+    write_json(run / "stages.json", records)
+    learner._keep_round()
+    assert sorted(each.name for each in rounds.iterdir()) == ["7", "8"]
+    records["train"]["done"] = False
+    write_json(run / "stages.json", records)
+    (rounds / "8").rename(rounds / "9")
+    copy_file(rounds / "9" / "config.yaml", rounds / "9" / "model" / "model.safetensors")  # another model
+    learner._keep_round()
+    assert sorted(each.name for each in rounds.iterdir()) == ["7", "9"], "a half-trained model is not kept"
+
+
+def test_progress_of_a_preview_after_a_training_that_was_stopped(run: Path):
+    learner = Learner(Project(run), lambda: None)
+    records = read_json(run / "stages.json")
+    records["train"]["done"] = False
+    write_json(run / "stages.json", records)
+    write_json(run / "app" / "progress.json", {"title": "checking", "done": 1, "total": 2, "seconds_left": None})
+    learner._kind = "seed"
+    assert learner._progress() == ("checking", None)
+    learner._kind = "run"
+    assert learner._progress()[0] == "training"
+    records["seed"]["done"] = False
+    write_json(run / "stages.json", records)
+    assert learner._progress()[0] == "seeds"
 
 
 def test_another_process_that_works_on_the_run_is_left_alone(client: TestClient, run: Path):

@@ -184,6 +184,13 @@ def test_an_approved_mask_is_on_disk_as_it_is(client: TestClient, run: Path):
     assert not list((run / "labels").iterdir()) and client.get("/api/image/3/label").json()["state"] == "none"
 
 
+def test_an_image_that_is_all_not_sure_can_be_drawn_on(client: TestClient):
+    body = {"strokes": [], "state": "approved", "version": 0, "mask": encoded(np.full(SIZE, 255, np.uint8))}
+    assert client.put("/api/image/3/label", json=body).status_code == 200
+    mask = mask_of(client.post("/api/image/3/snap", json={"strokes": [STROKE], "base": "label"}))
+    assert (mask == 2).any()
+
+
 def test_labels_have_the_ids_of_the_users_own_files(run: Path):
     project = Project(run)
     project.table = replace(project.table, mask_classes=(None, "red", "blue"))  # 1 is dropped

@@ -101,6 +101,13 @@ def test_runs_that_do_not_fit_are_refused(segmenter, tmp_path):
     other.runs = (run,)
     with pytest.raises(CianError, match="has other classes than the model"):
         other.save_pretrained(tmp_path / "out")
+    loaded = load(run, "cpu")
+    loaded.runs += (make_run(tmp_path, segmenter, 42.0),)
+    write_csv(loaded.runs[1] / "statistics.csv", [["class", "images", "labelled_images"], ["background", 8, 8]])
+    (tmp_path / "out" / "failures").mkdir(parents=True)
+    with pytest.raises(CianError, match=r"has other classes than the model\. Give runs that differ by their seed"):
+        loaded.save_pretrained(tmp_path / "out")
+    assert (tmp_path / "out" / "failures").is_dir(), "nothing is removed for a card that is not written"
     (run / "metrics.json").unlink()
     with pytest.raises(CianError, match="is no finished run"):
         load(run, "cpu").save_pretrained(tmp_path / "out")

@@ -406,6 +406,23 @@ def test_masks_of_two_settings_in_one_folder(model, photos, tmp_path):
     assert predict_folder(model, photos, out, settings=other).written == 0
 
 
+def test_found_csv_leaves_out_masks_of_other_settings(model, photos, tmp_path, monkeypatch):
+    """Also where it is known what they show, so that they are not read again."""
+    monkeypatch.setattr("cian.data.known_files._FRESH_NS", 0)
+    out = tmp_path / "masks"
+    predict_folder(model, photos, out)
+    predict_folder(model, photos, out)
+    predict_folder(model, photos / "a.png", out, settings={"predict.scales": [0.5]}, overwrite=True)
+    assert {row[0] for row in found(out)} <= {"image", "a"}
+
+
+@pytest.mark.parametrize("content", [b"", b"no network"])
+def test_fast_works_beside_a_damaged_onnx_file(model, photos, tmp_path, content):
+    copy = Path(shutil.copytree(model, tmp_path / "model"))
+    (copy / "model.onnx").write_bytes(content)
+    assert predict_folder(copy, photos, tmp_path / "masks", fast=True).written == 3
+
+
 def test_new_images_beside_masks_of_other_settings_are_refused(model, photos, tmp_path):
     out = tmp_path / "masks"
     predict_folder(model, photos / "a.png", out)

@@ -21,13 +21,14 @@ from typing import Any
 from cian.app.project import LABELS, NETWORKS, ROUNDS, Project
 from cian.app.refusal import Refusal
 from cian.errors import CianError
-from cian.files import files_in, read_json
+from cian.files import TEMPORARY, files_in, read_json, remove
 from cian.pipeline.stages import STAGES
 from cian.terminal import PROGRESS
 
 _UNKNOWN = 5.0  # seconds of a stage that was never run
 _WAIT = 20.0  # seconds for the process to stop when the server ends
 _ORDER = [stage.name for stage in STAGES]
+_OF_MODEL = {*(stage.name for stage in NETWORKS), "export", "predict"}  # the stages that a round holds the results of
 
 
 class Learner:
@@ -117,28 +118,33 @@ class Learner:
         """The labels to learn from: those of the page, then those that the run had."""
         own = self.project.run.path.absolute() / LABELS
         given = self.project.read_config().data.labels
-        others = [path for path in (given if isinstance(given, tuple) else (given,)) if path not in (None, own)]
+        paths = [path for path in (given if isinstance(given, tuple) else (given,)) if path is not None]
+        others = [path for path in paths if path.resolve() != own.resolve()]
         has_own = own.is_dir() and any(name.endswith(".png") for name in files_in(own))
         value = [str(path) for path in ([own] if has_own else []) + others]
         return ["--set", f"data.labels={json.dumps(value) if value else 'null'}"]
 
     def _keep_round(self) -> None:
-        """Keeps what the run has predicted, if it is whole: after a stop or a failure, it is kept already.
+        """Keeps what the run has predicted, if its model is whole: after a stop or a failure, it is kept already. Seeds
+        may be half made, by a preview that was stopped. A round is there as a whole, or not at all.
 
         Raises:
             Refusal: another process works on this run.
+            OSError: the disk is full, or the run cannot be written.
         """
         run = self.project.run
         try:
             lock = run.locked()
             with lock:
-                records = run.records()
+                made = [each for name, each in run.records().items() if name in _OF_MODEL]
                 last, stamp = self.project.last_round, self.project.model_stamp()
-                if not stamp or not records or not all(each.done for each in records.values()):
+                if not stamp or not made or not all(each.done for each in made):
                     return
                 if last is not None and self.project.model_stamp(last / "model") == stamp:
                     return  # nothing was learned since
-                target = run.path / ROUNDS / str(len(self.project.rounds()) + 1)
+                whole = run.path / ROUNDS / str(1 if last is None else int(last.name) + 1)
+                target = whole.with_name(f"{TEMPORARY}{whole.name}")
+                remove(target)
                 for source in (run.path / "app" / "predictions" / stamp, run.folder("predictions")):
                     _link(source, target / "predictions")
                 _link(run.model, target / "model")
@@ -149,6 +155,7 @@ class Learner:
                         copy = target / file.relative_to(run.path)
                         copy.parent.mkdir(parents=True, exist_ok=True)
                         shutil.copy2(file, copy)
+                target.replace(whole)
         except CianError as error:
             if "another process" not in str(error):
                 raise
@@ -174,9 +181,11 @@ class Learner:
         at = next((name for name in _ORDER if name in records and not records[name].done), None)
         if at is None:
             return told.get("title"), None
-        self._first = self._first or at
         last = "statistics" if self._kind == "seed" else _ORDER[-1]
         names = [name for name in _ORDER[: _ORDER.index(last) + 1] if name in records or name in self._seconds]
+        if at not in names:  # left over from a learning that was stopped
+            return told.get("title"), None
+        self._first = min(self._first or at, at, key=_ORDER.index)
         todo = {name: max(self._seconds.get(name, _UNKNOWN), 0.1) for name in names[names.index(self._first) :]}
         before = sum(seconds for name, seconds in todo.items() if _ORDER.index(name) < _ORDER.index(at))
         part = told["done"] / max(1, told["total"])
@@ -215,12 +224,14 @@ def _link(source: Path, target: Path, only: str | None = None) -> None:
     """Links the files of a folder into another one, or copies them. The run replaces its files and never changes them,
     so those in the other folder stay as they are."""
     for name in files_in(source) if source.is_dir() else ():
-        if only not in (None, name):
+        if only not in (None, name) or name.rpartition("/")[2].startswith(TEMPORARY):
             continue
         copy = target / name
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.unlink(missing_ok=True)
         try:
             os.link(source / name, copy)
+        except FileNotFoundError:  # replaced or removed meanwhile: a prediction that can be made again
+            continue
         except OSError:  # a file system without links
             shutil.copy2(source / name, copy)

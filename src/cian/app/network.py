@@ -131,6 +131,8 @@ class Network:
             from cian.inference.segmenter import load
 
             found = load(self.project.inside(folder or self.project.run.model))
+            if self.project.model_stamp(folder) != stamp:  # replaced meanwhile: by a run that learns
+                return self.segmenter(folder)
             if found.class_names != self.project.table.class_names:
                 raise Refusal(409, "The model of this run has other classes than its data. Run `cian run` again.")
             self._loaded.keep(stamp, found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -138,7 +139,8 @@ class Project:
         folder, now = self.own("predictions"), self.model_stamp()
         for each in folder.iterdir() if folder.is_dir() else ():
             if each.name != now:
-                remove(each)
+                with contextlib.suppress(OSError):  # the page writes one there just now
+                    remove(each)
 
     def read_mask(self, kind: str, i: int, file: Path) -> np.ndarray:
         """(H, W) uint8 at the size of the image.

@@ -8,7 +8,7 @@ import numpy as np
 
 from cian.app.network import Latest, Network
 from cian.app.project import Project
-from cian.app.strokes import UNTOUCHED, Stroke, draw
+from cian.app.strokes import MOST_FILLS, UNTOUCHED, Stroke, draw
 from cian.data.images import reduced
 from cian.data.masks import read_mask, resize_mask
 from cian.data.table import IGNORE
@@ -35,7 +35,7 @@ class Snapper:
     def __init__(self, project: Project, network: Network):
         self.project, self.network = project, network
         self._starts: Latest[tuple, _Start] = Latest(8)
-        self._masks: Latest[tuple, np.ndarray] = Latest(64)
+        self._masks: Latest[tuple, np.ndarray] = Latest(2 * MOST_FILLS)  # a mask after each fill, and others
 
     def snap(self, i: int, strokes: tuple[Stroke, ...], base: str) -> np.ndarray:
         """(h, w) uint8: the mask after the strokes, 255 where a person is not sure.
@@ -93,7 +93,8 @@ class Snapper:
             energies = np.full((classes, *shape), _SURE, np.float32)
             energies[:, mask == IGNORE] = 0
             np.put_along_axis(energies, np.where(mask < classes, mask, 0)[None], 0, 0)
-            return _Start(image, energies, np.isin(np.arange(classes), mask))
+            held = np.isin(np.arange(classes), mask)
+            return _Start(image, energies, held if held.any() else np.ones(classes, bool))
         segmenter = self.network.segmenter()
         from cian.inference.decide import border
 

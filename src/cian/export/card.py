@@ -43,12 +43,14 @@ def write_card(segmenter: Segmenter, folder: Path, runs: Sequence[Path] = (), fa
     Raises:
         CianError: a run is not finished, or has other classes.
     """
-    remove(folder / FAILURES)
     opened = [Run(run) for run in runs]
     for run in opened:
         if not run.metrics_file.is_file():
             raise CianError(f"{run.path}: is no finished run. Let it finish: cian run --out {run.path}")
     parts = [_head(segmenter), _use(segmenter)]
+    for run in opened[1:]:
+        if [row["class"] for row in read_csv(run.statistics_file)] != list(segmenter.class_names):
+            raise CianError(f"{run.path}: has other classes than the model. Give runs that differ by their seed alone.")
     if opened:
         config = load_run_config(None, {}, opened[0].config_file)
         metrics = [read_json(run.metrics_file) for run in opened]
@@ -56,10 +58,12 @@ def write_card(segmenter: Segmenter, folder: Path, runs: Sequence[Path] = (), fa
         if [row["class"] for row in rows] != list(segmenter.class_names):
             raise CianError(f"{opened[0].path}: has other classes than the model. Give its own run.")
         table, _ = read_dataset(config.data, config.seed)
+        remove(folder / FAILURES)
         parts += [_data(config, rows, metrics[0], table), _scores(metrics, table)]
         if failures and table is not None:
             parts.append(_failures(opened[0], table, folder, failures))
     else:
+        remove(folder / FAILURES)
         config, metrics = segmenter.config, []
     parts += [_limits(segmenter, metrics), _licences(config, known=bool(opened))]
     write_text(folder / CARD, "\n\n".join(part for part in parts if part) + "\n")
@@ -113,10 +117,10 @@ def _data(config: Config, rows: Sequence[dict[str, str]], metrics: dict[str, Any
 
 
 def _scores(metrics: Sequence[dict[str, Any]], table: Table | None) -> str:
-    found = [each["miou"] for each in metrics if each["miou"] is not None]
-    if not found:
-        return "## Scores\n\nNo image has a true mask, so nothing is scored."
     split = metrics[0]["split"]
+    found = [each["miou"] for each in metrics if each["miou"] is not None and each["split"] == split]
+    if metrics[0]["miou"] is None:
+        return "## Scores\n\nNo image has a true mask, so nothing is scored."
     images = "" if table is None else f"the {len(table.split(split).with_masks())} images with masks of "
     text = f"{found[0]:.1f} %"
     if len(found) > 1:

@@ -215,8 +215,13 @@ def _as_onnx(model: str | Path) -> str | Path:
         return model
     onnx = folder / "model.onnx"
     weights = saved_weights(folder / "config.json") if onnx.is_file() else None
-    made_of = None if weights is None else json.loads(OnnxNetwork(onnx).description).get("weights")
-    return onnx if made_of is not None and made_of == weights else model
+    if weights is None:
+        return model
+    try:
+        made_of = json.loads(OnnxNetwork(onnx).description)["weights"]
+    except (CianError, ValueError, LookupError, TypeError):  # damaged, or of another program
+        return model
+    return onnx if made_of == weights else model
 
 
 def _find_images(images: Path, out: Path) -> tuple[Path, list[Path], list[Path]]:

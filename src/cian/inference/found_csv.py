@@ -63,8 +63,8 @@ def update_found(
     known.look(map(Path.absolute, all_masks))
     shares = dict(counted)
     for mask in all_masks:
-        if mask not in shares and (text := known.content(mask.absolute())):
-            shares[mask] = json.loads(text)
+        if mask not in shares and (kept := _kept(known.content(mask.absolute()), made_with)) is not None:
+            shares[mask] = kept
     unread = [mask for mask in all_masks if mask not in shares]
     problems: list[Problem] = []
 
@@ -87,14 +87,20 @@ def update_found(
                     shares[mask] = found
                 ticker.advance()
     for mask, found in shares.items():
-        if not known.content(mask.absolute()):
-            known.learn(mask.absolute(), json.dumps(found))
+        if _kept(known.content(mask.absolute()), made_with) is None:
+            known.learn(mask.absolute(), json.dumps([made_with, found]))
     known.save()
     rows = [
         (mask.relative_to(out).with_suffix("").as_posix(), *share) for mask, found in shares.items() for share in found
     ]
     write_csv(out / FOUND, [_HEADER, *sorted(rows)])
     return len(asked.keys() & shares.keys()), problems
+
+
+def _kept(text: str, made_with: str) -> Shares | None:
+    """What was kept of a mask, if it was found for the same model and settings."""
+    kept = json.loads(text) if text else None
+    return kept[1] if kept and len(kept) == 2 and kept[0] == made_with else None
 
 
 def _look_at(file: Path) -> None:

@@ -242,6 +242,8 @@ def _masks(run: Run, table: Table) -> Iterator[np.ndarray]:
                 from cian.inference.segmenter import load
 
                 segmenter = load(run.model)
+                if segmenter.class_names != table.class_names:
+                    raise CianError(f"{run.path}: its model has other classes than its data. Run `cian run` again.")
             tags = [table.class_names[tag] for tag in table.tags(row)]
             yield segmenter.predict(table.images[row], tags).mask
             continue
