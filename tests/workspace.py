@@ -80,7 +80,8 @@ def _write_tags(root: Path) -> None:
     (root / "val.txt").write_text("".join(f"{name}\n" for name in held_out), encoding="utf-8")
     (root / "tags.json").write_text(json.dumps({f"{name}.jpg": tags_of(name) for name in IDS}), encoding="utf-8")
     annotations = [(f"{name}.jpg", tags_of(name)) for name in IDS]
-    (root / "coco.json").write_text(json.dumps(coco(annotations, tuple(COLOURS))), encoding="utf-8")
+    for name in ("coco.json", "corrected.json"):
+        (root / name).write_text(json.dumps(coco(annotations, tuple(COLOURS))), encoding="utf-8")
     for name in IDS:
         write_xml(root / "annotations" / f"{name}.xml", tags_of(name))
         if len(tags_of(name)) == 1:
