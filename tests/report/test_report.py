@@ -414,7 +414,7 @@ def test_losses_that_start_later_are_drawn_from_there(tmp_path: Path) -> None:
     (curves,) = loss_curves(context)
     chart = draw_curves(curves)
     drawn = {line["name"]: line for line in chart["lines"]}
-    assert list(drawn) == ["total", "self · labels", "cross · labels", "self · completion"]
+    assert list(drawn) == ["total", "self branch · labels", "cross branch · labels", "self branch · completion"]
     xs = {name: [float(point.split(",")[0]) for point in line["points"].split()] for name, line in drawn.items()}
-    assert xs["total"] == list(range(100, 1100, 100)) and xs["self · completion"] == [600, 700, 800, 900, 1000]
-    assert drawn["self · completion"]["last"] == 0.5
+    assert xs["total"] == list(range(100, 1100, 100)) and xs["self branch · completion"] == [600, 700, 800, 900, 1000]
+    assert drawn["self branch · completion"]["last"] == 0.5

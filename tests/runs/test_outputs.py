@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from cian.data.masks import write_mask
-from cian.runs import made
+from cian.runs import outputs
 from cian.runs.directory import Record, Run
 from cian.runs.outputs import Losses, Results, losses, remember
 
@@ -32,7 +32,7 @@ def record(run) -> Record:
 
 
 def test_what_is_as_it_was_is_not_read(run, record, monkeypatch):
-    monkeypatch.setattr(made, "_contents", lambda *_: pytest.fail("the masks were read"))
+    monkeypatch.setattr(outputs, "_contents", lambda *_: pytest.fail("the masks were read"))
     (run.path / "seeds" / "other.txt").write_text("not of the stage")
     assert losses(run, RESULTS, record) == Losses()
 
