@@ -39,7 +39,7 @@ export function runsView(root) {
   function draw() {
     const names = [...new Set(runs.flatMap((run) => Object.keys(run.scores)))];
     table.replaceChildren(
-      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Run"), ...names.map((name) => el("th", { scope: "col", class: "number" }, name)))),
+      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Run"), ...names.map((name) => el("th", { scope: "col", class: "number" }, name === "miou" ? "mIoU" : name)))),
       el("tbody", {}, ...runs.map((run, at) =>
         el("tr", {},
           el("th", { scope: "row" }, el("label", { class: "run" },
