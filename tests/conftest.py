@@ -14,7 +14,15 @@ from tests.helpers import draw_images, heed_signals
 
 heed_signals()
 
-LONGEST = ("test_distributed.py", "test_faults.py", "test_recipes.py", "test_run.py", "test_docs.py")
+LONGEST = (
+    "test_distributed.py",
+    "test_faults.py",
+    "test_stress.py",
+    "test_recipes.py",
+    "test_run.py",
+    "test_docs.py",
+    "test_page.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
