@@ -37,8 +37,10 @@ def correct(client: TestClient, run: Path) -> None:
 
 
 def test_the_run_learns_from_the_labels(client: TestClient, run: Path, monkeypatch: pytest.MonkeyPatch):
-    made: list[Project] = []
-    monkeypatch.setattr("cian.app.site.Changes", lambda project: made.append(project) or Changes(project))
+    compared: list[int] = []  # when the mask was written that each comparison began with
+    mask = run / "predictions/011.png"
+    begin = lambda project: compared.append(mask.stat().st_mtime_ns) or Changes(project)  # noqa: E731
+    monkeypatch.setattr("cian.app.site.Changes", begin)
     assert client.get("/api/changes").json() == {"scores": None, "images": [], "pending": 0}
     before = mask_of(client.get("/api/image/3/mask/prediction"))
     held_out = read_mask(run / "predictions/011.png")
@@ -51,9 +53,8 @@ def test_the_run_learns_from_the_labels(client: TestClient, run: Path, monkeypat
         seen.append(state)
         client.get("/api/changes")  # as the page does, which is open meanwhile
         time.sleep(0.2)
-    compared = len(made)
     client.get("/api/changes")
-    assert len(made) == compared + 1, "what was compared while the old masks were there counts no more"
+    assert len(compared) > 1 and compared[0] < compared[-1] == mask.stat().st_mtime_ns, "old masks count no more"
     assert (state["error"], state["round"], state["kind"]) == (None, 1, "run")
     fractions = [each["fraction"] for each in seen]
     assert fractions == sorted(fractions) and any(0 < each < 1 for each in fractions)
