@@ -124,7 +124,7 @@ class _Given:
     images: Annotated[Path | None, _option("--images", "DIR", "The images, searched recursively.")] = None
     tags: Annotated[Path | None, _option("--tags", "PATH", "The tags. Default: sub-folders are classes.")] = None
     masks: Annotated[
-        Path | None, _option("--masks", "PATH", "True masks, to score with alone: a folder or annotations.")
+        Path | None, _option("--masks", "PATH", "True masks, only for scores: a folder, or annotations.")
     ] = None
     labels: Annotated[
         Path | None, _option("--labels", "PATH", "Masks of some images to learn from: a folder, or annotations.")
@@ -133,7 +133,7 @@ class _Given:
         Path | None, _option("--classes", "FILE", "Class names, one a line, in the order of their ids.")
     ] = None
     split: Annotated[
-        list[str] | None, _option("--split", "NAME=FILE", "A split, and a file with its images, one a line.")
+        list[str] | None, _option("--split", "NAME=FILE", "A split, and a file of its images; repeatable.")
     ] = None
     config: Annotated[Path | None, _option("--config", "FILE", "A YAML file of settings; --set overrides it.")] = None
     preset: Annotated[

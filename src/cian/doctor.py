@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
 import shutil
@@ -14,6 +13,8 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
+from packaging.requirements import Requirement
+
 from cian.config.presets import PRESETS, fitting
 from cian.errors import CianError
 from cian.parallel import cores
@@ -21,11 +22,12 @@ from cian.parallel import cores
 _GB = 2**30
 _LITTLE = 5.0  # GB of free disk, below which a run may not fit
 _PACKAGES = ("torch", "torchvision", "timm", "accelerate", "numpy", "numba", "pillow")
-_EXTRAS = {  # what each is for, and what it installs
-    "app": ("the page of `cian app`", ("starlette", "uvicorn")),
-    "export": ("ONNX", ("onnx", "onnxruntime")),
-    "heif": ("HEIC photographs", ("pillow_heif",)),
-    "parquet": ("tags in Parquet", ("pyarrow",)),
+_EXTRAS = {  # what each is for
+    "app": "the page of `cian app`",
+    "export": "ONNX",
+    "heif": "HEIC photographs",
+    "parquet": "tags in Parquet",
+    "saliency": "saliency networks",
 }
 _TINY: dict[str, Any] = {  # the demo with a network that learns little, and fast
     "compare": False,
@@ -59,7 +61,9 @@ def examine() -> Iterator[Finding]:
     """What is installed, and what the machine has."""
     yield Finding("cian", f"{version('cian')}, Python {platform.python_version()}, {platform.platform(terse=True)}")
     yield Finding("packages", ", ".join(f"{name} {version(name)}" for name in _PACKAGES))
-    yield from _old_packages()
+    for requirement, found in _unmet():
+        what = f"{requirement.name} {found or 'is not installed'}"
+        yield Finding("package", f"{what}, needed: {requirement.specifier}", f"pip install '{requirement}'")
     yield Finding("processor", f"{cores()} cores, {_memory()}")
     free = shutil.disk_usage(Path.cwd()).free / _GB
     yield Finding("disk", f"{free:.0f} GB free here", "Free some space." if free < _LITTLE else "")
@@ -68,27 +72,26 @@ def examine() -> Iterator[Finding]:
     yield Finding("temporary files", f"{temporary}, {free:.0f} GB free", "Set TMPDIR." if free < 0.5 else "")
     yield from _accelerators()
     yield _loops()
-    for extra, (purpose, modules) in _EXTRAS.items():
-        missing = [name for name in modules if importlib.util.find_spec(name) is None]
-        have = f"{purpose}: not installed. `pip install '.[{extra}]'` adds it" if missing else f"{purpose}: installed"
-        yield Finding("optional", have)
+    for extra, purpose in _EXTRAS.items():
+        added = f"not installed. `pip install '.[{extra}]'` adds it" if any(_unmet(extra)) else "installed"
+        yield Finding("optional", f"{purpose}: {added}")
 
 
-def _old_packages() -> Iterator[Finding]:
-    """Packages older, or newer, than cian needs."""
-    from packaging.requirements import Requirement
-
-    for text in requires("cian") or ():
-        requirement = Requirement(text)
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+def _unmet(extra: str = "") -> Iterator[tuple[Requirement, str]]:
+    """What cian needs, itself or for an extra, and what is installed instead; "" if nothing is."""
+    for requirement in map(Requirement, requires("cian") or ()):
+        if not _applies(requirement, extra) or (extra and _applies(requirement, "")):
             continue
         try:
             found = version(requirement.name)
         except PackageNotFoundError:
             found = ""
         if not found or not requirement.specifier.contains(found, prereleases=True):
-            what = f"{requirement.name} {found or 'is not installed'}"
-            yield Finding("package", f"{what}, needed: {requirement.specifier}", f"pip install '{requirement}'")
+            yield requirement, found
+
+
+def _applies(requirement: Requirement, extra: str) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
 
 
 def _memory() -> str:

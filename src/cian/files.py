@@ -125,7 +125,7 @@ def read_json(
     kind: Any = Any,
     cure: str = "Remove it and run the same command again",
     missing: str = _MISSING,
-    text: str | None = None,
+    text: str | bytes | None = None,
 ) -> Any:
     """Reads a JSON file and checks its shape. All records are read with this function.
 
@@ -133,7 +133,7 @@ def read_json(
         kind: the type that the content must have, e.g. `dict[str, Record]`. Dataclasses are made of objects.
         cure: what to do if the file is damaged.
         missing: what to do if there is no such file.
-        text: the JSON, if it is only a part of the file.
+        text: the JSON, if it is only a part of the file, or has been read already.
 
     Raises:
         CianError: there is no such file, it is not JSON, or its content is of another type.

@@ -12,7 +12,6 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
-import hashlib
 import io
 import threading
 from collections import Counter
@@ -27,6 +26,7 @@ from PIL import Image
 
 from cian.app.project import LABELS, Project
 from cian.app.refusal import Refusal
+from cian.data.known_files import fingerprint_of
 from cian.data.masks import indexed, proportional, resize_mask
 from cian.data.table import IGNORE
 from cian.errors import CianError
@@ -72,13 +72,14 @@ class LabelStore:
         self._mine = threading.Lock()
         self._states: dict[int, str] = {}
         places = {image_id: i for i, image_id in enumerate(project.table.ids)}
+        labelled: set[str] = set()
         for folder, suffix in ((LABELS, ".png"), ("app/strokes", ".json")):
             root = project.run.path / folder
-            for name in files_in(root) if root.is_dir() else ():
-                i = places.get(name.removesuffix(suffix))
-                if i is not None and name.endswith(suffix):
-                    with contextlib.suppress(CianError):  # said when the image is opened
-                        self._states[i] = self.get(i).state
+            names = files_in(root) if root.is_dir() else ()
+            labelled |= {name.removesuffix(suffix) for name in names if name.endswith(suffix)}
+        for i in (places[image_id] for image_id in labelled & places.keys()):
+            with contextlib.suppress(CianError):  # said when the image is opened
+                self._states[i] = self.get(i).state
 
     def states(self) -> dict[int, str]:
         """The state of each image that has labels."""
@@ -91,13 +92,14 @@ class LabelStore:
     def get(self, i: int) -> Label:
         """The label of an image. If the file of its strokes is damaged, or belongs to another label map, the label map
         counts, without strokes to go on from."""
-        file, label_map = self._file(i), _fingerprint(self._label_map(i))
-        written = _fingerprint(file)
-        if not written and not label_map:
+        file = self._file(i)
+        content, label_map = _content(file), _fingerprint(_content(self._label_map(i)))
+        if content is None and not label_map:
             return Label()
-        version = 1 + int.from_bytes(_digest(f"{written} {label_map}".encode(), 6), "big")  # JavaScript keeps 6 bytes
+        both = fingerprint_of(f"{_fingerprint(content)} {label_map}".encode())
+        version = 1 + int(both[:12], 16)  # 6 bytes, which JavaScript keeps
         with contextlib.suppress(CianError):
-            stored: _Stored = read_json(file, _Stored)
+            stored: _Stored = read_json(file, _Stored, text=content or b"")
             if stored.state in STATES and (not stored.label_maps or label_map in stored.label_maps):
                 return Label(version, stored.state, stored.strokes)
         return Label(version, "approved" if label_map else "none")
@@ -115,9 +117,9 @@ class LabelStore:
         """
         content = io.BytesIO()
         indexed(self.project.as_in_files(label_map)).save(content, format="PNG")
-        now = _digest(content.getvalue()).hex()
+        now = fingerprint_of(content.getvalue())
         with self._changing(i, version):
-            stored = _Stored(state, strokes, [now, _fingerprint(self._label_map(i))])
+            stored = _Stored(state, strokes, [now, _fingerprint(_content(self._label_map(i)))])
             write_json(self._file(i), vars(stored))
             write_bytes(self._label_map(i), content.getvalue())
             self._states[i] = state
@@ -155,16 +157,17 @@ class LabelStore:
         return self.project.inside(self.project.run.mask(LABELS, self.project.table.ids[i]))
 
 
-def _digest(content: bytes, size: int = 8) -> bytes:
-    return hashlib.blake2b(content, digest_size=size).digest()
-
-
-def _fingerprint(file: Path) -> str:
-    """Of the content of a file; empty if it cannot be read."""
+def _content(file: Path) -> bytes | None:
+    """None if the file cannot be read."""
     try:
-        return _digest(file.read_bytes()).hex()
+        return file.read_bytes()
     except OSError:
-        return ""
+        return None
+
+
+def _fingerprint(content: bytes | None) -> str:
+    """Empty if there is no file."""
+    return "" if content is None else fingerprint_of(content)
 
 
 def parse_mask(value: object, num_classes: int, size: tuple[int, int]) -> np.ndarray:

@@ -13,13 +13,11 @@ class Preset:
     """
     Attributes:
         about: the network, in a few words.
-        needs: the machine, in a few words.
         gpu_memory: in GB, from which it fits; 0: it needs no GPU.
         settings: what differs from the defaults, by dotted key.
     """
 
     about: str
-    needs: str
     gpu_memory: float = 0.0
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -27,16 +25,14 @@ class Preset:
 # Memory: `base` took 3.1 GB on an H200 (16 crops of 321 px in bfloat16, see docs/speed.md). `large` was not measured on
 # a GPU, and neither was trained from its ImageNet weights by us: their learning rates are what is usual for them.
 PRESETS = {
-    "small": Preset("EfficientNet-Lite0 at stride 16, the default", "two cores, or any GPU"),
+    "small": Preset("EfficientNet-Lite0 at stride 16, the default"),
     "base": Preset(
         "ResNet-50 at stride 8",
-        "a GPU with 6 GB",
         6.0,
         {"backbone.name": "resnet50", "backbone.output_stride": 8, "runtime.precision": "bf16"},
     ),
     "large": Preset(
         "DINOv2 ViT-S, patches of 14 px",
-        "a GPU with 12 GB",
         12.0,
         {
             "backbone.name": "vit_small_patch14_dinov2.lvd142m",

@@ -168,8 +168,13 @@ def _is_unchanged(path: str, facts: _Facts) -> bool:
 def _fingerprint(path: str) -> _Facts:
     with Path(path).open("rb") as file:
         status = os.fstat(file.fileno())
-        found = hashlib.blake2b(file.read(), digest_size=8).hexdigest()
+        found = fingerprint_of(file.read())
     return _Facts(status.st_size, status.st_mtime_ns, found, "")
+
+
+def fingerprint_of(content: bytes) -> str:
+    """A short fingerprint of the content of a file."""
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
 def fingerprint(file: Path) -> str:

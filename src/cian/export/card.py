@@ -47,23 +47,19 @@ def write_card(segmenter: Segmenter, folder: Path, runs: Sequence[Path] = (), fa
     for run in opened:
         if not run.metrics_file.is_file():
             raise CianError(f"{run.path}: is no finished run. Let it finish: cian run --out {run.path}")
-    parts = [_head(segmenter), _use(segmenter)]
-    for run in opened[1:]:
         if [row["class"] for row in read_csv(run.statistics_file)] != list(segmenter.class_names):
             raise CianError(f"{run.path}: has other classes than the model. Give runs that differ by their seed alone.")
+    remove(folder / FAILURES)
+    parts = [_head(segmenter), _use(segmenter)]
     if opened:
         config = load_run_config(None, {}, opened[0].config_file)
         metrics = [read_json(run.metrics_file) for run in opened]
         rows = read_csv(opened[0].statistics_file)
-        if [row["class"] for row in rows] != list(segmenter.class_names):
-            raise CianError(f"{opened[0].path}: has other classes than the model. Give its own run.")
         table, _ = read_dataset(config.data, config.seed)
-        remove(folder / FAILURES)
         parts += [_data(config, rows, metrics[0], table), _scores(metrics, table)]
         if failures and table is not None:
             parts.append(_failures(opened[0], table, folder, failures))
     else:
-        remove(folder / FAILURES)
         config, metrics = segmenter.config, []
     parts += [_limits(segmenter, metrics), _licences(config, known=bool(opened))]
     write_text(folder / CARD, "\n\n".join(part for part in parts if part) + "\n")

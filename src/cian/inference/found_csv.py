@@ -61,10 +61,9 @@ def update_found(
     all_masks = list(asked | dict.fromkeys(find_files(out, (".png",))))
     known = KnownFiles(out / _RECORD)
     known.look(map(Path.absolute, all_masks))
-    shares = dict(counted)
-    for mask in all_masks:
-        if mask not in shares and (kept := _kept(known.content(mask.absolute()), made_with)) is not None:
-            shares[mask] = kept
+    contents = {mask: known.content(mask.absolute()) for mask in all_masks}
+    kept = {mask: held for mask, text in contents.items() if (held := _kept(text, made_with)) is not None}
+    shares = {**kept, **counted}
     unread = [mask for mask in all_masks if mask not in shares]
     problems: list[Problem] = []
 
@@ -86,9 +85,8 @@ def update_found(
                 elif found is not None:
                     shares[mask] = found
                 ticker.advance()
-    for mask, found in shares.items():
-        if _kept(known.content(mask.absolute()), made_with) is None:
-            known.learn(mask.absolute(), json.dumps([made_with, found]))
+    for mask in shares.keys() - kept.keys():
+        known.learn(mask.absolute(), json.dumps([made_with, shares[mask]]))
     known.save()
     rows = [
         (mask.relative_to(out).with_suffix("").as_posix(), *share) for mask, found in shares.items() for share in found

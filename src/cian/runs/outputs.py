@@ -8,7 +8,6 @@ lost, all masks are read; nothing but the time of a start depends on it.
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from itertools import compress
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 
-from cian.data.known_files import fingerprint
+from cian.data.known_files import fingerprint, fingerprint_of
 from cian.errors import CianError
 from cian.files import read_json, write_bytes, write_json
 from cian.parallel import cores, map_ahead
@@ -77,7 +76,7 @@ def remember(run: Run, results: Results, record: Record) -> None:
         csv.writer(text).writerows(zip(ids, _contents(run, folder, ids), strict=True))
         body = text.getvalue().encode(errors="surrogateescape")
         write_bytes(run.fingerprints_file(folder), body)
-        record.made[folder] = _digest(body)
+        record.made[folder] = fingerprint_of(body)
     if seen:
         write_json(run.seen_file, {**_seen(run), **seen})
 
@@ -157,7 +156,7 @@ def _known(run: Run, folder: str, digest: str | None) -> dict[str, str] | None:
         body = run.fingerprints_file(folder).read_bytes()
     except OSError:
         return None
-    if _digest(body) != digest:
+    if fingerprint_of(body) != digest:
         return None
     return dict(csv.reader(io.StringIO(body.decode(errors="surrogateescape"), newline="")))
 
@@ -166,7 +165,7 @@ def _look(run: Run, folder: str, ids: Sequence[str]) -> str:
     """Changes when a mask is written, removed or replaced."""
     found = dict(_sizes_and_times(str(run.folder(folder)))) if len(ids) else {}
     lines = [f"{image_id} {found.get(f'{image_id}.png')}" for image_id in ids]
-    return _digest("\n".join(lines).encode(errors="surrogateescape"))
+    return fingerprint_of("\n".join(lines).encode(errors="surrogateescape"))
 
 
 def _sizes_and_times(folder: str, prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -195,10 +194,6 @@ def _contents(run: Run, folder: str, ids: Sequence[str]) -> Iterator[str | None]
 
     with ThreadPoolExecutor(min(8, cores())) as pool:
         yield from map_ahead(pool, read, ids)
-
-
-def _digest(body: bytes) -> str:
-    return hashlib.blake2b(body, digest_size=8).hexdigest()
 
 
 def described(names: Sequence[str]) -> str:
